@@ -1,0 +1,275 @@
+"""App: a database and tasks. The front door for library users."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import psycopg
+from psycopg.rows import tuple_row
+from psycopg_pool import AsyncConnectionPool
+
+from tidemill import tasks as task_module
+from tidemill.database.connect import Database, explained, find_database
+from tidemill.database.migrate import MigrationReport, migrate
+from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
+from tidemill.queue import client
+from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
+from tidemill.retry import Delay, Strategy
+from tidemill.sync import SyncApp
+from tidemill.tasks import Task, TaskRegistry
+
+if TYPE_CHECKING:
+    from tidemill.middleware import Middleware
+    from tidemill.worker import WorkerOptions
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+
+class App:
+    """Tasks, and the database that their jobs live in.
+
+    database    a `postgresql://` URL or libpq conninfo. Without it the environment's
+                DATABASE_URL, else an embedded PostgreSQL under `.tidemill/`, which is
+                started on first use and stops when its last user has
+    pool_size   most connections for adding jobs and for tasks' own SQL, on each face
+    middleware  called around every job, see `tidemill.Middleware`
+
+    Methods that reach the database are coroutines; `app.sync` has the same ones for
+    blocking code. Inside `async with app:` (or `with app.sync:`) connections are
+    kept; outside, each call opens one of its own.
+    """
+
+    def __init__(
+        self,
+        database: str | None = None,
+        *,
+        pool_size: int = 10,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self.tasks = TaskRegistry()
+        self.middleware = list(middleware)
+        self.pool_size = pool_size
+        self._url = database
+        self._database: Database | None = None
+        self._lock = threading.Lock()
+        self._pool: AsyncConnectionPool | None = None
+        self.sync = SyncApp(self)
+
+    # Tasks
+
+    @overload
+    def task(self, function: Callable[[P], Any], /) -> Task[P]: ...
+    @overload
+    def task(self, function: Callable[[P, JobContext], Any], /) -> Task[P]: ...
+    @overload
+    def task(
+        self,
+        identifier: str | None = None,
+        /,
+        *,
+        max_attempts: int | None = None,
+        retry: Strategy | None = None,
+        timeout: Delay | None = None,
+    ) -> task_module._Decorate: ...
+    def task(self, first: Any = None, /, **options: Any) -> Any:
+        """Like `tidemill.task`, and registers the task with this app."""
+        if callable(first):
+            return self.register(task_module.task(first))
+        decorate = task_module.task(first, **options)
+        return lambda function: self.register(decorate(function))
+
+    def register(self, task: Task[P]) -> Task[P]:
+        """Adds a task to those that this app's workers run."""
+        self.tasks.add(task)
+        task.app = self
+        return task
+
+    # Database
+
+    def database(self) -> Database:
+        """The database, found on first use; an embedded one is migrated, too."""
+        with self._lock:
+            if self._database is None:
+                self._database = find_database(self._url)
+                if self._database.server is not None:
+                    migrate(self._database.conninfo)
+            return self._database
+
+    async def migrate(self) -> MigrationReport:
+        """Brings the schema to this version. Safe to call from everywhere at once."""
+        return await asyncio.to_thread(self.sync.migrate)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls share a pool now."""
+        return self._pool is not None
+
+    async def open(self) -> None:
+        """Opens a pool of connections that calls share until `close`."""
+        if self._pool is None:
+            database = await asyncio.to_thread(self.database)
+            pool = AsyncConnectionPool(
+                database.for_application("tidemill"), min_size=0, max_size=self.pool_size, open=False
+            )
+            await pool.open()
+            self._pool = pool
+
+    async def close(self) -> None:
+        """Closes the pools. An embedded server runs on until the process ends."""
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
+        self.sync.close()
+
+    async def __aenter__(self) -> App:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """A connection in a transaction that commits at the end, or rolls back on an exception."""
+        if self._pool is not None:
+            async with self._pool.connection() as connection:
+                yield connection
+            return
+        database = await asyncio.to_thread(self.database)
+        with explained():
+            opened = await psycopg.AsyncConnection.connect(database.for_application("tidemill"))
+        async with opened as connection:
+            yield connection
+
+    async def _run(self, call: Call[T], connection: psycopg.AsyncConnection[Any] | None) -> T:
+        expect(connection, psycopg.AsyncConnection, "app.sync")
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                given = self.connection() if connection is None else nullcontext(connection)
+                async with given as used, used.cursor(row_factory=tuple_row) as cursor:
+                    await cursor.execute(call.query, call.params)
+                    return call.read(await cursor.fetchall())
+            except psycopg.Error as error:
+                if not may_repeat(error, connection, attempt):
+                    raise_explained(error)
+        raise AssertionError("unreachable")
+
+    # Jobs
+
+    async def add_job(
+        self,
+        identifier: str,
+        payload: Any = None,
+        *,
+        queue_name: str | None = None,
+        run_at: datetime | timedelta | None = None,
+        max_attempts: int | None = None,
+        job_key: str | None = None,
+        priority: int | None = None,
+        flags: Sequence[str] | None = None,
+        job_key_mode: JobKeyMode | None = None,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> Job:
+        """Adds one job and returns it; the options are those of SQL's `tidemill.add_job`.
+
+        With `connection` it is added in that connection's transaction: it is there
+        once you commit, and never was if you roll back.
+
+        Raises InvalidJobError, SchemaError, MissingRightsError, DatabaseUnavailableError.
+        """
+        spec = JobSpec(
+            identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
+        )
+        [job] = await self._run(client.add_jobs([spec]), connection)
+        return job
+
+    async def add_jobs(
+        self, specs: Sequence[JobSpec], *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> list[Job]:
+        """Adds jobs in one statement, all or none; returns them in the order of the specs."""
+        return await self._run(client.add_jobs(specs), connection)
+
+    async def remove_job(
+        self, job_key: str, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> Job | None:
+        """Removes the job of a key and returns it, or None. A running one is only kept from retrying."""
+        return await self._run(client.remove_job(job_key), connection)
+
+    async def get_job(
+        self,
+        job_id: int | None = None,
+        *,
+        key: str | None = None,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> Job | None:
+        """The job of an id or a key; None once it is done."""
+        return await self._run(client.get_job(job_id, key), connection)
+
+    async def complete_jobs(
+        self, job_ids: Sequence[int], *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> list[Job]:
+        """Marks waiting jobs as done, which deletes them."""
+        return await self._run(client.complete_jobs(job_ids), connection)
+
+    async def permanently_fail_jobs(
+        self,
+        job_ids: Sequence[int],
+        error_message: str | None = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> list[Job]:
+        """Marks waiting jobs as failed for good."""
+        return await self._run(client.permanently_fail_jobs(job_ids, error_message), connection)
+
+    async def reschedule_jobs(
+        self,
+        job_ids: Sequence[int],
+        *,
+        run_at: datetime | timedelta | None = None,
+        priority: int | None = None,
+        attempts: int | None = None,
+        max_attempts: int | None = None,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> list[Job]:
+        """Changes jobs that do not run; `attempts=0` brings failed ones back."""
+        return await self._run(
+            client.reschedule_jobs(job_ids, run_at, priority, attempts, max_attempts), connection
+        )
+
+    async def cancel_jobs(
+        self,
+        job_ids: Sequence[int],
+        reason: str | None = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> list[Job]:
+        """Fails waiting jobs for good, and asks running ones to stop."""
+        return await self._run(client.cancel_jobs(job_ids, reason), connection)
+
+    async def force_unlock_workers(
+        self, worker_ids: Sequence[str], *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> None:
+        """Frees all that these workers hold; for workers that are gone."""
+        await self._run(client.force_unlock_workers(worker_ids), connection)
+
+    # Workers
+
+    async def run_worker(self, options: WorkerOptions | None = None) -> None:
+        """Runs jobs until cancelled or, with `once`, until none is ready. Migrates first."""
+        from tidemill.worker import Worker
+
+        await Worker(self, options).run()
+
+    async def run_until_empty(self, options: WorkerOptions | None = None) -> None:
+        """Runs jobs until none is ready."""
+        from dataclasses import replace
+
+        from tidemill.worker import Worker, WorkerOptions
+
+        await Worker(self, replace(options or WorkerOptions(), once=True)).run()

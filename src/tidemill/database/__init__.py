@@ -1,0 +1,1 @@
+"""Connections, the embedded server, migrations, notifications and SQL files."""

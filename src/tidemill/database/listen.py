@@ -1,0 +1,99 @@
+"""The listener: a connection of its own that hears notifications, checked and re-opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import psycopg
+
+logger = logging.getLogger("tidemill")
+
+PING = "tidemill:ping"
+_LONGEST_BACKOFF = 30.0
+
+
+class Listener:
+    """Hands notifications to handlers by channel, in a thread of its own.
+
+    Somebody must send `NOTIFY "tidemill:ping", '<name>'` at least every `ping_interval`
+    seconds. If none comes back for three of them, the connection is taken for dead,
+    even if it looks alive, and opened anew: a half-open socket tells nothing, and a
+    pooler in transaction mode swallows LISTEN without an error.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        connect: Callable[[], psycopg.Connection],
+        handlers: Mapping[str, Callable[[str], None]],
+        on_connect: Callable[[], None],
+        ping_interval: float,
+    ) -> None:
+        self._name = name
+        self._connect = connect
+        self._handlers = handlers
+        self._on_connect = on_connect
+        self._patience = 3 * ping_interval
+        self._stop = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="tidemill-listener", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and waits for it."""
+        self._stop.set()
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._connect() as connection:
+                    for channel in (*self._handlers, PING):
+                        connection.execute(f'listen "{channel}"'.encode())
+                    # Whatever was notified while nobody listened is found by a look.
+                    self._on_connect()
+                    self._hear(connection)
+            except (psycopg.Error, OSError) as error:
+                self._failed(" ".join(str(error).split()) or type(error).__name__)
+
+    def _hear(self, connection: psycopg.Connection) -> None:
+        last_ping = time.monotonic()
+        while not self._stop.is_set():
+            left = last_ping + self._patience - time.monotonic()
+            if left <= 0:
+                self._failed("notifications do not come through; a connection pooler in the way?")
+                return
+            select.select([connection.fileno(), self._wake_read], [], [], left)
+            connection.pgconn.consume_input()
+            while notification := connection.pgconn.notifies():
+                channel, payload = notification.relname.decode(), notification.extra.decode()
+                if channel == PING:
+                    if payload == self._name:
+                        last_ping = time.monotonic()
+                        self._failures = 0
+                    continue
+                self._handlers[channel](payload)
+
+    def _failed(self, why: str) -> None:
+        if self._stop.is_set():
+            return
+        self._failures += 1
+        wait = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 16)) * random.uniform(0.5, 1.0)
+        logger.warning(
+            "no notifications (%s); polling alone until they are back, next try in %.1f s", why, wait
+        )
+        self._stop.wait(wait)

@@ -1,0 +1,102 @@
+"""The account that an embedded server runs as, and the directories that it needs open.
+
+PostgreSQL refuses to run as root. A root process runs it as the owner of the data directory,
+which is `nobody` at first; anyone else runs it as themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from tidemill.errors import EmbeddedServerError
+
+if sys.platform != "win32":
+    import pwd
+
+logger = logging.getLogger("tidemill")
+
+INSTEAD = "Or set DATABASE_URL to a server of your own."
+
+_SOCKET_PATH_LIMIT = 100
+
+
+class Account(NamedTuple):
+    """Who runs the server, where that is not ourselves."""
+
+    uid: int
+    gid: int
+
+
+def server_account(data_dir: Path) -> Account | None:
+    """Return the account to run the server as, None for our own.
+
+    Raises:
+        EmbeddedServerError: We are root, and there is no `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    for place in (data_dir, data_dir.parent):
+        if place.exists() and (owner := place.stat()).st_uid != 0:
+            return Account(owner.st_uid, owner.st_gid)
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise EmbeddedServerError(
+            "PostgreSQL does not run as root, and there is no account `nobody` to run it as. "
+            f"Start this as an ordinary user. {INSTEAD}"
+        ) from None
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def socket_directory(directory: Path, port: int, account: Account | None) -> Path:
+    """Return a directory for the socket that only the server's account may enter.
+
+    It is `run` in the given directory, or one in the temporary directory if that is too long.
+
+    Raises:
+        EmbeddedServerError: Somebody else has made it.
+    """
+    uid = os.geteuid() if account is None else account.uid
+    name = f"tidemill-{uid}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]}"
+    for place in (directory / "run", Path(tempfile.gettempdir(), name), Path("/tmp", name)):
+        # The kernel limits a socket's path, and libpq takes a comma for the end of a host.
+        path = os.fsencode(place / f".s.PGSQL.{port}")
+        if len(path) < _SOCKET_PATH_LIMIT and b"," not in path:
+            break
+    place.mkdir(mode=0o700, exist_ok=True)
+    owner = place.lstat()
+    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid not in (uid, os.geteuid()):
+        raise EmbeddedServerError(
+            f"The embedded PostgreSQL cannot use {place} for its socket: it is not a directory "
+            f"of the account {uid}. Remove it, or choose another directory. {INSTEAD}"
+        )
+    if account is not None:
+        os.chown(place, *account, follow_symlinks=False)
+    place.chmod(0o700)
+    return place
+
+
+def make_searchable(place: Path, account: Account) -> None:
+    """Add the one missing search bit to each directory the account has to pass through."""
+    place = place.resolve()
+    for directory in reversed((place, *place.parents)):
+        seen = directory.stat()
+        if seen.st_uid == account.uid:
+            missing = stat.S_IXUSR & ~seen.st_mode
+        elif seen.st_gid == account.gid:
+            missing = stat.S_IXGRP & ~seen.st_mode
+        else:
+            missing = stat.S_IXOTH & ~seen.st_mode
+        if missing:
+            directory.chmod(stat.S_IMODE(seen.st_mode) | missing)
+            logger.warning(
+                "made %s searchable (not readable) for the embedded PostgreSQL, which cannot run as root",
+                directory,
+            )

@@ -1,0 +1,73 @@
+"""Every exception a user of Tidemill may meet.
+
+Each message is one paragraph: what happened, why, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class TidemillError(Exception):
+    """Base of all errors that Tidemill raises on purpose."""
+
+
+class DatabaseUnavailableError(TidemillError):
+    """The database could not be reached, or refused the login."""
+
+
+class UnsupportedServerError(TidemillError):
+    """The server is older than the oldest PostgreSQL that Tidemill supports."""
+
+
+class EmbeddedServerError(TidemillError):
+    """The embedded PostgreSQL could not be prepared, started or stopped."""
+
+
+class SchemaError(TidemillError):
+    """The schema `tidemill` is missing, too old, or too new for this version."""
+
+
+class MissingRightsError(TidemillError):
+    """The database role lacks a right that the operation needs."""
+
+
+class InvalidJobError(TidemillError):
+    """A job was refused: an argument is malformed, too long or out of range.
+
+    `sqlstate` is PostgreSQL's code for it, for instance `23514` or `GWBKM`.
+    """
+
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class TaskLoadError(TidemillError):
+    """A task, a task file or an `--app` could not be loaded."""
+
+
+class AttemptError(TidemillError):
+    """An attempt failed, and the message says all: no traceback is needed."""
+
+
+class PayloadError(AttemptError):
+    """A job's payload does not fit what its task accepts; the message names the field."""
+
+
+class JobTimeoutError(AttemptError):
+    """An attempt took longer than its task's timeout."""
+
+
+class ExecutableError(AttemptError):
+    """An executable ended with a failure; the message has the end of its stderr."""
+
+
+class BatchError(AttemptError):
+    """Some entries of a batch job failed; `payload` is the JSON array of just those."""
+
+    def __init__(self, errors: list[BaseException], payload: str) -> None:
+        super().__init__("Batch failures:\n" + "\n".join(str(e) or type(e).__name__ for e in errors))
+        self.payload = payload
+
+
+class JobCancelledError(TidemillError):
+    """Raised by `job.raise_if_cancelled()` in a task that was cancelled or timed out."""

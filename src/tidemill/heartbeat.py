@@ -1,0 +1,154 @@
+"""The heartbeat: keeps a worker's leases alive, and frees those of dead workers."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from tidemill.database.migrate import refuse_newer_schema
+from tidemill.errors import SchemaError
+
+logger = logging.getLogger("tidemill")
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a worker says of itself."""
+
+    worker_id: str
+    hostname: str
+    pid: int
+    version: str
+    concurrency: int
+    identifiers: Sequence[str]
+    lease_seconds: float
+
+
+class Heartbeat:
+    """Beats in a thread of its own, over a connection of its own.
+
+    Neither a long claim nor user code that blocks the event loop can hold it up.
+    """
+
+    def __init__(
+        self,
+        registration: Registration,
+        *,
+        connect: Callable[[], psycopg.Connection],
+        interval: float,
+        in_hand: Callable[[], int],
+        stopping: Callable[[], bool],
+        on_cancel: Callable[[list[int]], None],
+        on_outdated: Callable[[SchemaError], None],
+    ) -> None:
+        self._registration = registration
+        self._connect = connect
+        self._interval = interval
+        self._in_hand = in_hand
+        self._stopping = stopping
+        self._on_cancel = on_cancel
+        self._on_outdated = on_outdated
+        self._connection: psycopg.Connection | None = None
+        self._stop = threading.Event()
+        self._outdated = False
+        self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
+
+    def register(self) -> dict[str, int]:
+        """Makes the worker known, and sweeps; returns the numbers of its tasks.
+
+        Raises what the database raises.
+        """
+        numbers = self._register(self._open())
+        self._sweep(self._open())
+        return numbers
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread and takes the worker off the list."""
+        self._stop.set()
+        self._thread.join()
+        try:
+            connection = self._open()
+            worker = [self._registration.worker_id]
+            connection.execute("delete from tidemill._listeners where worker_id = %s", worker)
+            connection.execute("select tidemill._deregister_worker(%s)", worker)
+        except psycopg.Error as error:
+            logger.warning(
+                "the worker could not sign off (%s); it is swept later", " ".join(str(error).split())
+            )
+        self._close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval):
+            try:
+                self._beat()
+            except psycopg.Error as error:
+                self._close()
+                logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
+            except SchemaError as error:
+                if not self._outdated:
+                    self._outdated = True
+                    self._on_outdated(error)
+
+    def _beat(self) -> None:
+        connection = self._open()
+        registration = self._registration
+        row = connection.execute(
+            "select alive, cancelled from tidemill._heartbeat(%s, make_interval(secs => %s), %s, %s)",
+            [registration.worker_id, registration.lease_seconds, self._in_hand(), self._stopping()],
+        ).fetchone()
+        assert row is not None
+        alive, cancelled = row
+        if not alive:
+            logger.warning(
+                "this worker missed its deadline and was taken for dead; its jobs were freed, and it goes on"
+            )
+            self._register(connection)
+        if cancelled:
+            self._on_cancel(cancelled)
+        self._sweep(connection)
+        refuse_newer_schema(connection)
+
+    def _register(self, connection: psycopg.Connection) -> dict[str, int]:
+        registration = self._registration
+        rows = connection.execute(
+            "select identifier, task_id from tidemill._register_worker"
+            "(%s, %s, %s, %s, %s, %s, make_interval(secs => %s))",
+            [
+                registration.worker_id,
+                registration.hostname,
+                registration.pid,
+                registration.version,
+                registration.concurrency,
+                list(registration.identifiers),
+                registration.lease_seconds,
+            ],
+        ).fetchall()
+        return dict(rows)
+
+    def _sweep(self, connection: psycopg.Connection) -> None:
+        freed = connection.execute("select worker_id, id, failed from tidemill._sweep_leases()").fetchall()
+        for worker_id, job_id, failed in freed:
+            logger.warning(
+                "job %s was left by worker %s: %s",
+                job_id,
+                worker_id,
+                "failed for good" if failed else "free again",
+            )
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

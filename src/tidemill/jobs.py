@@ -1,0 +1,182 @@
+"""Jobs as users meet them: to add, to read, and inside a task."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import psycopg
+
+from tidemill.errors import InvalidJobError, JobCancelledError
+from tidemill.retry import Delay
+
+if TYPE_CHECKING:
+    from tidemill.app import App
+
+JobKeyMode = Literal["replace", "preserve_run_at", "unsafe_dedupe"]
+State = Literal["ready", "scheduled", "running", "failed"]
+_SMALLINT = range(-32768, 32768)
+
+
+@dataclass(slots=True)
+class JobSpec:
+    """A job to add. Only the identifier is needed; None means the default.
+
+    Raises InvalidJobError for a number out of range and a `run_at` without a time zone.
+    """
+
+    identifier: str
+    payload: Any = None
+    """Anything that msgspec can write as JSON; default {}."""
+    queue_name: str | None = None
+    """Jobs of one named queue run one at a time, in order."""
+    run_at: datetime | timedelta | None = None
+    """Earliest start: a time with a time zone, or a wait counted on the database's clock."""
+    max_attempts: int | None = None
+    job_key: str | None = None
+    priority: int | None = None
+    """Smaller runs first; default 0."""
+    flags: Sequence[str] | None = None
+    job_key_mode: JobKeyMode | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_attempts", self.max_attempts), ("priority", self.priority)):
+            if value is not None and value not in _SMALLINT:
+                raise InvalidJobError(
+                    f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
+                )
+        if isinstance(self.run_at, datetime) and self.run_at.tzinfo is None:
+            raise InvalidJobError(
+                f"run_at {self.run_at.isoformat()} of job {self.identifier!r} has no time zone: "
+                "use datetime.now(UTC) + ..., or a timedelta for a wait."
+            )
+        if isinstance(self.flags, str):
+            raise InvalidJobError(
+                f"flags of job {self.identifier!r} is one string; use a list: [{self.flags!r}]."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands in the database; columns as in the view `tidemill.jobs`."""
+
+    id: int
+    identifier: str
+    queue_name: str | None
+    payload: Any
+    state: State
+    priority: int
+    run_at: datetime
+    attempts: int
+    max_attempts: int
+    last_error: str | None
+    created_at: datetime
+    updated_at: datetime
+    key: str | None
+    locked_at: datetime | None
+    locked_by: str | None
+    revision: int
+    flags: list[str] | None
+
+
+class Outcome(Exception):
+    """What a task may return or raise to say how its job ends."""
+
+
+class Retry(Outcome):
+    """Run the job again after `delay`; the attempt counts. Return it or raise it."""
+
+    def __init__(self, delay: Delay, reason: str = "The task asked for a retry") -> None:
+        super().__init__(reason)
+        self.delay = delay
+
+
+class Cancel(Outcome):
+    """Fail the job for good, with `reason` as its last_error. Return it or raise it."""
+
+    def __init__(self, reason: str = "The task cancelled its job") -> None:
+        super().__init__(reason)
+
+
+@dataclass(slots=True, eq=False)
+class JobContext:
+    """What a task is handed beside its payload.
+
+    Methods that wait are coroutines; plain functions use the same names on
+    `job.sync`, for instance `job.sync.add_job(...)`.
+    """
+
+    app: App
+    id: int
+    identifier: str
+    attempt: int
+    """1 for the first."""
+    max_attempts: int
+    queue_name: str | None
+    key: str | None
+    priority: int
+    run_at: datetime
+    created_at: datetime
+    revision: int
+    flags: list[str]
+    raw_payload: str
+    """The payload as JSON text."""
+    worker_id: str
+    logger: logging.LoggerAdapter[logging.Logger]
+    """Logs with the job's id, identifier and attempt."""
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure now is a failure for good."""
+        return self.attempt >= self.max_attempts
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether this attempt was cancelled, timed out, or its worker must stop.
+
+        An async task is cancelled by itself; a plain function should look now and then.
+        """
+        return self._cancelled.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises JobCancelledError once the attempt is cancelled."""
+        if self.cancelled:
+            raise JobCancelledError(f"Job {self.id} ({self.identifier}) was cancelled.")
+
+    def wait_cancelled(self, timeout: float) -> bool:
+        """Blocks up to `timeout` seconds; True as soon as the attempt is cancelled."""
+        return self._cancelled.wait(timeout)
+
+    def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
+        """A connection for the task's own SQL; commits at the end, rolls back on an exception."""
+        return self.app.connection()
+
+    async def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Job:
+        """Adds a job; arguments as `App.add_job`."""
+        return await self.app.add_job(identifier, payload, **options)
+
+    @property
+    def sync(self) -> SyncJobContext:
+        """The blocking face, for plain functions."""
+        return SyncJobContext(self.app)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncJobContext:
+    """`connection` and `add_job` for plain functions."""
+
+    app: App
+
+    def connection(self) -> AbstractContextManager[psycopg.Connection]:
+        """A connection for the task's own SQL; commits at the end, rolls back on an exception."""
+        return self.app.sync.connection()
+
+    def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Job:
+        """Adds a job; arguments as `App.add_job`."""
+        return self.app.sync.add_job(identifier, payload, **options)

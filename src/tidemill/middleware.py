@@ -1,0 +1,79 @@
+"""Code that runs around every job."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from tidemill.errors import AttemptError
+from tidemill.jobs import JobContext, Outcome
+
+logger = logging.getLogger("tidemill")
+
+
+class Middleware:
+    """Hooks around jobs and workers; override what you need.
+
+    They run on the worker's event loop, so they must be quick. What a hook raises
+    is logged and changes nothing else. Hooks that come in pairs run in reverse
+    order of the middleware on the way out.
+    """
+
+    def worker_started(self, worker_id: str) -> None:
+        """The worker is registered and about to claim jobs."""
+
+    def worker_stopped(self, worker_id: str) -> None:
+        """The worker has settled everything and is about to leave."""
+
+    def before_job(self, job: JobContext) -> None:
+        """An attempt is about to start."""
+
+    def after_job(self, job: JobContext, seconds: float) -> None:
+        """An attempt ended well. Its completion is written within moments."""
+
+    def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
+        """An attempt failed, timed out, or was cancelled."""
+
+
+class LogJobs(Middleware):
+    """Tidemill's own log lines, one at the end of each attempt."""
+
+    def after_job(self, job: JobContext, seconds: float) -> None:
+        """Logs the completion."""
+        job.logger.info(
+            "job %s (%s) done in %.0f ms",
+            job.id,
+            job.identifier,
+            seconds * 1000,
+            extra={"duration_ms": round(seconds * 1000, 3)},
+        )
+
+    def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
+        """Logs the failure, with the traceback of what the task itself raised."""
+        job.logger.error(
+            "job %s (%s) failed attempt %s of %s after %.0f ms: %s",
+            job.id,
+            job.identifier,
+            job.attempt,
+            job.max_attempts,
+            seconds * 1000,
+            str(error) or type(error).__name__,
+            exc_info=None if isinstance(error, Outcome | AttemptError) else error,
+            extra={"duration_ms": round(seconds * 1000, 3)},
+        )
+
+
+class Hooks:
+    """Calls one hook of every middleware, and lets none of them do harm."""
+
+    def __init__(self, middleware: list[Middleware]) -> None:
+        self._inward = middleware
+        self._outward = middleware[::-1]
+
+    def call(self, name: str, *args: Any) -> None:
+        """Calls the hook of that name."""
+        for one in self._outward if name in ("after_job", "on_error", "worker_stopped") else self._inward:
+            try:
+                getattr(one, name)(*args)
+            except Exception:
+                logger.exception("the hook %s of %s failed", name, type(one).__name__)

@@ -1,0 +1,1 @@
+"""The queue: adding jobs, and the engine that claims, runs and settles them."""

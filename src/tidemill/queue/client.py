@@ -1,0 +1,180 @@
+"""The queue's SQL calls, once, for both the async and the blocking face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, LiteralString, NoReturn, TypeVar
+
+import msgspec
+import psycopg
+
+from tidemill.database import sql
+from tidemill.database.connect import explain
+from tidemill.errors import InvalidJobError
+from tidemill.jobs import Job, JobSpec
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+ATTEMPTS = 5
+# The deadlock detector or a serialization failure chose us: the same call may well pass now.
+_TRANSIENT = {"40001", "40P01"}
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One statement with its parameters, and how its rows are read."""
+
+    query: LiteralString
+    params: dict[str, Any]
+    read: Callable[[list[Row]], T]
+
+
+_COLUMNS: LiteralString = (
+    "id, identifier, queue_name, payload::text, state, priority, run_at, attempts, max_attempts, last_error, "
+    "created_at, updated_at, key, locked_at, locked_by, revision, flags"
+)
+
+
+def _job(row: Row) -> Job:
+    payload = None if row[3] is None else msgspec.json.decode(row[3])
+    return Job(*[*row[:3], payload, *row[4:]])
+
+
+def _jobs(rows: list[Row]) -> list[Job]:
+    return [_job(row) for row in rows if row[0] is not None]
+
+
+def _maybe_job(rows: list[Row]) -> Job | None:
+    return next(iter(_jobs(rows)), None)
+
+
+def _select(source: LiteralString, **params: Any) -> Call[list[Job]]:
+    return Call(f"select {_COLUMNS} from {source}", params, _jobs)
+
+
+def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
+    """A payload as JSON. Raises InvalidJobError for what JSON cannot hold."""
+    if payload is None:
+        return None
+    try:
+        dump = getattr(payload, "model_dump_json", None)
+        text = dump().encode() if dump else msgspec.json.encode(payload)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidJobError(
+            f"The payload of job {identifier!r} cannot be written as JSON: {error}. "
+            "Use plain dicts, lists, strings, numbers, dataclasses, msgspec Structs or pydantic models."
+        ) from error
+    return msgspec.Raw(text)
+
+
+def _record(spec: JobSpec) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "identifier": spec.identifier,
+        "payload": encode_payload(spec.payload, spec.identifier),
+        "queue_name": spec.queue_name,
+        "max_attempts": spec.max_attempts,
+        "job_key": spec.job_key,
+        "priority": spec.priority,
+        "flags": None if spec.flags is None else list(spec.flags),
+        "job_key_mode": spec.job_key_mode,
+    }
+    if isinstance(spec.run_at, timedelta):
+        record["run_in"] = f"{spec.run_at.total_seconds():.6f} seconds"
+    elif isinstance(spec.run_at, datetime):
+        record["run_at"] = spec.run_at.isoformat()
+    return record
+
+
+def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
+    """Adds jobs and returns them in the order of the specs."""
+    try:
+        text = msgspec.json.encode([_record(spec) for spec in specs]).decode()
+    except (TypeError, ValueError, UnicodeError) as error:
+        raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
+    return Call(sql.query("add_jobs"), {"specs": text}, _jobs)
+
+
+def remove_job(job_key: str) -> Call[Job | None]:
+    """Removes the job of a key; None where there is none."""
+    return Call(f"select {_COLUMNS} from tidemill.remove_job(%(job_key)s)", {"job_key": job_key}, _maybe_job)
+
+
+def complete_jobs(job_ids: Sequence[int]) -> Call[list[Job]]:
+    """Marks jobs as done."""
+    return _select("tidemill.complete_jobs(%(ids)s::bigint[])", ids=list(job_ids))
+
+
+def permanently_fail_jobs(job_ids: Sequence[int], error_message: str | None) -> Call[list[Job]]:
+    """Marks jobs as failed for good."""
+    return _select(
+        "tidemill.permanently_fail_jobs(%(ids)s::bigint[], %(message)s)",
+        ids=list(job_ids),
+        message=error_message,
+    )
+
+
+def reschedule_jobs(
+    job_ids: Sequence[int],
+    run_at: datetime | timedelta | None,
+    priority: int | None,
+    attempts: int | None,
+    max_attempts: int | None,
+) -> Call[list[Job]]:
+    """Changes when and how jobs run."""
+    return _select(
+        "tidemill.reschedule_jobs(%(ids)s::bigint[], coalesce(%(run_at)s::timestamptz, now() + %(run_in)s), "
+        "%(priority)s, %(attempts)s, %(max_attempts)s)",
+        ids=list(job_ids),
+        run_at=run_at if isinstance(run_at, datetime) else None,
+        run_in=run_at if isinstance(run_at, timedelta) else None,
+        priority=priority,
+        attempts=attempts,
+        max_attempts=max_attempts,
+    )
+
+
+def cancel_jobs(job_ids: Sequence[int], reason: str | None) -> Call[list[Job]]:
+    """Cancels waiting jobs, and asks running ones to stop."""
+    return _select("tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)", ids=list(job_ids), reason=reason)
+
+
+def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
+    """Frees what these workers hold."""
+    return Call(
+        "select tidemill.force_unlock_workers(%(ids)s::text[])", {"ids": list(worker_ids)}, lambda rows: None
+    )
+
+
+def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:
+    """One job by id or by key; None where there is none."""
+    return Call(
+        f"select {_COLUMNS} from tidemill.jobs where id = %(id)s or key = %(key)s",
+        {"id": job_id, "key": key},
+        _maybe_job,
+    )
+
+
+def expect(connection: object, kind: type, other: str) -> None:
+    """Raises TypeError for a connection of the other kind."""
+    if connection is not None and not isinstance(connection, kind):
+        raise TypeError(
+            f"connection must be a psycopg.{kind.__name__}, not {type(connection).__name__}; "
+            f"for the other kind call the same method on {other}."
+        )
+
+
+def may_repeat(error: psycopg.Error, connection: object, attempt: int) -> bool:
+    """Whether a call that failed like this may be made once more."""
+    # In the caller's transaction there is nothing that we could repeat alone.
+    return connection is None and error.sqlstate in _TRANSIENT and attempt < ATTEMPTS
+
+
+def raise_explained(error: psycopg.Error) -> NoReturn:
+    """Raises Tidemill's error for one of the driver's, or that one itself."""
+    ours = explain(error)
+    if ours is None:
+        raise error
+    raise ours from error

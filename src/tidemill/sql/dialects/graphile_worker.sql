@@ -1,0 +1,145 @@
+-- Graphile Worker's names over Tidemill's functions: wrappers only, no logic.
+
+do $$
+begin
+  if to_regtype('graphile_worker.job_spec') is null then
+    create type graphile_worker.job_spec as (
+      identifier text,
+      payload json,
+      queue_name text,
+      run_at timestamptz,
+      max_attempts smallint,
+      job_key text,
+      priority smallint,
+      flags text[]
+    );
+  end if;
+end
+$$;
+
+create or replace function graphile_worker._flags_object(flags text[]) returns jsonb
+language sql immutable
+as $$ select jsonb_object_agg(f, true) from unnest(flags) f $$;
+
+create or replace view graphile_worker.jobs as
+select
+  j.id,
+  j.queue_name,
+  j.identifier as task_identifier,
+  j.priority,
+  j.run_at,
+  j.attempts,
+  j.max_attempts,
+  j.last_error,
+  j.created_at,
+  j.updated_at,
+  j.key,
+  j.locked_at,
+  j.locked_by,
+  j.revision,
+  graphile_worker._flags_object(j.flags) as flags
+from tidemill.jobs j;
+comment on view graphile_worker.jobs is 'The queue with Graphile Worker''s columns. Natively: tidemill.jobs.';
+
+create or replace view graphile_worker._private_tasks as
+select t.id, t.identifier from tidemill._tasks t;
+
+create or replace view graphile_worker._private_job_queues as
+select q.id::integer as id, q.queue_name, q.locked_at, q.locked_by, q.locked_at is null as is_available
+from tidemill._queues q;
+
+create or replace view graphile_worker._private_jobs as
+select
+  j.id,
+  j.queue_id::integer as job_queue_id,
+  j.task_id,
+  j.payload,
+  j.priority,
+  j.run_at,
+  j.attempts,
+  j.max_attempts,
+  j.last_error,
+  j.created_at,
+  j.updated_at,
+  j.key,
+  j.locked_at,
+  j.locked_by,
+  j.revision,
+  graphile_worker._flags_object(j.flags) as flags,
+  j.locked_at is null and j.attempts < j.max_attempts as is_available
+from tidemill._jobs j;
+comment on view graphile_worker._private_jobs is
+  'Row type of the functions below, and for reading payloads. Writing goes through the functions.';
+
+create or replace function graphile_worker._row(j tidemill.job) returns graphile_worker._private_jobs
+language sql
+as $$
+  select row(
+    j.id,
+    (select q.id::integer from tidemill._queues q where q.queue_name = j.queue_name),
+    (select t.id from tidemill._tasks t where t.identifier = j.identifier),
+    j.payload, j.priority, j.run_at, j.attempts, j.max_attempts, j.last_error, j.created_at, j.updated_at,
+    j.key, j.locked_at, j.locked_by, j.revision, graphile_worker._flags_object(j.flags),
+    j.locked_at is null and j.attempts < j.max_attempts
+  )::graphile_worker._private_jobs
+  where j.id is not null
+$$;
+
+create or replace function graphile_worker.add_job(
+  identifier text,
+  payload json default null,
+  queue_name text default null,
+  run_at timestamptz default null,
+  max_attempts integer default null,
+  job_key text default null,
+  priority integer default null,
+  flags text[] default null,
+  job_key_mode text default 'replace'
+) returns graphile_worker._private_jobs
+language sql
+as $$
+  select graphile_worker._row(tidemill.add_job(
+    identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode))
+$$;
+
+create or replace function graphile_worker.add_jobs(
+  specs graphile_worker.job_spec[],
+  job_key_preserve_run_at boolean default false
+) returns setof graphile_worker._private_jobs
+language sql
+as $$
+  select r.*
+  from tidemill.add_jobs(specs::text::tidemill.job_spec[], job_key_preserve_run_at) j, graphile_worker._row(j) r
+$$;
+
+create or replace function graphile_worker.remove_job(job_key text) returns graphile_worker._private_jobs
+language sql strict
+as $$ select graphile_worker._row(tidemill.remove_job(job_key)) $$;
+
+create or replace function graphile_worker.complete_jobs(job_ids bigint[])
+returns setof graphile_worker._private_jobs
+language sql
+as $$ select r.* from tidemill.complete_jobs(job_ids) j, graphile_worker._row(j) r $$;
+
+create or replace function graphile_worker.permanently_fail_jobs(
+  job_ids bigint[], error_message text default null
+) returns setof graphile_worker._private_jobs
+language sql
+as $$ select r.* from tidemill.permanently_fail_jobs(job_ids, error_message) j, graphile_worker._row(j) r $$;
+
+create or replace function graphile_worker.reschedule_jobs(
+  job_ids bigint[],
+  run_at timestamptz default null,
+  priority integer default null,
+  attempts integer default null,
+  max_attempts integer default null
+) returns setof graphile_worker._private_jobs
+language sql
+as $$
+  select r.*
+  from tidemill.reschedule_jobs(job_ids, run_at, priority, attempts, max_attempts) j, graphile_worker._row(j) r
+$$;
+
+create or replace function graphile_worker.force_unlock_workers(worker_ids text[]) returns void
+language sql
+as $$ select tidemill.force_unlock_workers(worker_ids) $$;

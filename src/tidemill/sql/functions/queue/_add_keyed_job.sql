@@ -1,0 +1,46 @@
+create or replace function tidemill._add_keyed_job(new tidemill._jobs, mode text) returns tidemill._jobs
+language plpgsql
+as $$
+declare
+  j tidemill._jobs;
+begin
+  -- Somebody may add or take away the key between two of our statements: look again then.
+  loop
+    select * into j from tidemill._jobs o where o.key = new.key for update;
+
+    if found and mode = 'unsafe_dedupe' then
+      update tidemill._jobs o set revision = o.revision + 1, updated_at = now()
+        where o.id = j.id returning o.* into j;
+      return j;
+    elsif found and j.locked_at is null and j.attempts < j.max_attempts then
+      update tidemill._jobs o set
+          task_id = new.task_id, queue_id = new.queue_id, max_attempts = new.max_attempts,
+          priority = new.priority, flags = new.flags, attempts = 0, last_error = null,
+          payload = tidemill._merged_payload(o.payload, new.payload),
+          run_at = case when mode = 'preserve_run_at' and o.attempts = 0 then o.run_at else new.run_at end,
+          revision = o.revision + 1, updated_at = now()
+        where o.id = j.id returning o.* into j;
+      return j;
+    elsif found then
+      -- Running or failed for good: it keeps its row and loses its key, and will not be retried.
+      update tidemill._jobs o set
+          key = null, attempts = o.max_attempts, updated_at = now(),
+          withdrawn = case when o.locked_at is not null then coalesce(o.withdrawn, 'replaced') end
+        where o.id = j.id;
+    end if;
+
+    insert into tidemill._jobs as i
+        (id, queue_id, task_id, priority, max_attempts, run_at, key, payload, flags)
+      overriding system value
+      values (coalesce(new.id, nextval('tidemill._jobs_id_seq')), new.queue_id, new.task_id,
+              new.priority, new.max_attempts, new.run_at, new.key, new.payload, new.flags)
+      on conflict (key) where key is not null do nothing
+      returning i.* into j;
+    if found then
+      return j;
+    end if;
+  end loop;
+end
+$$;
+comment on function tidemill._add_keyed_job is
+  'Adds or changes the job of a key. Waits for whoever holds its row, so the request is never lost.';

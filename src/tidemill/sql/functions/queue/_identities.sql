@@ -1,0 +1,47 @@
+-- Number of a task or queue, made on first use. Looks before it inserts, so
+-- that repeated adds burn no identity values.
+
+create or replace function tidemill._task_id(identifier text) returns integer
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+  found_id integer;
+begin
+  loop
+    select t.id into found_id from tidemill._tasks t where t.identifier = identifier;
+    if found then
+      return found_id;
+    end if;
+    insert into tidemill._tasks as t (identifier) values (identifier)
+      on conflict do nothing returning t.id into found_id;
+    if found then
+      return found_id;
+    end if;
+  end loop;
+end
+$$;
+
+create or replace function tidemill._queue_id(queue_name text) returns bigint
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+  found_id bigint;
+begin
+  if queue_name is null then
+    return null;
+  end if;
+  loop
+    select q.id into found_id from tidemill._queues q where q.queue_name = queue_name;
+    if found then
+      return found_id;
+    end if;
+    insert into tidemill._queues as q (queue_name) values (queue_name)
+      on conflict do nothing returning q.id into found_id;
+    if found then
+      return found_id;
+    end if;
+  end loop;
+end
+$$;

@@ -1,0 +1,68 @@
+-- From private rows to the public composite.
+
+create or replace function tidemill._state(
+  locked_at timestamptz, attempts smallint, max_attempts smallint, run_at timestamptz
+) returns text
+language sql stable
+as $$
+  select case
+    when locked_at is not null then 'running'
+    when attempts >= max_attempts then 'failed'
+    when run_at > now() then 'scheduled'
+    else 'ready'
+  end
+$$;
+
+create or replace function tidemill._job_row(j tidemill._jobs) returns tidemill.job
+language sql stable
+as $$
+  select row(
+    j.id,
+    (select t.identifier from tidemill._tasks t where t.id = j.task_id),
+    (select q.queue_name from tidemill._queues q where q.id = j.queue_id),
+    j.payload,
+    tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at),
+    j.priority, j.run_at, j.attempts, j.max_attempts, j.last_error, j.created_at, j.updated_at,
+    j.key, j.locked_at, j.locked_by, j.revision, j.flags
+  )::tidemill.job
+$$;
+
+create or replace function tidemill._normal_flags(flags text[]) returns text[]
+language sql immutable
+as $$
+  select case when cardinality(flags) > 0
+    then array(select distinct f from unnest(flags) f order by f) end
+$$;
+
+create or replace function tidemill._merged_payload(old json, new json) returns json
+language sql immutable
+as $$
+  select case when json_typeof(old) = 'array' and json_typeof(new) = 'array'
+    then coalesce(
+      (select json_agg(e.value order by e.part, e.place)
+       from (select 1 as part, o.value, o.place from json_array_elements(old) with ordinality o(value, place)
+             union all
+             select 2, n.value, n.place from json_array_elements(new) with ordinality n(value, place)) e),
+      '[]')
+    else new end
+$$;
+comment on function tidemill._merged_payload is
+  'Two arrays are joined, element by element and unchanged; anything else is replaced.';
+
+create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
+language sql stable
+as $$
+  select locked_at is null
+    or not exists (
+      select from tidemill._workers w where w.id = locked_by and w.expires_at > clock_timestamp())
+    and (exists (select from tidemill._workers w where w.id = locked_by)
+      or locked_at < clock_timestamp() - tidemill._unknown_lease())
+$$;
+comment on function tidemill._lease_ended is
+  'Whether nobody holds the row: no lease, a worker that missed its deadline, or an old lease of a worker that is not known.';
+
+create or replace function tidemill._unknown_lease() returns interval
+language sql immutable
+as $$ select interval '30 seconds' $$;
+comment on function tidemill._unknown_lease is
+  'How long a lease of a worker without a row in _workers is honoured.';

@@ -1,0 +1,126 @@
+-- Workers, their heartbeats, and what happens to the leases of the dead.
+
+create or replace function tidemill._register_worker(
+  worker_id text, hostname text, pid integer, version text, concurrency integer,
+  identifiers text[], lease interval
+) returns table (identifier text, task_id integer)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  ids integer[];
+begin
+  select array_agg(tidemill._task_id(i)) into ids from (select distinct unnest(identifiers) order by 1) u(i);
+  insert into tidemill._workers (id, hostname, pid, version, concurrency, task_ids, expires_at)
+    values (worker_id, _register_worker.hostname, _register_worker.pid, _register_worker.version,
+            _register_worker.concurrency, coalesce(ids, '{}'), clock_timestamp() + lease)
+    on conflict (id) do update set expires_at = excluded.expires_at;
+  return query select t.identifier, t.id from tidemill._tasks t where t.id = any(ids);
+end
+$$;
+
+create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
+returns table (alive boolean, cancelled bigint[])
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+  update tidemill._workers w set
+      heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + lease,
+      in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping
+    where w.id = worker_id;
+  alive := found;
+  select array_agg(j.id) into cancelled from tidemill._jobs j
+    where j.locked_by = worker_id and j.withdrawn = 'cancelled';
+  -- Comes back through the worker's own LISTEN connection: proof that it still hears.
+  perform pg_notify('tidemill:ping', worker_id);
+  return next;
+end
+$$;
+
+create or replace function tidemill._sweep_leases()
+returns table (worker_id text, id bigint, failed boolean)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  dead text[];
+begin
+  with recursive holders(id) as (
+    (select min(j.locked_by) from tidemill._jobs j)
+    union all
+    select (select min(j.locked_by) from tidemill._jobs j where j.locked_by > h.id)
+    from holders h where h.id is not null
+  ),
+  suspects as (
+    select h.id from holders h where h.id is not null
+    union
+    select q.locked_by from tidemill._queues q where q.locked_by is not null
+    union
+    select w.id from tidemill._workers w where w.expires_at <= clock_timestamp()
+  )
+  select array_agg(s.id) into dead from suspects s
+  where not exists (select from tidemill._workers w where w.id = s.id and w.expires_at > clock_timestamp())
+    and (exists (select from tidemill._workers w where w.id = s.id)
+      or exists (select from tidemill._jobs j
+                 where j.locked_by = s.id and j.locked_at < clock_timestamp() - tidemill._unknown_lease())
+      or exists (select from tidemill._queues q
+                 where q.locked_by = s.id and q.locked_at < clock_timestamp() - tidemill._unknown_lease()));
+
+  return query select * from tidemill._release_leases(
+    coalesce(dead, '{}'), 'its worker stopped without a word: killed, crashed, or cut off from the database');
+  delete from tidemill._workers w
+    where w.id = any(dead) and not exists (select from tidemill._jobs j where j.locked_by = w.id);
+  delete from tidemill._listeners l
+    where not exists (select from tidemill._workers w where w.id = l.worker_id);
+end
+$$;
+comment on function tidemill._sweep_leases is
+  'Frees what dead workers hold; attempts stay spent, and a job on its last one is failed with a message.';
+
+create or replace function tidemill._release_leases(worker_ids text[], why text)
+returns table (worker_id text, id bigint, failed boolean)
+language plpgsql
+as $$
+#variable_conflict use_column
+begin
+  if worker_ids = '{}' then
+    return;
+  end if;
+  return query
+    with held as materialized (
+      select j.id, j.locked_by from tidemill._jobs j
+      where j.locked_by = any(worker_ids)
+      order by j.id for update skip locked
+    ),
+    freed as (
+      update tidemill._jobs j set
+        locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
+        run_at = greatest(j.run_at, now()), updated_at = now(),
+        last_error = case
+          when j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
+          else format('Attempt %s of %s did not end: %s (worker %s)',
+                      j.attempts, j.max_attempts, why, h.locked_by) end
+      from held h where j.id = h.id
+      returning h.locked_by, j.id, j.attempts >= j.max_attempts
+    )
+    select * from freed;
+  update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
+    where q.locked_by = any(worker_ids);
+  perform tidemill._notify_workers(now());
+end
+$$;
+
+create or replace function tidemill._deregister_worker(worker_id text) returns void
+language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+  if exists (select from tidemill._jobs j where j.locked_by = worker_id) then
+    -- What it could not settle is for the next sweep.
+    update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
+  else
+    delete from tidemill._workers w where w.id = worker_id;
+  end if;
+end
+$$;

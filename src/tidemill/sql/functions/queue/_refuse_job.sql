@@ -1,0 +1,78 @@
+-- The rules for a job's arguments: _job_fits answers, _refuse_job explains.
+
+create or replace function tidemill._job_fits(
+  identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[]
+) returns boolean
+language sql immutable
+as $$
+  select identifier is not null
+    and length(identifier) <= 128
+    and (queue_name is null or length(queue_name) <= 128)
+    and (max_attempts is null or max_attempts between 1 and 32767)
+    and (job_key is null or length(job_key) between 1 and 512)
+    and (priority is null or priority between -32768 and 32767)
+    and (flags is null or array_position(flags, null) is null)
+$$;
+
+create or replace function tidemill._refuse_job(
+  identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[],
+  place text default ''
+) returns void
+language plpgsql immutable
+as $$
+begin
+  if identifier is null then
+    raise exception using errcode = 'not_null_violation',
+      message = format('identifier must not be null%s', place),
+      hint = 'Name the task that a worker shall run.',
+      schema = 'tidemill', table = '_tasks', column = 'identifier';
+  elsif length(identifier) > 128 then
+    raise exception using errcode = 'check_violation',
+      message = format('identifier has %s characters, at most 128 are allowed%s: "%s..."',
+                       length(identifier), place, left(identifier, 40)),
+      hint = 'Use a shorter task name.',
+      schema = 'tidemill', table = '_tasks', constraint = 'tasks_identifier_check';
+  elsif length(queue_name) > 128 then
+    raise exception using errcode = 'check_violation',
+      message = format('queue_name has %s characters, at most 128 are allowed%s: "%s..."',
+                       length(queue_name), place, left(queue_name, 40)),
+      hint = 'Use a shorter queue name, for instance a hash of the long one.',
+      schema = 'tidemill', table = '_queues', constraint = 'job_queues_queue_name_check';
+  elsif length(job_key) not between 1 and 512 then
+    raise exception using errcode = 'check_violation',
+      message = format('job_key has %s characters, 1 to 512 are allowed%s: "%s"',
+                       length(job_key), place, left(job_key, 40)),
+      hint = 'Use NULL for a job without a key, or a hash of a long key.',
+      schema = 'tidemill', table = '_jobs', constraint = 'jobs_key_check';
+  elsif max_attempts not between -32768 and 32767 then
+    raise exception using errcode = 'numeric_value_out_of_range',
+      message = format('max_attempts %s is out of range%s', max_attempts, place),
+      hint = 'Use 1 to 32767.';
+  elsif max_attempts < 1 then
+    raise exception using errcode = 'check_violation',
+      message = format('max_attempts %s is below 1%s', max_attempts, place),
+      hint = 'Use 1 for a job that is never retried.',
+      schema = 'tidemill', table = '_jobs', constraint = 'jobs_max_attempts_check';
+  elsif priority not between -32768 and 32767 then
+    raise exception using errcode = 'numeric_value_out_of_range',
+      message = format('priority %s is out of range%s', priority, place),
+      hint = 'Use -32768 to 32767; smaller runs first.';
+  elsif array_position(flags, null) is not null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('flags must not contain null%s', place),
+      hint = 'Leave the null out of the array.';
+  end if;
+end
+$$;
+
+create or replace function tidemill._check_job_key_mode(job_key_mode text) returns void
+language plpgsql immutable
+as $$
+begin
+  if job_key_mode not in ('replace', 'preserve_run_at', 'unsafe_dedupe') then
+    raise exception using errcode = 'GWBKM',
+      message = format('job_key_mode "%s" is unknown', job_key_mode),
+      hint = 'Use replace, preserve_run_at or unsafe_dedupe.';
+  end if;
+end
+$$;

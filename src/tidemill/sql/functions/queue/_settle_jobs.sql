@@ -1,0 +1,143 @@
+-- How leased jobs end. Each names its claim token: a lease that was taken away
+-- changes nothing. Rows that a producer holds are left for the next call, so a
+-- worker never waits for one. Rows come back for what was not settled
+-- ('busy': try again; 'lost': no longer ours) and, from _fail_jobs, for each job.
+
+create or replace function tidemill._complete_jobs(worker_id text, job_ids bigint[], tokens bigint[])
+returns table (id bigint, outcome text)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+    with given as materialized (
+      select g.id, g.token from unnest(job_ids, tokens) as g(id, token) order by g.id
+    ),
+    held as materialized (
+      select j.id from given g join tidemill._jobs j on j.id = g.id
+      where j.locked_by = worker_id and j.claim_token = g.token
+      for update of j skip locked
+    ),
+    gone as (
+      delete from tidemill._jobs j using held h where j.id = h.id returning j.id
+    )
+    select g.id, case when exists (
+        select from tidemill._jobs j
+        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+      then 'busy' else 'lost' end
+    from given g
+    where g.id not in (select d.id from gone d);
+end
+$$;
+
+create or replace function tidemill._fail_jobs(
+  worker_id text, job_ids bigint[], tokens bigint[], messages text[],
+  delays interval[], permanent boolean[], payloads text[]
+) returns table (id bigint, outcome text, run_at timestamptz)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+    with given as materialized (
+      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads)
+        as g(id, token, message, delay, permanent, payload)
+      order by g.id
+    ),
+    held as materialized (
+      select j.id, g.message, g.delay, g.permanent, g.payload
+      from given g join tidemill._jobs j on j.id = g.id
+      where j.locked_by = worker_id and j.claim_token = g.token
+      for update of j skip locked
+    ),
+    failed as (
+      update tidemill._jobs j set
+        last_error = case when j.withdrawn = 'cancelled' then j.last_error else h.message end,
+        attempts = case when h.permanent then j.max_attempts else j.attempts end,
+        run_at = greatest(now(), j.run_at)
+          + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second'),
+        payload = coalesce(h.payload::json, j.payload),
+        locked_at = null, locked_by = null, claim_token = null, withdrawn = null
+      from held h where j.id = h.id
+      returning j.id, case when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at
+    )
+    select f.* from failed f(id, outcome, run_at)
+    union all
+    select g.id, case when exists (
+        select from tidemill._jobs j
+        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+      then 'busy' else 'lost' end, null
+    from given g
+    where g.id not in (select f.id from failed f(id, outcome, run_at));
+end
+$$;
+comment on function tidemill._fail_jobs is
+$$Records failed attempts. delay NULL backs off exp(least(10, attempts)) seconds, from now or
+run_at if that is later; permanent spends all attempts; payload, where given, replaces the job's.$$;
+
+create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
+returns table (id bigint, outcome text)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+    with given as materialized (
+      select g.id, g.token from unnest(job_ids, tokens) as g(id, token) order by g.id
+    ),
+    held as materialized (
+      select j.id from given g join tidemill._jobs j on j.id = g.id
+      where j.locked_by = worker_id and j.claim_token = g.token
+      for update of j skip locked
+    ),
+    returned as (
+      update tidemill._jobs j set
+        attempts = case when j.withdrawn is null then greatest(0, j.attempts - 1) else j.attempts end,
+        last_error = case j.withdrawn
+          when 'replaced' then 'Given back unfinished after a newer job took over its key'
+          when 'removed' then 'Given back unfinished after its removal by key'
+          else j.last_error end,
+        locked_at = null, locked_by = null, claim_token = null, withdrawn = null
+      from held h where j.id = h.id
+      returning j.id
+    )
+    select g.id, case when exists (
+        select from tidemill._jobs j
+        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+      then 'busy' else 'lost' end
+    from given g
+    where g.id not in (select r.id from returned r);
+  perform tidemill._notify_workers(now());
+end
+$$;
+comment on function tidemill._return_jobs is
+  'Gives leased jobs back unfinished, without spending an attempt; withdrawn ones are failed instead.';
+
+create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
+returns void
+language sql
+as $$
+  update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
+  from unnest(queue_ids, tokens) as g(id, token)
+  where q.id = g.id and q.locked_by = worker_id and q.claim_token = g.token
+$$;
+
+create or replace function tidemill._return_unknown_jobs(worker_id text, known_tokens bigint[])
+returns setof bigint
+language sql
+as $$
+  with queues as (
+    update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
+    where q.locked_by = worker_id and q.claim_token <> all(known_tokens)
+  )
+  update tidemill._jobs j set
+    attempts = case when j.withdrawn is null then greatest(0, j.attempts - 1) else j.attempts end,
+    locked_at = null, locked_by = null, claim_token = null, withdrawn = null
+  where j.locked_by = worker_id and j.claim_token <> all(known_tokens)
+  returning j.id
+$$;
+comment on function tidemill._return_unknown_jobs is
+  'After a lost connection: frees claims that were committed but whose answer never arrived.';

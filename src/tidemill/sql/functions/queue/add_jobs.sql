@@ -1,0 +1,126 @@
+create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
+returns setof tidemill.job
+language plpgsql
+as $$
+declare
+  bad record;
+  spec record;
+  new tidemill._jobs;
+  due timestamptz;
+  ids bigint[];
+begin
+  select s.* into bad
+    from unnest(specs) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+    where not tidemill._job_fits(s.identifier, s.queue_name, s.max_attempts, s.job_key, s.priority, s.flags)
+    order by s.place limit 1;
+  if found then
+    perform tidemill._refuse_job(bad.identifier, bad.queue_name, bad.max_attempts, bad.job_key,
+                                 bad.priority, bad.flags, format(' (spec %s)', bad.place));
+  end if;
+  perform tidemill._check_job_key_mode(m) from unnest(job_key_modes) m;
+
+  perform tidemill._task_id(s.identifier)
+    from (select distinct u.identifier from unnest(specs) u order by 1) s;
+  perform tidemill._queue_id(s.queue_name)
+    from (select distinct u.queue_name from unnest(specs) u where u.queue_name is not null order by 1) s;
+  select min(coalesce(s.run_at, now())) into due from unnest(specs) s;
+  if due is not null then
+    perform tidemill._notify_workers(due);
+  end if;
+
+  if not exists (select from unnest(specs) s where s.job_key is not null) then
+    return query
+      with added as (
+        insert into tidemill._jobs as i
+            (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+          select q.id, t.id, coalesce(s.priority, 0::smallint), coalesce(s.max_attempts, 25::smallint),
+                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+          from unnest(specs) with ordinality
+            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+          join tidemill._tasks t on t.identifier = s.identifier
+          left join tidemill._queues q on q.queue_name = s.queue_name
+          order by s.place
+          returning i.*
+      )
+      select (x.r).* from (select tidemill._job_row(a) as r from added a order by a.id offset 0) x;
+    return;
+  end if;
+
+  -- With keys: every spec draws its id first, so that ids follow the order of the specs,
+  -- while keys are taken in key order, so that two callers cannot deadlock.
+  select array_agg(nextval('tidemill._jobs_id_seq') order by n)
+    into ids from generate_series(1, cardinality(specs)) n;
+
+  insert into tidemill._jobs as i
+      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+    overriding system value
+    select ids[s.place], q.id, t.id, coalesce(s.priority, 0::smallint), coalesce(s.max_attempts, 25::smallint),
+           coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+    from unnest(specs) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+    join tidemill._tasks t on t.identifier = s.identifier
+    left join tidemill._queues q on q.queue_name = s.queue_name
+    where s.job_key is null;
+
+  for spec in
+    select s.*, t.id as task_id, q.id as queue_id
+    from unnest(specs) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+    join tidemill._tasks t on t.identifier = s.identifier
+    left join tidemill._queues q on q.queue_name = s.queue_name
+    where s.job_key is not null
+    order by s.job_key collate "C", s.place
+  loop
+    new.id := ids[spec.place];
+    new.key := spec.job_key;
+    new.task_id := spec.task_id;
+    new.queue_id := spec.queue_id;
+    new.payload := coalesce(spec.payload, '{}');
+    new.run_at := coalesce(spec.run_at, now());
+    new.max_attempts := coalesce(spec.max_attempts, 25);
+    new.priority := coalesce(spec.priority, 0);
+    new.flags := tidemill._normal_flags(spec.flags);
+    new := tidemill._add_keyed_job(new, coalesce(job_key_modes[spec.place], 'replace'));
+    ids[spec.place] := new.id;
+  end loop;
+
+  return query
+    select (x.r).*
+    from (
+      select tidemill._job_row(j) as r
+      from unnest(ids) with ordinality as wanted(id, place)
+      join tidemill._jobs j on j.id = wanted.id
+      order by wanted.place
+      offset 0
+    ) x;
+end
+$$;
+comment on function tidemill._add_jobs is
+  'add_jobs with a job_key_mode for each spec; NULL means replace.';
+
+create or replace function tidemill.add_jobs(
+  specs tidemill.job_spec[],
+  job_key_preserve_run_at boolean default false,
+  job_key_mode text default null
+) returns setof tidemill.job
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query select * from tidemill._add_jobs(
+    specs,
+    array_fill(
+      coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
+      array[coalesce(cardinality(specs), 0)]));
+end
+$$;
+comment on function tidemill.add_jobs is
+$$Adds many jobs in one call, in the caller's transaction, and returns them in the order of the specs.
+
+specs                    array of tidemill.job_spec
+job_key_preserve_run_at  true: like job_key_mode preserve_run_at
+job_key_mode             replace (default), preserve_run_at or unsafe_dedupe, for all specs
+
+Specs that share a job_key act as if they were added one after the other; each
+of them returns the job as it is in the end. A spec that is refused refuses the
+whole call and is named by its number. Errors as for add_job.$$;

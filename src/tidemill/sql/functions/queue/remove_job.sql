@@ -1,0 +1,30 @@
+create or replace function tidemill.remove_job(job_key text) returns tidemill.job
+language plpgsql strict
+as $$
+#variable_conflict use_variable
+declare
+  j tidemill._jobs;
+begin
+  loop
+    select o.* into j from tidemill._jobs o where o.key = job_key for update;
+    -- A row that we waited for may have lost its key to a newer job: look again then.
+    exit when found or not exists (select from tidemill._jobs o where o.key = job_key);
+  end loop;
+
+  if j.id is null then
+    return null;
+  elsif tidemill._lease_ended(j.locked_at, j.locked_by) then
+    delete from tidemill._jobs o where o.id = j.id;
+  else
+    update tidemill._jobs o set
+        key = null, attempts = o.max_attempts, withdrawn = 'removed', updated_at = now()
+      where o.id = j.id returning o.* into j;
+  end if;
+  return tidemill._job_row(j);
+end
+$$;
+comment on function tidemill.remove_job is
+$$Removes the job of a key and returns it; a row of NULLs where there is none.
+
+A job that is running now cannot be removed: it loses its key and will not be
+retried. Waits for a transaction that holds the job. NULL returns NULL.$$;

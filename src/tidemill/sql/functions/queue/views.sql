@@ -1,0 +1,55 @@
+create or replace view tidemill.jobs as
+select
+  j.id,
+  t.identifier,
+  q.queue_name,
+  j.payload,
+  tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) as state,
+  j.priority,
+  j.run_at,
+  j.attempts,
+  j.max_attempts,
+  j.last_error,
+  j.created_at,
+  j.updated_at,
+  j.key,
+  j.locked_at,
+  j.locked_by,
+  j.revision,
+  j.flags,
+  exists (
+    select from tidemill._workers w
+    where w.expires_at > clock_timestamp() and j.task_id = any(w.task_ids)) as has_worker
+from tidemill._jobs j
+join tidemill._tasks t on t.id = j.task_id
+left join tidemill._queues q on q.id = j.queue_id;
+comment on view tidemill.jobs is 'Jobs that are not done, one row each. A job that is done is gone.';
+comment on column tidemill.jobs.state is
+  'ready (due, waits for a worker), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
+comment on column tidemill.jobs.attempts is 'Attempts used up, the running one included.';
+comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
+comment on column tidemill.jobs.revision is 'How often an add with the same key has changed it.';
+comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; a job without one waits.';
+
+create or replace view tidemill.workers as
+select
+  w.id,
+  w.hostname,
+  w.pid,
+  w.version,
+  case
+    when w.expires_at <= clock_timestamp() then 'lost'
+    when w.stopping then 'stopping'
+    else 'running'
+  end as state,
+  w.concurrency,
+  w.in_hand,
+  array(select t.identifier from tidemill._tasks t where t.id = any(w.task_ids) order by 1) as tasks,
+  w.started_at,
+  w.heartbeat_at,
+  w.expires_at
+from tidemill._workers w;
+comment on view tidemill.workers is 'Worker processes that run now.';
+comment on column tidemill.workers.state is
+  'running, stopping (finishes what it has), or lost (missed its deadline; the next sweep frees its jobs)';
+comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';

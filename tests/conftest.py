@@ -1,0 +1,89 @@
+"""Fixtures: every test of the database runs on each server version, in a database of its own."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.servers import EMPTY, TEMPLATE, Server, available
+
+_WANTED = (18, 16)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pg", type=int, action="append", help="only this version of PostgreSQL")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture in ("server", "own_server"):
+        if fixture not in metafunc.fixturenames:
+            continue
+        found = available()
+        only = metafunc.config.getoption("--pg")
+        params = []
+        for version in sorted({*found, *_WANTED}, reverse=True):
+            if only and version not in only:
+                continue
+            marks = []
+            if version not in found:
+                marks.append(pytest.mark.skip(f"PostgreSQL {version} is not there"))
+            params.append(pytest.param((version, found.get(version)), id=f"pg{version}", marks=marks))
+        metafunc.parametrize(fixture, params, indirect=True, scope="session" if fixture == "server" else None)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the server's account can reach; pytest's own is private to us."""
+    place = Path(tempfile.mkdtemp(prefix="tidemill-test-"))
+    place.chmod(0o711)
+    yield place
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server that tests share; one for each version and test process."""
+    version, bin_dir = request.param
+    place = Path(tempfile.mkdtemp(prefix=f"tidemill-pg{version}-"))
+    place.chmod(0o711)
+    started = Server.start(version, bin_dir, place / "server")
+    yield started
+    started.embedded.release()
+    shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture
+def own_server(request: pytest.FixtureRequest, directory: Path) -> Iterator[Server]:
+    """A server of the test's own, to stop and restart."""
+    version, bin_dir = request.param
+    started = Server.start(version, bin_dir, directory / "server")
+    yield started
+    started.embedded.release()
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """The conninfo of a fresh migrated database, as its owner, who is an ordinary role."""
+    name = server.clone(TEMPLATE)
+    yield server.conninfo(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def empty_database(server: Server) -> Iterator[str]:
+    """The conninfo of a fresh database without the schema, as its owner."""
+    name = server.clone(EMPTY)
+    yield server.conninfo(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection]:
+    """An autocommit connection to `database`."""
+    with psycopg.connect(database, autocommit=True) as opened:
+        yield opened
