@@ -55,10 +55,11 @@ class App:
         self.tasks = TaskRegistry()
         self.middleware = list(middleware)
         self.pool_size = pool_size
-        self._url = database
+        self.database_url = database
         self._database: Database | None = None
         self._lock = threading.Lock()
         self._pool: AsyncConnectionPool | None = None
+        self._pool_users = 0
         self.sync = SyncApp(self)
 
     # Tasks
@@ -96,7 +97,7 @@ class App:
         """The database, found on first use; an embedded one is migrated, too."""
         with self._lock:
             if self._database is None:
-                self._database = find_database(self._url)
+                self._database = find_database(self.database_url)
                 if self._database.server is not None:
                     migrate(self._database.conninfo)
             return self._database
@@ -105,27 +106,22 @@ class App:
         """Brings the schema to this version. Safe to call from everywhere at once."""
         return await asyncio.to_thread(self.sync.migrate)
 
-    @property
-    def is_open(self) -> bool:
-        """Whether calls share a pool now."""
-        return self._pool is not None
-
     async def open(self) -> None:
-        """Opens a pool of connections that calls share until `close`."""
+        """Opens a pool of connections that calls share, until as many `close` calls have come."""
+        self._pool_users += 1
+        database = await asyncio.to_thread(self.database)
         if self._pool is None:
-            database = await asyncio.to_thread(self.database)
-            pool = AsyncConnectionPool(
+            self._pool = AsyncConnectionPool(
                 database.for_application("tidemill"), min_size=0, max_size=self.pool_size, open=False
             )
-            await pool.open()
-            self._pool = pool
+        await self._pool.open()
 
     async def close(self) -> None:
-        """Closes the pools. An embedded server runs on until the process ends."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
-        self.sync.close()
+        """Closes the pool after its last user. An embedded server runs on until the process ends."""
+        self._pool_users -= 1
+        if self._pool_users == 0 and self._pool is not None:
+            pool, self._pool = self._pool, None
+            await pool.close()
 
     async def __aenter__(self) -> App:
         await self.open()

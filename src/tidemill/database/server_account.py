@@ -35,7 +35,7 @@ class Account(NamedTuple):
 
 
 def server_account(data_dir: Path) -> Account | None:
-    """Return the account to run the server as, None for our own.
+    """Returns the account to run the server as, None for our own.
 
     Raises:
         EmbeddedServerError: We are root, and there is no `nobody`.
@@ -56,7 +56,7 @@ def server_account(data_dir: Path) -> Account | None:
 
 
 def socket_directory(directory: Path, port: int, account: Account | None) -> Path:
-    """Return a directory for the socket that only the server's account may enter.
+    """Returns a directory for the socket that only the server's account may enter.
 
     It is `run` in the given directory, or one in the temporary directory if that is too long.
 
@@ -84,7 +84,7 @@ def socket_directory(directory: Path, port: int, account: Account | None) -> Pat
 
 
 def make_searchable(place: Path, account: Account) -> None:
-    """Add the one missing search bit to each directory the account has to pass through."""
+    """Adds the one missing search bit to each directory the account has to pass through."""
     place = place.resolve()
     for directory in reversed((place, *place.parents)):
         seen = directory.stat()

@@ -32,10 +32,12 @@ class Call(Generic[T]):
     read: Callable[[list[Row]], T]
 
 
-_COLUMNS: LiteralString = (
-    "id, identifier, queue_name, payload::text, state, priority, run_at, attempts, max_attempts, last_error, "
-    "created_at, updated_at, key, locked_at, locked_by, revision, flags"
-)
+COLUMN_NAMES = (
+    "id", "identifier", "queue_name", "payload", "state", "priority", "run_at", "attempts", "max_attempts",
+    "last_error", "created_at", "updated_at", "key", "locked_at", "locked_by", "revision", "flags",
+)  # fmt: skip
+"""The fields of tidemill.job, of Job, and of every row that a call reads."""
+_COLUMNS = ", ".join(COLUMN_NAMES).replace("payload", "payload::text")
 
 
 def _job(row: Row) -> Job:

@@ -1,0 +1,390 @@
+"""`tidemill add` and `tidemill jobs`: adding, finding and changing jobs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+import psycopg
+import typer
+import typer.core
+from psycopg.rows import dict_row
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tidemill.app import App
+from tidemill.cli import parse
+from tidemill.cli.output import (
+    DatabaseOption,
+    JsonOption,
+    console,
+    errors,
+    open_database,
+    print_fields,
+    print_json,
+    print_table,
+)
+from tidemill.database import sql
+from tidemill.database.connect import connect, explained
+from tidemill.errors import InvalidJobError
+from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.queue import client
+
+_BATCH = 2000
+_COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error", "note")
+
+
+class _ListByDefault(typer.core.TyperGroup):
+    """`tidemill jobs --state failed` means `tidemill jobs list --state failed`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_help = bool(args) and args[0] in ctx.help_option_names
+        if not asks_help and not (args and args[0] in self.commands):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+group = typer.Typer(
+    cls=_ListByDefault,
+    help="List and change jobs; without a command, list them.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Ids of jobs.")]
+StateOption = Annotated[
+    Literal["ready", "scheduled", "running", "failed"] | None, typer.Option(help="Only jobs in this state.")
+]
+TaskOption = Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")]
+QueueOption = Annotated[str | None, typer.Option("--queue", help="Only jobs of this named queue.")]
+KeyOption = Annotated[str | None, typer.Option("--key", help="Only the job with this key.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(
+        "add",
+        epilog='Examples: `tidemill add send_email \'{"to": "ann@example.com"}\'`, '
+        "`tidemill add report --in 10m --key weekly`, `tidemill add --from jobs.jsonl`",
+    )(add)
+    app.add_typer(group, name="jobs")
+
+
+def add(
+    identifier: Annotated[str | None, typer.Argument(help="The task to run.", show_default=False)] = None,
+    payload: Annotated[str | None, typer.Argument(help="JSON for the task [default: {}].")] = None,
+    queue: Annotated[str | None, typer.Option(help="Named queue: its jobs run one at a time.")] = None,
+    run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Earliest start, ISO 8601.")] = None,
+    wait: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Or a wait: 90s, 10m, 2d.")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, max=32767, help="Default 25.")] = None,
+    key: Annotated[str | None, typer.Option(help="A later add with this key changes the job.")] = None,
+    key_mode: Annotated[
+        Literal["replace", "preserve_run_at", "unsafe_dedupe"] | None, typer.Option(help="How it changes it.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller runs first; default 0.")] = None,
+    flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Add many: a file (- for stdin) with one JSON object a line, with the fields identifier, "
+            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode. All or none.",
+        ),
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add a job, or many."""
+    if (identifier is None) == (source is None):
+        raise typer.BadParameter("give either the name of a task or --from FILE.")
+    if source is not None:
+        _add_many(source, database, as_json)
+        return
+    if run_at and wait:
+        raise typer.BadParameter("give --run-at or --in, not both.")
+    when: datetime | timedelta | None = parse.moment(run_at) if run_at else None
+    if wait:
+        when = parse.duration(wait)
+    spec = JobSpec(
+        cast(str, identifier),
+        parse.payload(payload),
+        queue,
+        when,
+        max_attempts,
+        key,
+        priority,
+        flag,
+        key_mode,
+    )
+    found = open_database(database)
+    [job] = App(found.conninfo).sync.add_jobs([spec])
+    row = _row(found.conninfo, job.id)
+    if as_json:
+        print_json(row or _fields(job))
+        return
+    console.print(f"Added job {job.id} ({job.identifier}), {job.state}.", highlight=False)
+    if row is not None and not row["has_worker"]:
+        errors.print(f"Note: {_note(row)}.", highlight=False)
+
+
+def _add_many(source: str, database: str | None, as_json: bool) -> None:
+    size = 0 if source == "-" else Path(source).stat().st_size if Path(source).exists() else None
+    if size is None:
+        raise typer.BadParameter(f"the file {source!r} does not exist.")
+    found = open_database(database)
+    added = 0
+    with (
+        sys.stdin.buffer if source == "-" else Path(source).open("rb") as lines,
+        explained(),
+        connect(found.conninfo, autocommit=False) as connection,
+        _progress() as progress,
+    ):
+        bar = progress.add_task("Adding jobs", total=None)
+        specs = _read_specs(lines)
+        while batch := list(islice(specs, _BATCH)):
+            added += len(App(found.conninfo).sync.add_jobs(batch, connection=connection))
+            progress.update(bar, completed=added)
+        progress.update(bar, total=added)
+    if as_json:
+        print_json({"added": added})
+    else:
+        console.print(f"Added {added} jobs.", highlight=False)
+
+
+def _read_specs(lines: Any) -> Iterator[JobSpec]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+            spec = msgspec.json.decode(line, type=_Line)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise InvalidJobError(f"Line {number} is not a job: {error}. Nothing was added.") from None
+        unknown = set(fields) - set(_Line.__struct_fields__)
+        if unknown:
+            raise InvalidJobError(
+                f"Line {number} has the unknown field {sorted(unknown)[0]!r}; known are "
+                f"{', '.join(_Line.__struct_fields__)}. Nothing was added."
+            )
+        given = {name: getattr(spec, name) for name in spec.__struct_fields__}
+        if bytes(spec.payload) == b"null":
+            given["payload"] = None
+        yield JobSpec(**given)
+
+
+class _Line(msgspec.Struct):
+    identifier: str
+    payload: msgspec.Raw = msgspec.Raw(b"null")
+    queue_name: str | None = None
+    run_at: datetime | None = None
+    max_attempts: int | None = None
+    job_key: str | None = None
+    priority: int | None = None
+    flags: list[str] | None = None
+    job_key_mode: JobKeyMode | None = None
+
+
+@group.command("list", epilog="Example: `tidemill jobs list --state failed --task send_email`")
+def list_jobs(
+    state: StateOption = None,
+    task: TaskOption = None,
+    queue: QueueOption = None,
+    key: KeyOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs, newest first. Jobs that are done are gone."""
+    found = open_database(database)
+    filters = {"state": state, "task": task, "queue": queue, "key": key, "limit": limit + 1}
+    with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(sql.query("list_jobs"), filters).fetchall()
+    more = len(rows) > limit
+    rows = rows[:limit]
+    if as_json:
+        print_json(rows)
+        return
+    print_table([{**row, **_display(row)} for row in rows], _COLUMNS, empty="No such jobs.")
+    if more:
+        errors.print(f"There are more than {limit}: use --limit or a filter.", highlight=False)
+
+
+@group.command("show", epilog="Example: `tidemill jobs show 42 --json`")
+def show(
+    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one job with its payload and error."""
+    row = _row(open_database(database).conninfo, job_id)
+    if row is None:
+        raise InvalidJobError(f"There is no job {job_id}: it is done, was removed, or never was.")
+    if as_json:
+        print_json(row)
+        return
+    payload = msgspec.json.format(msgspec.json.encode(row["payload"]), indent=2).decode()
+    print_fields({**row, "payload": payload, "note": _note(row)})
+
+
+@group.command("retry", epilog="Examples: `tidemill jobs retry 42 43`, `tidemill jobs retry --state failed`")
+def retry(
+    ids: IdsArgument = None,
+    state: StateOption = None,
+    task: TaskOption = None,
+    queue: QueueOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run jobs again, now and with all of their attempts."""
+    _change(
+        "Retrying",
+        ids,
+        (state, task, queue),
+        database,
+        as_json,
+        lambda app, some, connection: app.sync.reschedule_jobs(
+            some, run_at=timedelta(0), attempts=0, connection=connection
+        ),
+    )
+
+
+@group.command("cancel", epilog='Example: `tidemill jobs cancel 42 --reason "sent by hand"`')
+def cancel(
+    ids: IdsArgument = None,
+    state: StateOption = None,
+    task: TaskOption = None,
+    queue: QueueOption = None,
+    reason: Annotated[str | None, typer.Option(help="Goes to last_error.")] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fail jobs for good; running ones are asked to stop."""
+    _change(
+        "Cancelling",
+        ids,
+        (state, task, queue),
+        database,
+        as_json,
+        lambda app, some, connection: app.sync.cancel_jobs(some, reason, connection=connection),
+    )
+
+
+@group.command("reschedule", epilog="Example: `tidemill jobs reschedule 42 --in 1h --priority -5`")
+def reschedule(
+    ids: IdsArgument = None,
+    state: StateOption = None,
+    task: TaskOption = None,
+    queue: QueueOption = None,
+    run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Earliest start, ISO 8601.")] = None,
+    wait: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Or a wait: 90s, 10m, 2d.")
+    ] = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
+    attempts: Annotated[int | None, typer.Option(help="Attempts used up; 0 gives all again.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(min=1, max=32767)] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change when and how jobs run."""
+    if run_at and wait:
+        raise typer.BadParameter("give --run-at or --in, not both.")
+    when: datetime | timedelta | None = parse.moment(run_at) if run_at else None
+    if wait:
+        when = parse.duration(wait)
+    if when is None and priority is None and attempts is None and max_attempts is None:
+        raise typer.BadParameter(
+            "say what to change: --run-at, --in, --priority, --attempts or --max-attempts."
+        )
+    _change(
+        "Rescheduling",
+        ids,
+        (state, task, queue),
+        database,
+        as_json,
+        lambda app, some, connection: app.sync.reschedule_jobs(
+            some,
+            run_at=when,
+            priority=priority,
+            attempts=attempts,
+            max_attempts=max_attempts,
+            connection=connection,
+        ),
+    )
+
+
+def _change(
+    title: str,
+    ids: list[int] | None,
+    filters: tuple[str | None, str | None, str | None],
+    database: str | None,
+    as_json: bool,
+    change: Callable[[App, Sequence[int], psycopg.Connection[Any]], list[Job]],
+) -> None:
+    """Changes jobs by id or by filter, in batches that each commit, with a progress bar."""
+    if bool(ids) == any(filters):
+        raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
+    found = open_database(database)
+    app, changed = App(found.conninfo), list[int]()
+    with explained(), connect(found.conninfo) as connection, _progress() as progress:
+        if not ids:
+            state, task, queue = filters
+            rows = connection.execute(
+                sql.query("find_job_ids"), {"state": state, "task": task, "queue": queue}
+            ).fetchall()
+            ids = [row[0] for row in rows]
+        bar = progress.add_task(title, total=len(ids))
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
+            changed += [job.id for job in change(app, some, connection)]
+            progress.update(bar, advance=len(some))
+    passed_over = sorted(set(ids) - set(changed))
+    if as_json:
+        print_json({"changed": changed, "passed_over": passed_over})
+    else:
+        console.print(f"{title}: {len(changed)} of {len(ids)} jobs changed.", highlight=False)
+        if passed_over:
+            shown = ", ".join(map(str, passed_over[:20])) + (" ..." if len(passed_over) > 20 else "")
+            errors.print(f"Passed over, as they are running or gone: {shown}", highlight=False)
+    if passed_over and not changed:
+        raise typer.Exit(1)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def _row(conninfo: str, job_id: int) -> dict[str, Any] | None:
+    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("select * from tidemill.jobs where id = %s", [job_id]).fetchone()
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in client.COLUMN_NAMES}
+
+
+def _display(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "attempts": f"{row['attempts']}/{row['max_attempts']}",
+        "last_error": (row["last_error"] or "").split("\n")[0][:120],
+        "note": _note(row),
+    }
+
+
+def _note(row: dict[str, Any]) -> str:
+    if row["state"] in ("ready", "scheduled") and not row["has_worker"]:
+        return f"no running worker knows the task {row['identifier']}; the job waits for one"
+    return ""

