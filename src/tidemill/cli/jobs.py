@@ -130,7 +130,7 @@ def add(
         return
     console.print(f"Added job {job.id} ({job.identifier}), {job.state}.", highlight=False)
     if row is not None and not row["has_worker"]:
-        errors.print(f"Note: {_note(row)}.", highlight=False)
+        errors.print("Note: it waits, as no worker that runs knows this task.", highlight=False)
 
 
 def _add_many(source: str, database: str | None, as_json: bool) -> None:
@@ -386,5 +386,5 @@ def _display(row: dict[str, Any]) -> dict[str, Any]:
 
 def _note(row: dict[str, Any]) -> str:
     if row["state"] in ("ready", "scheduled") and not row["has_worker"]:
-        return f"no running worker knows the task {row['identifier']}; the job waits for one"
+        return "waits: no worker that runs knows this task"
     return ""

@@ -67,13 +67,15 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
     if not rows:
         console.print(empty)
         return
+    # Columns that say nothing are left out: a line shall fit the terminal.
+    columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     numbers = {"id", "priority", "in_hand", "concurrency", "pid"}
     for column in columns:
         table.add_column(
             column.replace("_", " "),
             justify="right" if column in numbers else "left",
-            no_wrap=column in ("id", "state"),
+            no_wrap=column in ("id", "state", "identifier", "run_at", "attempts"),
         )
     for row in rows:
         table.add_row(*(_cell(column, row[column]) for column in columns))

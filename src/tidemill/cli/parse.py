@@ -10,13 +10,13 @@ import msgspec
 import typer
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
 
 
 def duration(text: str) -> timedelta:
     """`90`, `90s`, `10m`, `1h30m`, `2d`. Raises typer.BadParameter."""
     given = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", given):
+    if re.fullmatch(r"\d+(\.\d+)?", given, re.ASCII):
         return timedelta(seconds=float(given))
     parts = _PART.findall(given)
     if not parts or _PART.sub("", given).strip():

@@ -12,7 +12,15 @@ from typing import Annotated
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tidemill.cli.output import DatabaseOption, console, errors, open_database
+from tidemill.cli.output import (
+    DatabaseOption,
+    JsonOption,
+    console,
+    errors,
+    open_database,
+    print_json,
+    print_table,
+)
 from tidemill.database import embedded
 from tidemill.database import migrate as migrations
 from tidemill.database.connect import connect
@@ -96,11 +104,15 @@ def uninstall(
 
 
 @dialect_group.command("list")
-def dialect_list(database: DatabaseOption = None) -> None:
+def dialect_list(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the dialects, and which are laid."""
     found = open_database(database)
-    for name, laid in migrations.installed_dialects(found.conninfo).items():
-        console.print(f"{name}\t{'laid' if laid else 'not laid'}", highlight=False)
+    laid = migrations.installed_dialects(found.conninfo)
+    rows = [{"dialect": name, "laid": "yes" if is_laid else "no"} for name, is_laid in laid.items()]
+    if as_json:
+        print_json(laid)
+    else:
+        print_table(rows, ("dialect", "laid"), empty="There are no dialects.")
 
 
 @dialect_group.command("add")

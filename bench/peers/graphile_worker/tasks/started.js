@@ -1,0 +1,1 @@
+module.exports = async (payload) => { console.log("started " + payload.id); };

@@ -1,0 +1,51 @@
+"""Runs the command line as a user does: in a process, with its output in pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """`tidemill` on one database, in one directory."""
+
+    directory: Path
+    database: str | None = None
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+        if self.database is not None:
+            environment["DATABASE_URL"] = self.database
+        return subprocess.run(
+            [sys.executable, "-c", "from tidemill.cli import main; main()", *arguments],
+            cwd=self.directory,
+            env=environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def ok(self, *arguments: str, stdin: str = "") -> str:
+        """What a command that must succeed prints."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.ok(*arguments, "--json"))
+
+    def refused(self, *arguments: str, stdin: str = "") -> str:
+        """The error of a command that must fail: one paragraph, no traceback."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode != 0, done.stdout
+        assert "Traceback" not in done.stderr
+        # Words may be wrapped, and framed where the arguments are at fault.
+        return " ".join(done.stderr.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
