@@ -10,7 +10,7 @@ from typing import Annotated
 import psycopg
 import typer
 
-from tidemill.cli import demo, jobs, schema, workers
+from tidemill.cli import add, demo, jobs, schema, workers
 from tidemill.cli.output import fail
 from tidemill.database.connect import explain
 from tidemill.errors import TidemillError
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 demo.register(app)
 workers.register(app)
+add.register(app)
 jobs.register(app)
 schema.register(app)
 

@@ -9,8 +9,10 @@ from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
+from psycopg.rows import dict_row
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tidemill.database.connect import Database, connect, find_database
@@ -127,3 +129,22 @@ def ago(moment: datetime) -> str:
             amount = f"{size / divisor:.0f} {unit}"
             return f"in {amount}" if distance > 0 else f"{amount} ago"
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr, for a terminal alone."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    )
+
+
+def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
+    """A job as the view tidemill.jobs shows it; None where there is none."""
+    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute("select * from tidemill.jobs where id = %s", [job_id]).fetchone()

@@ -10,14 +10,15 @@ import msgspec
 import typer
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
 
 
 def duration(text: str) -> timedelta:
     """`90`, `90s`, `10m`, `1h30m`, `2d`. Raises typer.BadParameter."""
     given = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", given, re.ASCII):
-        return timedelta(seconds=float(given))
+    if _NUMBER.fullmatch(given):
+        given += "s"
     parts = _PART.findall(given)
     if not parts or _PART.sub("", given).strip():
         raise typer.BadParameter(f"{text!r} is not a duration; use for instance 90s, 10m, 1h30m or 2d.")
