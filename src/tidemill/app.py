@@ -108,8 +108,8 @@ class App:
 
     async def open(self) -> None:
         """Opens a pool of connections that calls share, until as many `close` calls have come."""
-        self._pool_users += 1
         database = await asyncio.to_thread(self.database)
+        self._pool_users += 1
         if self._pool is None:
             self._pool = AsyncConnectionPool(
                 database.for_application("tidemill"), min_size=0, max_size=self.pool_size, open=False

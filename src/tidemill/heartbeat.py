@@ -42,6 +42,7 @@ class Heartbeat:
         interval: float,
         in_hand: Callable[[], int],
         stopping: Callable[[], bool],
+        on_revival: Callable[[], None],
         on_cancel: Callable[[list[int]], None],
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
@@ -50,35 +51,36 @@ class Heartbeat:
         self._interval = interval
         self._in_hand = in_hand
         self._stopping = stopping
+        self._on_revival = on_revival
         self._on_cancel = on_cancel
         self._on_outdated = on_outdated
         self._connection: psycopg.Connection | None = None
         self._stop = threading.Event()
         self._outdated = False
+        self.task_ids: dict[str, int] = {}
+        """The database's numbers of the worker's tasks, once it is registered."""
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
-    def register(self) -> dict[str, int]:
-        """Makes the worker known, and sweeps; returns the numbers of its tasks.
-
-        Raises what the database raises.
-        """
-        numbers = self._register(self._open())
+    def register(self) -> None:
+        """Makes the worker known, and sweeps. Raises what the database raises."""
+        self.task_ids = self._register(self._open())
         self._sweep(self._open())
-        return numbers
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the thread and takes the worker off the list."""
+    def stop(self, patience: float) -> None:
+        """Ends the thread and takes the worker off the list; gives up after `patience` seconds."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+        if self._thread.is_alive():
+            logger.warning("the worker could not sign off (the database does not answer); it is swept later")
+            return
         try:
-            connection = self._open()
-            worker = [self._registration.worker_id]
-            connection.execute("delete from tidemill._listeners where worker_id = %s", worker)
-            connection.execute("select tidemill._deregister_worker(%s)", worker)
+            if self.task_ids:
+                self._sign_off(self._open())
         except psycopg.Error as error:
             logger.warning(
                 "the worker could not sign off (%s); it is swept later", " ".join(str(error).split())
@@ -89,13 +91,14 @@ class Heartbeat:
         while not self._stop.wait(self._interval):
             try:
                 self._beat()
-            except psycopg.Error as error:
-                self._close()
-                logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
             except SchemaError as error:
                 if not self._outdated:
                     self._outdated = True
                     self._on_outdated(error)
+            except Exception as error:
+                # Whatever it was: without heartbeats every lease would be lost.
+                self._close()
+                logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
 
     def _beat(self) -> None:
         connection = self._open()
@@ -111,6 +114,7 @@ class Heartbeat:
                 "this worker missed its deadline and was taken for dead; its jobs were freed, and it goes on"
             )
             self._register(connection)
+            self._on_revival()
         if cancelled:
             self._on_cancel(cancelled)
         self._sweep(connection)
@@ -132,6 +136,11 @@ class Heartbeat:
             ],
         ).fetchall()
         return dict(rows)
+
+    def _sign_off(self, connection: psycopg.Connection) -> None:
+        worker = [self._registration.worker_id]
+        connection.execute("delete from tidemill._listeners where worker_id = %s", worker)
+        connection.execute("select tidemill._deregister_worker(%s)", worker)
 
     def _sweep(self, connection: psycopg.Connection) -> None:
         freed = connection.execute("select worker_id, id, failed from tidemill._sweep_leases()").fetchall()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -103,6 +103,14 @@ class Cancel(Outcome):
         super().__init__(reason)
 
 
+class JobLogger(logging.LoggerAdapter[logging.Logger]):
+    """Adds a job's id, identifier and attempt to each record, beside the caller's own extras."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Merges the extras."""
+        return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
+
+
 @dataclass(slots=True, eq=False)
 class JobContext:
     """What a task is handed beside its payload.
@@ -127,7 +135,7 @@ class JobContext:
     raw_payload: str
     """The payload as JSON text."""
     worker_id: str
-    logger: logging.LoggerAdapter[logging.Logger]
+    logger: JobLogger
     """Logs with the job's id, identifier and attempt."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
 

@@ -75,5 +75,5 @@ class Hooks:
         for one in self._outward if name in ("after_job", "on_error", "worker_stopped") else self._inward:
             try:
                 getattr(one, name)(*args)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("the hook %s of %s failed", name, type(one).__name__)

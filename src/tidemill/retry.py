@@ -16,9 +16,13 @@ Delay = float | timedelta
 Strategy = Callable[[int], Delay | None]
 
 
+_LONGEST = 100 * 365.25 * 86400
+"""Longer waits would leave the range of PostgreSQL's times sooner or later."""
+
+
 def seconds(delay: Delay) -> float:
-    """A delay in seconds; negative ones count as none at all."""
-    return max(0.0, delay.total_seconds() if isinstance(delay, timedelta) else float(delay))
+    """A delay in seconds, at most 100 years; negative ones count as none at all."""
+    return min(_LONGEST, max(0.0, delay.total_seconds() if isinstance(delay, timedelta) else float(delay)))
 
 
 def exponential(
@@ -28,8 +32,10 @@ def exponential(
     start, most = seconds(first), seconds(maximum)
 
     def strategy(attempts: int) -> float:
-        # Bounded exponent: a float overflows long before attempts do.
-        wait = min(most, start * factor ** min(attempts - 1, 64))
+        try:
+            wait = min(most, start * factor ** (attempts - 1))
+        except OverflowError:
+            wait = most
         return wait * random.uniform(1 - jitter, 1 + jitter)
 
     return strategy

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import importlib.util
 import logging
 import os
 import re
-import signal
 import sys
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tidemill.errors import ExecutableError, TaskLoadError
-from tidemill.jobs import JobContext
+from tidemill.errors import TaskLoadError
+from tidemill.executables import executable_task
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
 
 _DIRECTORY = re.compile(r"[A-Za-z0-9_-]+")
 _FILE = re.compile(r"([A-Za-z0-9_-]+)((?:\.[^.]+)*)")
-_KILL_AFTER = 5.0
-_STDERR_TAIL = 2000
 
 
 def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError]]:
@@ -88,18 +82,15 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
         raise TaskLoadError(f"{path} does not import: {type(error).__name__}: {error}") from error
     stem = path.name.split(".")[0]
     for name in ("task", stem.replace("-", "_")):
         found = getattr(module, name, None)
         if isinstance(found, Task):
-            return Task(
-                found.function,
-                identifier,
-                max_attempts=found.max_attempts,
-                retry=found.retry,
-                timeout=found.timeout,
-            )
+            # The same object, so that the file's own code can add jobs of it.
+            found.identifier = identifier
+            return found
         # `from tidemill import task` is the decorator, not this file's task.
         if callable(found) and getattr(found, "__module__", None) == module_name:
             return Task(found, identifier)
@@ -107,94 +98,3 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
         f"{path} has no function called `task` or `{stem.replace('-', '_')}`. Add one, or begin the "
         "file's name with an underscore if it is not a task."
     )
-
-
-def executable_task(path: Path, identifier: str) -> Task[Any]:
-    """A task that runs a program: the payload on stdin, the job in the environment."""
-    program = str(path.resolve())
-
-    async def run(payload: Any, job: JobContext) -> None:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(job),
-            start_new_session=True,
-        )
-        try:
-            tail = await _talk(process, job)
-            code = await process.wait()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
-        if code != 0:
-            ended = f"exit code {code}" if code > 0 else f"signal {-code}"
-            raise ExecutableError(f"{path.name} ended with {ended}" + (f": {tail}" if tail else ""))
-
-    return Task(run, identifier)
-
-
-def _environment(job: JobContext) -> dict[str, str]:
-    values = {
-        "PAYLOAD_FORMAT": "json",
-        "TASK_IDENTIFIER": job.identifier,
-        "JOB_ID": str(job.id),
-        "JOB_ATTEMPTS": str(job.attempt),
-        "JOB_MAX_ATTEMPTS": str(job.max_attempts),
-        "JOB_PRIORITY": str(job.priority),
-        "JOB_RUN_AT": job.run_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
-    if job.key is not None:
-        values["JOB_KEY"] = job.key
-    # Both names, so that executables written for Graphile Worker run unchanged.
-    return {
-        **os.environ,
-        **{
-            f"{prefix}_{name}": value
-            for prefix in ("TIDEMILL", "GRAPHILE_WORKER")
-            for name, value in values.items()
-        },
-    }
-
-
-async def _talk(process: asyncio.subprocess.Process, job: JobContext) -> str:
-    """Feeds stdin, logs the output line by line, and returns the end of stderr."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stderr_lines: deque[str] = deque()
-
-    async def feed(stdin: asyncio.StreamWriter) -> None:
-        # A program that does not read its stdin is no failure.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            stdin.write(f'{{"payload":{job.raw_payload}}}'.encode())
-            await stdin.drain()
-        stdin.close()
-
-    async def log(stream: asyncio.StreamReader, level: int, keep: deque[str] | None) -> None:
-        # By chunks: a line may be longer than any buffer.
-        while chunk := await stream.read(65536):
-            text = chunk.decode(errors="replace")
-            job.logger.log(level, "%s", text.rstrip("\n"))
-            if keep is not None:
-                keep.append(text)
-                while sum(map(len, keep)) - len(keep[0]) > _STDERR_TAIL:
-                    keep.popleft()
-
-    await asyncio.gather(
-        feed(process.stdin),
-        log(process.stdout, logging.INFO, None),
-        log(process.stderr, logging.ERROR, stderr_lines),
-    )
-    return "".join(stderr_lines).strip()[-_STDERR_TAIL:]
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Asks the program and its children to stop, and insists after a while."""
-    for signum in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.shield(process.wait()), _KILL_AFTER)
-            return

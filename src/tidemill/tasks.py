@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
@@ -177,8 +179,12 @@ def task(
 
 def _inspect(function: TaskFunction[Any], identifier: str) -> tuple[bool, Decoder]:
     """Whether a function takes the job, and how its payload is decoded."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TaskLoadError(
+            f"Task {identifier!r} is a generator (it has a `yield`), and nobody would run it."
+        )
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = list(_signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise TaskLoadError(f"Task {identifier!r} has no signature to read: {error}.") from error
     positional = [
@@ -190,41 +196,60 @@ def _inspect(function: TaskFunction[Any], identifier: str) -> tuple[bool, Decode
         raise TaskLoadError(
             f"Task {identifier!r} takes {len(needed)} arguments; it must take (payload) or (payload, job)."
         )
-    takes_job = starred or len(positional) > 1
     try:
-        hint = typing.get_type_hints(function).get(positional[0].name, Any)
+        hint = _payload_type(function, positional[0])
     except (NameError, TypeError) as error:
         raise TaskLoadError(
             f"The payload type of task {identifier!r} cannot be read: {error}. "
             "Types of payloads must be importable where the task is defined."
         ) from error
-    return takes_job, _decoder(hint, identifier)
+    return starred or len(positional) > 1, _decoder(hint, identifier)
+
+
+def _signature(function: TaskFunction[P]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
+    return inspect.signature(function)
+
+
+def _payload_type(function: TaskFunction[P], parameter: inspect.Parameter) -> Any:
+    """The type of one parameter; the others may be imported for type checkers alone."""
+    if parameter.annotation is parameter.empty:
+        return Any
+    holder = types.SimpleNamespace(__annotations__={"payload": parameter.annotation})
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    return typing.get_type_hints(holder, scope)["payload"]
 
 
 def _decoder(hint: Any, identifier: str) -> Decoder:
-    validate = getattr(hint, "model_validate_json", None)
-    if validate is not None:
-
-        def decode_model(text: str) -> Any:
-            try:
-                return validate(text)
-            except ValueError as error:
-                raise PayloadError(f"The payload does not fit {hint.__name__}: {error}") from error
-
-        return decode_model
-    try:
-        decoder = msgspec.json.Decoder(hint)
-    except TypeError as error:
-        raise TaskLoadError(f"The payload type of task {identifier!r} is not supported: {error}") from error
+    read: Decoder
+    if hasattr(hint, "model_validate_json"):
+        read = hint.model_validate_json
+    else:
+        try:
+            read = msgspec.json.Decoder(hint, dec_hook=_read_model).decode
+        except TypeError as error:
+            raise TaskLoadError(
+                f"The payload type of task {identifier!r} is not supported: {error}"
+            ) from error
+    name = getattr(hint, "__name__", str(hint))
 
     def decode(text: str) -> Any:
         try:
-            return decoder.decode(text)
-        except msgspec.ValidationError as error:
-            name = getattr(hint, "__name__", str(hint))
+            return read(text)
+        except (msgspec.DecodeError, ValueError) as error:
             raise PayloadError(f"The payload does not fit {name}: {error}") from error
 
     return decode
+
+
+def _read_model(hint: Any, value: Any) -> Any:
+    """Reads what msgspec has no notion of: pydantic models inside of other types."""
+    if hasattr(hint, "model_validate"):
+        return hint.model_validate(value)
+    raise TypeError(f"{hint!r} cannot be read from JSON")
 
 
 class TaskRegistry(Mapping[str, Task[Any]]):

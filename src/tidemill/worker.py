@@ -3,70 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
-from tidemill.database.connect import Database, connect
+from tidemill.database.connect import Database, connect, explained
 from tidemill.database.listen import Listener
 from tidemill.database.migrate import require_schema
+from tidemill.database.patient import connect_patiently
 from tidemill.errors import TidemillError
 from tidemill.heartbeat import Heartbeat, Registration
 from tidemill.middleware import Hooks, LogJobs
 from tidemill.queue.claim import LeaseLane
 from tidemill.queue.engine import Engine
 from tidemill.queue.execute import Executor
+from tidemill.worker_options import WorkerOptions
 
 if TYPE_CHECKING:
     from tidemill.app import App
 
 logger = logging.getLogger("tidemill")
 
-_SETTLE_SECONDS = 15.0
+__all__ = ["Worker", "WorkerOptions"]
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """How a worker works. Times are in seconds."""
-
-    concurrency: int = 10
-    """Jobs that run at once."""
-    once: bool = False
-    """Run until nothing is ready, then end."""
-    poll_interval: float = 1.0
-    """Longest time between two looks; jobs are also found by notification."""
-    listen: bool = True
-    """False: find jobs by polling alone, for connection poolers without LISTEN."""
-    forbidden_flags: Sequence[str] | Callable[[], Sequence[str]] = ()
-    """Jobs with one of these flags are left alone; a callable is asked before every claim."""
-    grace_period: float = 25.0
-    """How long running jobs may go on after a stop, before they are given back."""
-    lease: float = 30.0
-    """A worker that is silent for so long has lost its jobs."""
-    heartbeat_interval: float = 5.0
-    migrate: bool = True
-    """Bring the schema to this version first; otherwise it must fit."""
-
-    def __post_init__(self) -> None:
-        for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
-            if getattr(self, name) <= 0:
-                raise TidemillError(f"{name} is {getattr(self, name)}; it must be more than 0.")
-        if self.grace_period < 0:
-            raise TidemillError(f"grace_period is {self.grace_period}; it must not be negative.")
-        if self.heartbeat_interval * 2 > self.lease:
-            raise TidemillError(
-                f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "
-                "last at least two heartbeats, or one late beat would lose every job."
-            )
+_LONGEST_PATIENCE = 15.0
 
 
 class Worker:
@@ -76,6 +46,8 @@ class Worker:
         self.id = f"worker-{secrets.token_hex(8)}"
         self._app = app
         self._options = options or WorkerOptions()
+        # After a lease's time others have the jobs, and waiting for the database makes no sense.
+        self._patience = min(_LONGEST_PATIENCE, self._options.lease)
         self._hooks = Hooks([LogJobs(), *app.middleware])
         self._stop_asked = asyncio.Event()
         self._hurry_asked = asyncio.Event()
@@ -130,15 +102,25 @@ class Worker:
             raise TidemillError(
                 "There is no task to run. Add one with @app.task, or name a directory with --tasks."
             )
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._app)
+        async with self._app:
             database = await asyncio.to_thread(self._app.database)
             if options.migrate:
                 await self._app.migrate()
 
             def open_connection() -> psycopg.Connection:
-                return connect(database.for_application(self.id))
+                return connect_patiently(database.for_application(self.id), options.lease)
 
+            def revive() -> None:
+                engine.revive()
+                _call(loop, executor.give_back_waiting)
+
+            executor = Executor(
+                self._app,
+                self.id,
+                options.concurrency,
+                self._hooks,
+                lambda settlement: engine.settle(settlement),
+            )
             heartbeat = Heartbeat(
                 Registration(
                     self.id,
@@ -151,27 +133,21 @@ class Worker:
                 ),
                 connect=open_connection,
                 interval=options.heartbeat_interval,
-                in_hand=lambda: engine.in_hand,
+                in_hand=lambda: len(engine.in_hand),
                 stopping=self._stop_asked.is_set,
+                on_revival=revive,
                 on_cancel=lambda ids: _call(loop, executor.cancel, ids),
                 on_outdated=lambda error: _call(loop, self._on_outdated, error),
-            )
-            task_ids = await asyncio.to_thread(self._register, database, heartbeat)
-            executor = Executor(
-                self._app,
-                self.id,
-                options.concurrency,
-                self._hooks,
-                lambda settlement: engine.settle(settlement),
             )
             engine = Engine(
                 worker_id=self.id,
                 connect=open_connection,
-                lane=lambda connection: LeaseLane(self.id, task_ids, connection),
+                lane=lambda connection: LeaseLane(self.id, heartbeat.task_ids, connection),
                 executor=executor,
                 loop=loop,
                 concurrency=options.concurrency,
                 poll_interval=options.poll_interval,
+                reconcile_interval=options.lease,
                 forbidden_flags=self._forbidden_flags,
                 listen=options.listen,
                 once=options.once,
@@ -181,7 +157,7 @@ class Worker:
                 name=self.id,
                 connect=open_connection,
                 handlers={
-                    "tidemill:jobs": lambda payload: engine.notify(int(payload)),
+                    "tidemill:jobs": lambda payload: engine.notify(int(payload or 0)),
                     "tidemill:cancel": lambda payload: _call(
                         loop, executor.cancel, [int(part) for part in payload.split(",")]
                     ),
@@ -189,15 +165,21 @@ class Worker:
                 on_connect=engine.notify,
                 ping_interval=options.heartbeat_interval,
             )
-            await self._work(engine, executor, heartbeat, listener)
+            try:
+                await _finish(asyncio.to_thread(self._register, database, heartbeat))
+                await self._work(engine, executor, heartbeat, listener)
+            finally:
+                await _finish(asyncio.to_thread(heartbeat.stop, self._patience))
         if self._engine_error is not None:
-            raise self._engine_error
+            with explained():
+                raise self._engine_error
 
-    def _register(self, database: Database, heartbeat: Heartbeat) -> dict[str, int]:
+    def _register(self, database: Database, heartbeat: Heartbeat) -> None:
         if not self._options.migrate:
             with connect(database.conninfo) as connection:
                 require_schema(connection)
-        return heartbeat.register()
+        with explained():
+            heartbeat.register()
 
     async def _work(
         self, engine: Engine, executor: Executor, heartbeat: Heartbeat, listener: Listener
@@ -219,19 +201,22 @@ class Worker:
         self.ready.set()
         try:
             await _first(self._stop_asked.wait(), self._engine_ended.wait())
+        except asyncio.CancelledError:
+            self.stop(hurry=True)
+            raise
         finally:
-            await asyncio.shield(asyncio.ensure_future(self._shut_down(engine, executor)))
-            if listens:
-                await asyncio.to_thread(listener.stop)
-            await asyncio.to_thread(heartbeat.stop)
-            self._hooks.call("worker_stopped", self.id)
-            logger.info("%s has stopped", self.id)
+            # However often we are cancelled, jobs in hand are settled and the threads end.
+            leave = self._leave(engine, executor, listener if listens else None)
+            await _finish(leave, on_cancel=lambda: self.stop(hurry=True))
+
+    async def _leave(self, engine: Engine, executor: Executor, listener: Listener | None) -> None:
+        await self._shut_down(engine, executor)
+        if listener is not None:
+            await asyncio.to_thread(listener.stop, self._patience)
+        self._hooks.call("worker_stopped", self.id)
+        logger.info("%s has stopped", self.id)
 
     async def _shut_down(self, engine: Engine, executor: Executor) -> None:
-        # Reached without a stop when the caller cancelled us: that is a hurry.
-        if not self._stop_asked.is_set() and not self._engine_ended.is_set():
-            self._hurry_asked.set()
-        self._stop_asked.set()
         engine.drain()
         executor.stop()
         try:
@@ -241,14 +226,18 @@ class Worker:
             logger.warning("the grace period is over")
         executor.abandon()
         try:
-            async with asyncio.timeout(_SETTLE_SECONDS):
+            async with asyncio.timeout(self._patience):
                 await executor.wait_idle()
                 await self._engine_ended.wait()
         except TimeoutError:
+            left = engine.in_hand
             logger.error(
-                "%s jobs could not be settled; they are free again when their lease ends, in %g s at most",
-                engine.in_hand,
+                "%s jobs could not be settled; they are free again when their lease ends, in %g s at most: "
+                "%s%s",
+                len(left),
                 self._options.lease,
+                ", ".join(map(str, left[:20])),
+                ", ..." if len(left) > 20 else "",
             )
             engine.give_up()
         executor.close()
@@ -269,7 +258,8 @@ class Worker:
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
     """Calls a function on the loop, from another thread."""
-    if not loop.is_closed():
+    # A closed loop has no worker to tell.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
 
 
@@ -281,3 +271,18 @@ async def _first(*waits: Coroutine[Any, Any, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def _finish(work: Coroutine[Any, Any, T], on_cancel: Callable[[], None] = lambda: None) -> T:
+    """Awaits work to its end; a cancellation that comes in the meantime is passed on after it."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            on_cancel()
+    if cancelled is not None:
+        raise cancelled
+    return task.result()

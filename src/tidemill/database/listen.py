@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
+import selectors
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -50,13 +50,14 @@ class Listener:
         """Starts the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the thread and waits for it."""
+    def stop(self, patience: float) -> None:
+        """Ends the thread; waits for it up to `patience` seconds."""
         self._stop.set()
         os.write(self._wake_write, b"x")
-        self._thread.join()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._thread.join(patience)
+        if not self._thread.is_alive():
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -72,21 +73,31 @@ class Listener:
 
     def _hear(self, connection: psycopg.Connection) -> None:
         last_ping = time.monotonic()
-        while not self._stop.is_set():
-            left = last_ping + self._patience - time.monotonic()
-            if left <= 0:
-                self._failed("notifications do not come through; a connection pooler in the way?")
-                return
-            select.select([connection.fileno(), self._wake_read], [], [], left)
-            connection.pgconn.consume_input()
-            while notification := connection.pgconn.notifies():
-                channel, payload = notification.relname.decode(), notification.extra.decode()
-                if channel == PING:
-                    if payload == self._name:
+        # select() would refuse file descriptors above 1023.
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection.fileno(), selectors.EVENT_READ)
+            selector.register(self._wake_read, selectors.EVENT_READ)
+            while not self._stop.is_set():
+                left = last_ping + self._patience - time.monotonic()
+                if left <= 0:
+                    self._failed("notifications do not come through; a connection pooler in the way?")
+                    return
+                selector.select(left)
+                connection.pgconn.consume_input()
+                while notification := connection.pgconn.notifies():
+                    channel, payload = notification.relname.decode(), notification.extra.decode()
+                    if channel != PING:
+                        self._handle(channel, payload)
+                    elif payload == self._name:
                         last_ping = time.monotonic()
                         self._failures = 0
-                    continue
-                self._handlers[channel](payload)
+
+    def _handle(self, channel: str, payload: str) -> None:
+        try:
+            self._handlers[channel](payload)
+        except Exception as error:
+            # Anybody may notify anything.
+            logger.warning("a notification on %s was not understood: %r (%s)", channel, payload[:80], error)
 
     def _failed(self, why: str) -> None:
         if self._stop.is_set():

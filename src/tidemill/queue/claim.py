@@ -11,7 +11,12 @@ import psycopg
 
 from tidemill.queue.complete import Settlement, Settlements
 
-_CLAIM = "select * from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)"
+# Python knows no year before 1, and a job may be due since -infinity.
+_CLAIM = (
+    "select id, task_id, queue_id, queue_name, payload, priority, greatest(run_at, '0001-01-02Z'), attempts, "
+    "max_attempts, created_at, key, revision, flags, claim_token "
+    "from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ COLUMN_NAMES = (
     "last_error", "created_at", "updated_at", "key", "locked_at", "locked_by", "revision", "flags",
 )  # fmt: skip
 """The fields of tidemill.job, of Job, and of every row that a call reads."""
-_COLUMNS = ", ".join(COLUMN_NAMES).replace("payload", "payload::text")
+# In SQL run_at may be +-infinity; Python's years go from 1 to 9999.
+_RUN_AT: LiteralString = "least(greatest(run_at, '0001-01-02Z'), '9999-12-30Z')"
+_COLUMNS = ", ".join(COLUMN_NAMES).replace("payload", "payload::text").replace("run_at", _RUN_AT)
 
 
 def _job(row: Row) -> Job:

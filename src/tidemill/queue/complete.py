@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 import psycopg
+
+logger = logging.getLogger("tidemill")
 
 Kind = Literal["done", "failed", "returned", "queue"]
 
@@ -59,21 +62,11 @@ class Settlements:
                 ),
             )
         if failed := kinds.get("failed"):
-            result._read(
-                failed,
-                connection.execute(
-                    "select id, outcome, run_at from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], "
-                    "%s::text[], %s::interval[], %s::boolean[], %s::text[])",
-                    [
-                        worker_id,
-                        *_names(failed),
-                        [s.message for s in failed],
-                        [None if s.delay is None else timedelta(seconds=s.delay) for s in failed],
-                        [s.permanent for s in failed],
-                        [s.payload for s in failed],
-                    ],
-                ),
-            )
+            try:
+                result._fail(connection, worker_id, failed)
+            except (psycopg.DataError, UnicodeError):
+                # A message in characters that this database's encoding lacks must not hold up the rest.
+                result._fail(connection, worker_id, [_in_ascii(settlement) for settlement in failed])
         if returned := kinds.get("returned"):
             result._read(
                 returned,
@@ -89,6 +82,47 @@ class Settlements:
                 [worker_id, *_names(queues)],
             )
         return result
+
+    def log(self, uncertain: Collection[tuple[int, int]]) -> None:
+        """Says what did not simply succeed; `uncertain` ones were sent before, over a lost connection."""
+        for settlement in self.lost:
+            if (settlement.id, settlement.token) in uncertain:
+                logger.info(
+                    "job %s (%s) was settled before the connection broke, or its lease was taken away since",
+                    settlement.id,
+                    settlement.identifier,
+                )
+            else:
+                logger.warning(
+                    "job %s (%s): its lease was taken away, so nothing was written; "
+                    "what becomes of it is decided by whoever has it now",
+                    settlement.id,
+                    settlement.identifier,
+                )
+        for settlement, run_at in self.retried:
+            logger.info("job %s (%s) will run again at %s", settlement.id, settlement.identifier, run_at)
+        for settlement in self.failed:
+            logger.error(
+                "job %s (%s) failed for good: %s",
+                settlement.id,
+                settlement.identifier,
+                settlement.message,
+            )
+
+    def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
+        cursor = connection.execute(
+            "select id, outcome, run_at from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], "
+            "%s::text[], %s::interval[], %s::boolean[], %s::text[])",
+            [
+                worker_id,
+                *_names(failed),
+                [s.message for s in failed],
+                [None if s.delay is None else timedelta(seconds=s.delay) for s in failed],
+                [s.permanent for s in failed],
+                [s.payload for s in failed],
+            ],
+        )
+        self._read(failed, cursor)
 
     def _read(self, settlements: list[Settlement], rows: psycopg.Cursor[tuple[int, str, datetime]]) -> None:
         by_id = {settlement.id: settlement for settlement in settlements}
@@ -107,3 +141,8 @@ class Settlements:
 
 def _names(settlements: list[Settlement]) -> tuple[list[int], list[int]]:
     return [s.id for s in settlements], [s.token for s in settlements]
+
+
+def _in_ascii(settlement: Settlement) -> Settlement:
+    message = settlement.message or ""
+    return replace(settlement, message=message.encode("ascii", "backslashreplace").decode())

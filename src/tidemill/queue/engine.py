@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
+import contextlib
 import logging
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import datetime
 
 import psycopg
 
 from tidemill.queue.claim import Lane, Unit
 from tidemill.queue.complete import Settlement
 from tidemill.queue.execute import Executor
+from tidemill.queue.looks import Looks
 
 logger = logging.getLogger("tidemill")
 
@@ -25,8 +25,6 @@ _LARGEST_CLAIM = 500
 _AHEAD_SECONDS = 0.05
 _QUICK_SECONDS = 0.02
 _LONGEST_QUEUE_RUN = 20
-_FIRST_LOOK = 0.005
-_BUSY_BEFORE_UNDECLARING = 0.1
 _BUSY_ROW_RETRY = 0.02
 _LONGEST_BACKOFF = 5.0
 _ONCE_TRIES = 8
@@ -36,7 +34,9 @@ class Engine:
     """Claims into the executor and settles what comes out of it.
 
     `connect` opens its connection; `lane` makes the lane over it. With `once` it
-    ends when nothing is ready. Thread-safe: `settle`, `notify`, `drain`, `give_up`.
+    ends when nothing is ready. Every `reconcile_interval` seconds it frees what the
+    table says is ours and is not. Thread-safe: `settle`, `notify`, `revive`,
+    `drain`, `give_up`.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class Engine:
         loop: asyncio.AbstractEventLoop,
         concurrency: int,
         poll_interval: float,
+        reconcile_interval: float,
         forbidden_flags: Callable[[], Sequence[str]],
         listen: bool,
         once: bool,
@@ -60,16 +61,15 @@ class Engine:
         self._executor = executor
         self._loop = loop
         self._concurrency = concurrency
-        self._poll_interval = poll_interval
+        self._reconcile_interval = reconcile_interval
         self._forbidden_flags = forbidden_flags
-        self._listen = listen
         self._once = once
         self._on_end = on_end
+        self._looks = Looks(poll_interval=poll_interval, declares=listen and not once)
 
         self._signal = threading.Event()
         self._inbox: deque[Settlement] = deque()
-        self._due: list[float] = []
-        self._lock = threading.Lock()
+        self._revived = False
         self._draining = False
         self._gave_up = False
         self._thread = threading.Thread(target=self._run, name="tidemill-engine", daemon=True)
@@ -77,12 +77,10 @@ class Engine:
         self._connection: psycopg.Connection | None = None
         self._lane: Lane | None = None
         self._failures = 0
-        self._uncertain = False
+        # Sent over a connection that broke: they may have been written or not.
+        self._uncertain: set[tuple[int, int]] = set()
         self._in_hand: set[tuple[int, int]] = set()
-        self._declared = False
-        self._busy_since: float | None = None
-        self._look_wait = poll_interval
-        self._look_at = 0.0
+        self._reconcile_at = 0.0
         self._empty = False
 
     def start(self) -> None:
@@ -90,9 +88,9 @@ class Engine:
         self._thread.start()
 
     @property
-    def in_hand(self) -> int:
+    def in_hand(self) -> list[int]:
         """Jobs claimed and not yet settled."""
-        return len(self._in_hand)
+        return [job_id for job_id, _ in list(self._in_hand)]
 
     def settle(self, settlement: Settlement) -> None:
         """Takes how a job ended."""
@@ -101,10 +99,12 @@ class Engine:
 
     def notify(self, milliseconds: int = 0) -> None:
         """Says that a job is due in so many milliseconds."""
-        with self._lock:
-            heapq.heappush(self._due, time.monotonic() + milliseconds / 1000)
-            # A flood of far-off jobs: what is forgotten here is found by a poll.
-            del self._due[1000:]
+        self._looks.notify(milliseconds)
+        self._signal.set()
+
+    def revive(self) -> None:
+        """Says that others took this worker for dead, and swept what it left."""
+        self._revived = True
         self._signal.set()
 
     def drain(self) -> None:
@@ -132,7 +132,9 @@ class Engine:
             error = raised
         if self._connection is not None:
             self._connection.close()
-        self._loop.call_soon_threadsafe(self._on_end, error)
+        # A worker that gave up on us does not wait, and may have closed its loop.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._on_end, error)
 
     def _is_done(self) -> bool:
         if self._gave_up:
@@ -143,26 +145,24 @@ class Engine:
     def _turn(self) -> None:
         lane = self._lane or self._open()
         self._signal.clear()
+        if self._revived:
+            self._revived = False
+            self._looks.forget_declaration()
         busy_rows = self._flush(lane)
         now = time.monotonic()
-        if not self._draining and now >= self._next_look():
-            self._forget_due(now)
+        if now >= self._reconcile_at:
+            self._reconcile(lane)
+        if not self._draining and now >= self._looks.next:
+            self._looks.begin(now)
             self._look(lane)
         if self._is_done() or self._signal.is_set():
             return
-        wait = None if self._draining else max(0.0, self._next_look() - time.monotonic())
+        wait = self._reconcile_at - time.monotonic()
+        if not self._draining:
+            wait = min(wait, self._looks.next - time.monotonic())
         if busy_rows:
-            wait = _BUSY_ROW_RETRY if wait is None else min(wait, _BUSY_ROW_RETRY)
-        self._signal.wait(wait)
-
-    def _next_look(self) -> float:
-        with self._lock:
-            return min(self._look_at, self._due[0]) if self._due else self._look_at
-
-    def _forget_due(self, now: float) -> None:
-        with self._lock:
-            while self._due and self._due[0] <= now:
-                heapq.heappop(self._due)
+            wait = min(wait, _BUSY_ROW_RETRY)
+        self._signal.wait(max(0.0, wait))
 
     def _flush(self, lane: Lane) -> bool:
         """Writes what has ended, before anything else is claimed; True if rows were held."""
@@ -175,6 +175,7 @@ class Engine:
             result = lane.settle(batch)
         except psycopg.Error:
             self._inbox.extendleft(reversed(batch))
+            self._uncertain.update((settlement.id, settlement.token) for settlement in batch)
             raise
         busy = set(map(id, result.busy))
         self._inbox.extend(result.busy)
@@ -184,36 +185,18 @@ class Engine:
                 continue
             if settlement.kind == "queue":
                 # The next job of that queue can be claimed now.
-                self._look_at = 0.0
+                self._looks.at_once()
             else:
                 self._in_hand.discard((settlement.id, settlement.token))
         # What ran may have added jobs, and nobody notifies a worker that is about to end.
         if (full and self._room() > 0) or (self._once and not self._in_hand):
-            self._look_at = 0.0
-        self._report(result.lost, result.retried, result.failed)
-        self._uncertain = False
-        return bool(busy)
-
-    def _report(
-        self, lost: list[Settlement], retried: list[tuple[Settlement, datetime]], failed: list[Settlement]
-    ) -> None:
-        for settlement in lost:
-            # After a lost connection the first try may have been written without our knowing.
-            if not self._uncertain:
-                logger.warning(
-                    "job %s (%s): its lease was taken away, so nothing was written; another worker has it",
-                    settlement.id,
-                    settlement.identifier,
-                )
-        for settlement, run_at in retried:
-            logger.info("job %s (%s) will run again at %s", settlement.id, settlement.identifier, run_at)
-        for settlement in failed:
-            logger.error(
-                "job %s (%s) failed for good: %s",
-                settlement.id,
-                settlement.identifier,
-                settlement.message,
+            self._looks.at_once()
+        result.log(self._uncertain)
+        if self._uncertain:
+            self._uncertain.intersection_update(
+                (settlement.id, settlement.token) for settlement in self._inbox
             )
+        return bool(busy)
 
     def _room(self) -> int:
         """How many jobs may be claimed now, counted by the time that they will take."""
@@ -238,42 +221,28 @@ class Engine:
         nothing_runs = not self._in_hand
         units: list[Unit] = []
         if room:
-            units = lane.claim(room, self._queue_run(), self._forbidden_flags())
+            try:
+                forbidden = self._forbidden_flags()
+            except Exception:
+                if self._once:
+                    raise
+                logger.exception("forbidden_flags failed: no job is claimed until it works again")
+                self._looks.nothing_for_a_while()
+                return
+            units = lane.claim(room, self._queue_run(), forbidden)
         claimed = sum(map(len, units))
         if units:
             self._in_hand.update((job.id, job.token) for unit in units for job in unit)
             self._loop.call_soon_threadsafe(self._executor.submit, units)
         self._empty = nothing_runs and not units
         if claimed < room:
-            self._wait_for_more()
+            self._looks.found_less(self._execute)
         else:
-            self._stay_busy(full=room == 0)
+            self._looks.found_enough(self._execute, full=room == 0)
 
-    def _wait_for_more(self) -> None:
-        self._busy_since = None
-        if self._listen and not self._declared and not self._once:
-            self._execute(
-                "insert into tidemill._listeners values (%s) on conflict do nothing", [self._worker_id]
-            )
-            self._declared = True
-            # A producer that looked before this may commit after our next look: look again and again.
-            self._look_wait = _FIRST_LOOK
-        else:
-            self._look_wait = min(self._look_wait * 2, self._poll_interval)
-        self._look_at = time.monotonic() + self._look_wait
-
-    def _stay_busy(self, *, full: bool) -> None:
-        now = time.monotonic()
-        self._busy_since = self._busy_since or now
-        if self._declared and now - self._busy_since > _BUSY_BEFORE_UNDECLARING:
-            self._execute("delete from tidemill._listeners where worker_id = %s", [self._worker_id])
-            self._declared = False
-        # When full, room made by a settlement brings the next look.
-        self._look_at = now + self._poll_interval if full else 0.0
-
-    def _execute(self, statement: str, params: list[str]) -> None:
+    def _execute(self, statement: str) -> None:
         assert self._connection is not None
-        self._connection.execute(statement.encode(), params)
+        self._connection.execute(statement.encode(), [self._worker_id])
 
     # The connection
 
@@ -282,20 +251,28 @@ class Engine:
         lane = self._make_lane(self._connection)
         if self._failures:
             logger.info("the database is back")
-            freed = lane.recover([token for _, token in self._in_hand])
-            if freed:
-                logger.info("%s jobs whose claim was cut off are free again", len(freed))
-        self._declared = False
-        self._look_at = 0.0
+            self._reconcile_at = 0.0
+        self._looks.forget_declaration()
         self._lane = lane
         return lane
+
+    def _reconcile(self, lane: Lane) -> None:
+        """Frees claims whose answer never arrived.
+
+        Now and again, not only after a lost connection: the server may carry out a
+        claim long after we gave up waiting for it.
+        """
+        freed = lane.recover([token for _, token in self._in_hand])
+        if freed:
+            logger.warning("%s jobs whose claim was cut off are free again: %s", len(freed), freed[:20])
+            self._looks.at_once()
+        self._reconcile_at = time.monotonic() + self._reconcile_interval
 
     def _lost(self, problem: psycopg.Error) -> None:
         """Drops the connection and waits; the next turn opens a new one."""
         if self._connection is not None:
             self._connection.close()
         self._connection = self._lane = None
-        self._uncertain = bool(self._inbox)
         self._failures += 1
         if self._once and self._failures >= _ONCE_TRIES:
             raise problem

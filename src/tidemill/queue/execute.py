@@ -7,19 +7,17 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from tidemill.errors import AttemptError, BatchError, JobCancelledError, JobTimeoutError
-from tidemill.jobs import Cancel, JobContext, Outcome, Retry
+from tidemill.errors import JobTimeoutError
+from tidemill.jobs import JobContext, JobLogger
 from tidemill.middleware import Hooks
 from tidemill.queue.claim import ClaimedJob, Unit
 from tidemill.queue.complete import Settlement
+from tidemill.queue.outcome import check_result, failure, meaning
 from tidemill.queue.threads import Threads
-from tidemill.retry import seconds
 from tidemill.tasks import Task
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidemill")
 
-_LONGEST_ERROR = 10_000
 # Weight of the newest attempt in the moving average of durations.
 _NEWEST = 0.05
 
@@ -64,7 +61,7 @@ class Executor:
         self._threads = Threads()
         self._waiting: deque[Unit] = deque()
         self._runners: set[asyncio.Task[None]] = set()
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: set[_Attempt] = set()
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -80,22 +77,26 @@ class Executor:
     def stop(self) -> None:
         """Starts nothing more, and gives back what has not started."""
         self._stopping = True
+        self.give_back_waiting()
+
+    def give_back_waiting(self) -> None:
+        """Gives back what has not started."""
         while self._waiting:
-            self._give_back(self._waiting.popleft())
+            unit = self._waiting.popleft()
+            self._give_back(unit, unit)
         self._start_waiting()
 
     def cancel(self, job_ids: list[int]) -> None:
         """Stops these jobs if they run here: async tasks are cancelled, plain ones told."""
-        for job_id in job_ids:
-            attempt = self._attempts.get(job_id)
-            if attempt is not None and not attempt.context.cancelled:
+        for attempt in self._attempts:
+            if attempt.job.id in job_ids and not attempt.context.cancelled:
                 attempt.context._cancelled.set()
                 if attempt.task.is_async:
                     attempt.runner.cancel()
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
-        for attempt in self._attempts.values():
+        for attempt in self._attempts:
             attempt.given_back = True
             attempt.context._cancelled.set()
             attempt.runner.cancel()
@@ -122,34 +123,39 @@ class Executor:
             logger.error("a job runner broke", exc_info=runner.exception())
         self._start_waiting()
 
-    def _give_back(self, unit: Unit) -> None:
-        for job in unit:
+    def _give_back(self, unit: Unit, rest: Iterable[ClaimedJob]) -> None:
+        """Gives back the rest of a unit, and its named queue if it has one."""
+        for job in rest:
             self._settle(Settlement("returned", job.id, job.token, job.identifier))
-        self._free_queue(unit)
-
-    def _free_queue(self, unit: Unit) -> None:
-        if unit and unit[0].queue_id is not None:
+        if unit[0].queue_id is not None:
             self._settle(Settlement("queue", unit[0].queue_id, unit[0].token))
 
     async def _run_unit(self, unit: Unit) -> None:
         runner = asyncio.current_task()
         assert runner is not None
-        rest = list(unit)
+        rest = deque(unit)
+        while rest and not self._stopping:
+            attempt = self._begin(rest.popleft(), runner)
+            self._attempts.add(attempt)
+            self._settle(await self._settlement(attempt))
+            # Its slot and its named queue stay taken until a plain function really ends.
+            await self._outlive(attempt)
+            self._attempts.discard(attempt)
+            if attempt.given_back:
+                break
+        self._give_back(unit, rest)
+
+    async def _outlive(self, attempt: _Attempt) -> None:
+        """Waits for a plain function that goes on although its attempt is over."""
+        if attempt.thread is None or attempt.thread.done() or attempt.given_back:
+            return
+        job, log = attempt.job, attempt.context.logger
+        log.warning("job %s (%s) does not stop; its slot is taken until it does", job.id, job.identifier)
         try:
-            while rest and not self._stopping:
-                job = rest.pop(0)
-                attempt = self._begin(job, runner)
-                try:
-                    self._settle(await self._settlement(attempt))
-                finally:
-                    del self._attempts[job.id]
-                if attempt.thread is not None and not attempt.thread.done() and not attempt.given_back:
-                    # Its slot and its named queue stay taken until the function really ends.
-                    await asyncio.wait([attempt.thread])
-        finally:
-            for job in rest:
-                self._settle(Settlement("returned", job.id, job.token, job.identifier))
-            self._free_queue(unit)
+            await asyncio.wait([attempt.thread])
+            log.info("job %s (%s) has stopped at last", job.id, job.identifier)
+        except asyncio.CancelledError:
+            attempt.given_back = True
 
     def _begin(self, job: ClaimedJob, runner: asyncio.Task[None]) -> _Attempt:
         task = self._app.tasks[job.identifier]
@@ -168,49 +174,35 @@ class Executor:
             flags=job.flags,
             raw_payload=job.payload,
             worker_id=self._worker_id,
-            logger=logging.LoggerAdapter(
-                logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}
-            ),
+            logger=JobLogger(logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}),
         )
-        attempt = self._attempts[job.id] = _Attempt(job, task, context, runner)
-        return attempt
+        return _Attempt(job, task, context, runner)
 
     async def _settlement(self, attempt: _Attempt) -> Settlement:
         """Runs an attempt and says how it ended. Raises nothing but what ends the process."""
         job, context = attempt.job, attempt.context
         self._hooks.call("before_job", context)
         started = time.perf_counter()
-        error: BaseException
+        error: BaseException | None = None
         try:
             await self._call(attempt)
-        except asyncio.CancelledError as cancelled:
-            attempt.runner.uncancel()
-            error = cancelled
-        except (Exception, SystemExit) as raised:
+        except (Exception, SystemExit, asyncio.CancelledError) as raised:
             error = raised
-        else:
-            elapsed = self._measure(started)
+        elapsed = self._measure(started)
+        if attempt.runner.cancelling():
+            # If neither we nor the task did this, the event loop is being torn down.
+            attempt.given_back = attempt.given_back or not context.cancelled
+            while attempt.runner.uncancel():
+                pass
+        if error is None:
             self._hooks.call("after_job", context, elapsed)
             return Settlement("done", job.id, job.token, job.identifier)
-
-        elapsed = self._measure(started)
         if attempt.given_back:
             context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
             return Settlement("returned", job.id, job.token, job.identifier)
-        if isinstance(error, asyncio.CancelledError | JobCancelledError):
-            error = Cancel("Cancelled")
+        error = meaning(error, context)
         self._hooks.call("on_error", context, error, elapsed)
-        delay, permanent = _next_attempt(attempt.task, context, error)
-        return Settlement(
-            "failed",
-            job.id,
-            job.token,
-            job.identifier,
-            message=describe(error),
-            delay=delay,
-            permanent=permanent,
-            payload=error.payload if isinstance(error, BatchError) else None,
-        )
+        return failure(job, attempt.task, context, error)
 
     def _measure(self, started: float) -> float:
         elapsed = time.perf_counter() - started
@@ -225,67 +217,17 @@ class Executor:
         try:
             async with asyncio.timeout(task.timeout) as limit:
                 if task.is_async:
-                    result = await task.function(*args)
+                    result = task.function(*args)
                 else:
                     attempt.thread = self._threads.run(task.function, *args)
-                    # Shielded: the function cannot be stopped, only told and no longer waited for.
-                    result = await asyncio.shield(attempt.thread)
-                if isinstance(result, Outcome):
-                    raise result
-                if isinstance(result, list):
-                    await _check_batch(result, attempt.job, context)
+                    # The function cannot be stopped, only told and no longer waited for.
+                    await asyncio.wait([attempt.thread])
+                    result = attempt.thread.result()
+                if inspect.isawaitable(result):
+                    result = await result
+                await check_result(result, attempt.job.payload, context)
         except TimeoutError:
             if not limit.expired():
                 raise
             context._cancelled.set()
             raise JobTimeoutError(f"Timed out after {task.timeout:g} s") from None
-
-
-def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
-    """The wait before the next attempt (None: the default backoff), and whether there is none."""
-    if isinstance(error, Cancel) or context.is_last_attempt:
-        return None, True
-    if isinstance(error, Retry):
-        return seconds(error.delay), False
-    if task.retry is None:
-        return None, False
-    try:
-        delay = task.retry(context.attempt)
-        return (None, True) if delay is None else (seconds(delay), False)
-    except Exception:
-        logger.exception("the retry strategy of task %s failed; the default one is used", task.identifier)
-        return None, False
-
-
-async def _check_batch(results: list[Any], job: ClaimedJob, context: JobContext) -> None:
-    """Awaits the entries that a batch job returned; raises BatchError for those that failed."""
-    if not job.payload.lstrip().startswith("["):
-        return
-    payloads = msgspec.json.decode(job.payload, type=list[msgspec.Raw])
-    if len(results) != len(payloads):
-        context.logger.warning(
-            "job %s returned %s results for a batch of %s; they are ignored, and the job is done",
-            job.id,
-            len(results),
-            len(payloads),
-        )
-        return
-    waiting = [index for index, result in enumerate(results) if inspect.isawaitable(result)]
-    awaited = await asyncio.gather(*(results[index] for index in waiting), return_exceptions=True)
-    results = list(results)
-    for index, result in zip(waiting, awaited, strict=True):
-        results[index] = result
-    failed = [index for index, result in enumerate(results) if isinstance(result, BaseException)]
-    if failed:
-        rest = msgspec.json.encode([payloads[index] for index in failed]).decode()
-        raise BatchError([results[index] for index in failed], rest)
-
-
-def describe(error: BaseException) -> str:
-    """What `last_error` says: the error's own words, after its type where those are Python's."""
-    text = str(error)
-    if not isinstance(error, Outcome | AttemptError) or not text:
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    # PostgreSQL's text holds neither NUL nor half of a surrogate pair.
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 4] + " ..."

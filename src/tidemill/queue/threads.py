@@ -24,6 +24,8 @@ class Threads:
     def run(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Starts a function; the future has its result or its exception."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        # What a function raises after nobody waits for it any longer is nobody's concern.
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self._busy += 1
         self._items.put((contextvars.copy_context(), function, args, future))
         if self._busy > self._threads:
@@ -49,6 +51,7 @@ class Threads:
                 self._loop.call_soon_threadsafe(self._finish, future, result, error)
             except RuntimeError:
                 return  # The loop is closed: the worker left without us.
+            # An idle thread must not keep a payload alive.
             del item, context, function, args, future, result, error
 
     def _finish(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

@@ -1,0 +1,46 @@
+"""Connections that do not wait for ever for an answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import Any
+
+import psycopg
+
+
+class PatientConnection(psycopg.Connection[Any]):
+    """A blocking connection that raises OperationalError when an answer takes longer than `patience`.
+
+    A server that is cut off without a word, or a proxy that hangs, looks the
+    same as a slow one. The connection is closed then.
+    """
+
+    patience = 30.0
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
+        """Drives one exchange with the server."""
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.patience
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                # psycopg asks again every so often even if nothing has come.
+                if not ready and time.monotonic() > deadline:
+                    gen.close()
+                    self.close()
+                    raise psycopg.OperationalError(f"no answer from the server in {self.patience:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+
+def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
+    """Opens an autocommit connection for a worker's own duties. Raises psycopg.Error."""
+    # Without prepared statements it works behind any pooler; the functions it calls keep their plans.
+    connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+    connection.patience = patience
+    return connection

@@ -1,0 +1,116 @@
+"""Outcomes: what the end of an attempt means for its job."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable
+from typing import Any
+
+import msgspec
+
+from tidemill.errors import AttemptError, BatchError, JobCancelledError
+from tidemill.jobs import Cancel, JobContext, Outcome, Retry
+from tidemill.queue.claim import ClaimedJob
+from tidemill.queue.complete import Settlement
+from tidemill.retry import seconds
+from tidemill.tasks import Task
+
+logger = logging.getLogger("tidemill")
+
+_LONGEST_ERROR = 10_000
+
+
+async def check_result(result: Any, payload: str, context: JobContext) -> None:
+    """Raises what a task's return value stands for: a Retry, a Cancel, a batch's failures."""
+    if isinstance(result, Outcome):
+        raise result
+    if isinstance(result, list) and payload.lstrip().startswith("["):
+        await _check_batch(result, msgspec.json.decode(payload, type=list[msgspec.Raw]), context)
+
+
+async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> None:
+    """Awaits the entries that a batch job returned; raises BatchError for those that failed."""
+    if len(results) != len(payloads):
+        context.logger.warning(
+            "job %s returned %s results for a batch of %s; they are ignored, and the job is done",
+            context.id,
+            len(results),
+            len(payloads),
+        )
+        for result in results:
+            if inspect.iscoroutine(result):
+                result.close()
+        return
+    ended = await asyncio.gather(
+        *(_entry(result) if inspect.isawaitable(result) else _ready(result) for result in results),
+        return_exceptions=True,
+    )
+    failed = [index for index, result in enumerate(ended) if isinstance(result, BaseException)]
+    if failed:
+        rest = msgspec.json.encode([payloads[index] for index in failed]).decode()
+        raise BatchError([ended[index] for index in failed], rest)
+
+
+async def _entry(result: Awaitable[Any]) -> Any:
+    try:
+        return await result
+    except SystemExit as error:
+        # It would end the event loop, and the worker with it.
+        return error
+
+
+async def _ready(result: Any) -> Any:
+    return result
+
+
+def meaning(error: BaseException, context: JobContext) -> BaseException:
+    """The error, or a Cancel if somebody cancelled the job and it obeyed."""
+    obeyed = isinstance(error, asyncio.CancelledError | JobCancelledError) and context.cancelled
+    return Cancel("Cancelled") if obeyed else error
+
+
+def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
+    """How a failed attempt is written."""
+    delay, permanent = _next_attempt(task, context, error)
+    return Settlement(
+        "failed",
+        job.id,
+        job.token,
+        job.identifier,
+        message=describe(error),
+        delay=delay,
+        permanent=permanent,
+        payload=error.payload if isinstance(error, BatchError) else None,
+    )
+
+
+def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
+    """The wait before the next attempt (None: the default backoff), and whether there is none."""
+    if isinstance(error, Cancel) or context.is_last_attempt:
+        return None, True
+    try:
+        if isinstance(error, Retry):
+            return seconds(error.delay), False
+        if task.retry is None:
+            return None, False
+        delay = task.retry(context.attempt)
+        return (None, True) if delay is None else (seconds(delay), False)
+    except Exception:
+        logger.exception("the retry delay of task %s is unusable; the default one is used", task.identifier)
+        return None, False
+
+
+def describe(error: BaseException) -> str:
+    """What `last_error` says: the error's own words, after its type where those are Python's."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its message cannot be read)"
+    if not isinstance(error, Outcome | AttemptError) or not text:
+        text = f"{name}: {text}" if text else name
+    # PostgreSQL's text holds neither NUL nor half of a surrogate pair.
+    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 4] + " ..."

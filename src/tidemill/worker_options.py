@@ -1,0 +1,43 @@
+"""How a worker works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tidemill.errors import TidemillError
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker works. Times are in seconds."""
+
+    concurrency: int = 10
+    """Jobs that run at once."""
+    once: bool = False
+    """Run until nothing is ready, then end."""
+    poll_interval: float = 1.0
+    """Longest time between two looks; jobs are also found by notification."""
+    listen: bool = True
+    """False: find jobs by polling alone, for connection poolers without LISTEN."""
+    forbidden_flags: Sequence[str] | Callable[[], Sequence[str]] = ()
+    """Jobs with one of these flags are left alone; a callable is asked before every claim."""
+    grace_period: float = 25.0
+    """How long running jobs may go on after a stop, before they are given back."""
+    lease: float = 30.0
+    """A worker that is silent for so long has lost its jobs."""
+    heartbeat_interval: float = 5.0
+    migrate: bool = True
+    """Bring the schema to this version first; otherwise it must fit."""
+
+    def __post_init__(self) -> None:
+        for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
+            if getattr(self, name) <= 0:
+                raise TidemillError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+        if self.grace_period < 0:
+            raise TidemillError(f"grace_period is {self.grace_period}; it must not be negative.")
+        if self.heartbeat_interval * 2 > self.lease:
+            raise TidemillError(
+                f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "
+                "last at least two heartbeats, or one late beat would lose every job."
+            )

@@ -1,0 +1,84 @@
+"""Workers in processes of their own, which a test may kill, stop and wake."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.support import worker_main
+from tests.support.waiting import wait_until
+
+_QUICK = {"lease": 30.0, "heartbeat_interval": 0.2, "poll_interval": 0.2, "migrate": False}
+# For workers that are meant to lose their jobs; too short to rely on elsewhere.
+SHORT_LEASE = 1.0
+
+
+class WorkerProcess:
+    """A running tests/support/worker_main.py; see `worker_process`."""
+
+    def __init__(self, conninfo: str, options: dict[str, Any], log: Path) -> None:
+        self._log = log
+        with log.open("w") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, worker_main.__file__, conninfo, json.dumps({**_QUICK, **options})],
+                stderr=stderr,
+            )
+
+    @property
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_text()
+
+    def signal(self, signum: signal.Signals) -> None:
+        self._process.send_signal(signum)
+
+    def wait(self) -> int:
+        """Waits for its end; returns the exit code."""
+        try:
+            return self._process.wait(90)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"the worker did not end; its log:\n{self.log}") from error
+
+    def wait_log(self, text: str) -> None:
+        """Waits until its log has a text."""
+        wait_until(lambda: text in self.log, f"{text!r} in the worker's log")
+
+    def end(self) -> None:
+        """Kills it, running or stopped."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def worker_process(conninfo: str, **options: Any) -> Iterator[WorkerProcess]:
+    """Starts a worker process; it is gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="worker-") as directory:
+        process = WorkerProcess(conninfo, options, Path(directory) / "log")
+        try:
+            yield process
+        finally:
+            process.end()
+
+
+def make_runs(connection: psycopg.Connection) -> None:
+    """Makes the table in which worker_main's tasks tell of themselves."""
+    connection.execute("create table runs (job_id bigint not null, worker text not null)")
+
+
+def runs(connection: psycopg.Connection) -> list[int]:
+    """The ids of jobs that began, in their order, as often as they began."""
+    return [row[0] for row in connection.execute("select job_id from runs order by job_id")]
+
+
+def settled(connection: psycopg.Connection) -> bool:
+    """Whether no job is left."""
+    return connection.execute("select from tidemill._jobs limit 1").rowcount == 0

@@ -1,0 +1,56 @@
+"""Workers inside the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from tests.support.waiting import wait_until
+from tidemill import App, Worker, WorkerOptions
+from tidemill.jobs import Job
+
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], T], what: str) -> T:
+    """wait_until beside a running event loop; the condition is called in a thread."""
+    return await asyncio.to_thread(wait_until, condition, what)
+
+
+async def within(event: asyncio.Event, timeout: float = 30.0) -> None:
+    """Waits for an event, and fails the test if it never comes."""
+    await asyncio.wait_for(event.wait(), timeout)
+
+
+@asynccontextmanager
+async def running(app: App, **options: Any) -> AsyncIterator[Worker]:
+    """A worker that runs inside the block, and is stopped at its end."""
+    worker = Worker(app, WorkerOptions(**{"migrate": False, **options}))
+    run = asyncio.ensure_future(worker.run())
+    ready = asyncio.ensure_future(worker.ready.wait())
+    await asyncio.wait([run, ready], return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if run.done():
+            await run
+        yield worker
+    except BaseException:
+        worker.stop(hurry=True)
+        raise
+    finally:
+        ready.cancel()
+        worker.stop()
+        await run
+
+
+async def run_all(app: App, **options: Any) -> None:
+    """Runs jobs until none is ready."""
+    await app.run_until_empty(WorkerOptions(**{"migrate": False, **options}))
+
+
+async def run_one(app: App, identifier: str, payload: Any = None, **options: Any) -> Job | None:
+    """Adds a job, runs all that are ready, and returns what is left of it."""
+    job = await app.add_job(identifier, payload, **options)
+    await run_all(app)
+    return await app.get_job(job.id)

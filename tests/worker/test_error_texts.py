@@ -1,0 +1,124 @@
+"""last_error holds whatever an exception says, and no exception holds up a worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.running import run_all, run_one
+from tests.support.servers import Server
+from tidemill import App, Cancel
+from tidemill.database.migrate import migrate
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __reduce__(self) -> str:
+        raise TypeError("cannot be pickled")
+
+
+class WithLambda(Exception):
+    def __init__(self) -> None:
+        super().__init__(lambda: None)
+        self.keep = iter([1])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ValueError("a\0b"), "ValueError: a\N{REPLACEMENT CHARACTER}b"),
+        (lambda: ValueError("a\ud800b"), "ValueError: a?b"),
+        (lambda: ValueError(), "ValueError"),
+        (lambda: ValueError("äöü 🎈"), "ValueError: äöü 🎈"),
+        (lambda: Cancel(""), "Cancel"),
+        (lambda: Unspeakable(), "Unspeakable: (its message cannot be read)"),
+    ],
+    ids=["nul", "surrogate", "no words", "beyond ascii", "no reason", "unspeakable"],
+)
+async def test_what_is_recorded(
+    app: App, make: Callable[[], Exception], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A report with half of a surrogate pair in it cannot be passed between test processes.
+    caplog.set_level(logging.CRITICAL, "tidemill")
+
+    @app.task
+    async def breaks(payload: Any) -> None:
+        raise make()
+
+    @app.task
+    def breaks_thread(payload: Any) -> None:
+        raise make()
+
+    for name in ("breaks", "breaks_thread"):
+        job = await run_one(app, name)
+        assert job is not None
+        assert job.last_error == said
+
+
+async def test_an_overlong_message_is_cut(app: App) -> None:
+    @app.task
+    async def breaks(payload: Any) -> None:
+        raise ValueError("x" * 1_000_000)
+
+    job = await run_one(app, "breaks")
+    assert job is not None
+    assert job.last_error is not None
+    assert len(job.last_error) == 10_000
+    assert job.last_error.endswith("x ...")
+
+
+async def test_exceptions_that_cannot_be_copied(app: App) -> None:
+    @app.task
+    def breaks(payload: Any) -> None:
+        raise WithLambda
+
+    job = await run_one(app, "breaks")
+    assert job is not None
+    assert str(job.last_error).startswith("WithLambda: <function ")
+
+
+async def test_stop_iteration_from_a_plain_function(app: App) -> None:
+    @app.task
+    def breaks(payload: Any) -> None:
+        next(iter([]))
+
+    job = await run_one(app, "breaks")
+    assert job is not None
+    assert "StopIteration" in str(job.last_error)
+
+
+@pytest.fixture
+def latin1_database(server: Server) -> Iterator[str]:
+    """A database whose encoding lacks most characters."""
+    with server.superuser() as connection:
+        connection.execute(
+            "create database latin1 template template0 encoding 'LATIN1' locale 'C' owner tidemill_owner"
+        )
+    yield server.conninfo("latin1")
+    server.drop("latin1")
+
+
+async def test_a_message_that_the_database_cannot_hold_is_written_in_ascii(latin1_database: str) -> None:
+    migrate(latin1_database)
+    async with App(latin1_database) as app:
+
+        @app.task
+        async def breaks(payload: Any) -> None:
+            raise ValueError("🎈 grün")
+
+        @app.task
+        async def breaks_plainly(payload: Any) -> None:
+            raise ValueError("no")
+
+        await app.add_job("breaks")
+        await app.add_job("breaks_plainly")
+        await run_all(app)
+        with psycopg.connect(latin1_database) as connection:
+            rows = connection.execute("select last_error from tidemill.jobs order by id").fetchall()
+    assert rows == [("ValueError: \\U0001f388 gr\\xfcn",), ("ValueError: no",)]
