@@ -106,6 +106,11 @@ class App:
         """Brings the schema to this version. Safe to call from everywhere at once."""
         return await asyncio.to_thread(self.sync.migrate)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are kept, by `open` or by a worker that runs."""
+        return self._pool is not None
+
     async def open(self) -> None:
         """Opens a pool of connections that calls share, until as many `close` calls have come."""
         database = await asyncio.to_thread(self.database)
@@ -122,6 +127,7 @@ class App:
         if self._pool_users == 0 and self._pool is not None:
             pool, self._pool = self._pool, None
             await pool.close()
+            await asyncio.to_thread(self.sync.close_shared)
 
     async def __aenter__(self) -> App:
         await self.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
@@ -31,6 +32,9 @@ class SyncApp:
     def __init__(self, app: App) -> None:
         self._app = app
         self._pool: ConnectionPool | None = None
+        self._lock = threading.Lock()
+        # Opened on behalf of the app's async face, and closed with it.
+        self._is_shared = False
 
     def migrate(self) -> MigrationReport:
         """See `App.migrate`."""
@@ -38,6 +42,23 @@ class SyncApp:
 
     def open(self) -> None:
         """See `App.open`."""
+        with self._lock:
+            self._open()
+            self._is_shared = False
+
+    def close(self) -> None:
+        """See `App.close`."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+
+    def close_shared(self) -> None:
+        """Closes what was opened because the async face was open."""
+        if self._is_shared:
+            self.close()
+
+    def _open(self) -> ConnectionPool:
         if self._pool is None:
             pool = ConnectionPool(
                 self._app.database().for_application("tidemill"),
@@ -47,12 +68,14 @@ class SyncApp:
             )
             pool.open()
             self._pool = pool
+        return self._pool
 
-    def close(self) -> None:
-        """See `App.close`."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+    def _kept_pool(self) -> ConnectionPool | None:
+        if self._pool is None and self._app.is_open:
+            with self._lock:
+                self._is_shared = self._pool is None
+                return self._open()
+        return self._pool
 
     def __enter__(self) -> SyncApp:
         self.open()
@@ -64,8 +87,9 @@ class SyncApp:
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection]:
         """See `App.connection`."""
-        if self._pool is not None:
-            with self._pool.connection() as connection:
+        pool = self._kept_pool()
+        if pool is not None:
+            with pool.connection() as connection:
                 yield connection
             return
         with explained():

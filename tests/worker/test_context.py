@@ -132,3 +132,22 @@ async def test_a_job_is_added_in_the_tasks_own_transaction(app: App, table: psyc
     assert job is not None
     assert table.execute("select note from notes").fetchall() == []
     assert table.execute("select count(*) from tidemill.jobs").fetchone() == (1,)
+
+
+async def test_plain_tasks_share_connections_while_a_worker_runs(database: str) -> None:
+    app = App(database)
+    backends: list[int] = []
+
+    @app.task
+    def look(payload: Any, job: JobContext) -> None:
+        with job.sync.connection() as connection:
+            backends.append(connection.info.backend_pid)
+
+    for _ in range(3):
+        await app.add_job("look", queue_name="one after the other")
+    await run_all(app)
+    assert len(backends) == 3
+    assert len(set(backends)) == 1
+    # The worker has closed what it opened: outside of it, each call has a connection of its own.
+    with app.sync.connection() as connection:
+        assert connection.info.backend_pid not in backends
