@@ -3,8 +3,11 @@
 PYTHON ?=
 ARGS ?=
 
+# Without a PATH, Python cannot find itself.
+export PATH := $(or $(PATH),/usr/local/bin:/usr/bin:/bin)
+
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check --no-input
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.14 python3.13 python3.12 python3.11 python3)
 
 # A virtual environment works only where it was made, and while its Python is there.

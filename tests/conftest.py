@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from tests.support.servers import EMPTY, TEMPLATE, Server, available
+from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 
 _WANTED = (18, 16)
 
@@ -38,23 +37,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory that the server's account can reach; pytest's own is private to us."""
-    place = Path(tempfile.mkdtemp(prefix="tidemill-test-"))
-    place.chmod(0o711)
-    yield place
-    shutil.rmtree(place, ignore_errors=True)
+    """A directory that a server can be started in."""
+    with reachable_directory("test") as place:
+        yield place
 
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that tests share; one for each version and test process."""
     version, bin_dir = request.param
-    place = Path(tempfile.mkdtemp(prefix=f"tidemill-pg{version}-"))
-    place.chmod(0o711)
-    started = Server.start(version, bin_dir, place / "server")
-    yield started
-    started.embedded.release()
-    shutil.rmtree(place, ignore_errors=True)
+    with reachable_directory(f"pg{version}") as place:
+        started = Server.start(version, bin_dir, place / "server")
+        yield started
+        started.embedded.release()
 
 
 @pytest.fixture
@@ -72,6 +67,12 @@ def database(server: Server) -> Iterator[str]:
     name = server.clone(TEMPLATE)
     yield server.conninfo(name)
     server.drop(name)
+
+
+@pytest.fixture
+def superuser_conninfo(server: Server, database: str) -> str:
+    """The same database as `database`, for the superuser."""
+    return server.conninfo(str(conninfo_to_dict(database)["dbname"]), "postgres")
 
 
 @pytest.fixture

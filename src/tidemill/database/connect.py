@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
@@ -24,8 +24,6 @@ from tidemill.errors import (
     UnsupportedServerError,
 )
 
-logger = logging.getLogger("tidemill")
-
 OLDEST_SERVER = 150000
 # Without these a connection whose peer vanished stays "open" for hours.
 _DEFAULTS = {
@@ -35,14 +33,22 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
+# A URL whose password holds a bare @ or / is cut at the wrong place, and part of it becomes a host.
+_URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?", re.DOTALL)
+# libpq's words end in a quotation of what was given.
+_QUOTATION = re.compile(r'( after|:) ".*', re.DOTALL)
+
 _JOB_REFUSALS = {"GWBKM", "22003", "22023", "22P02", "22P05", "23502", "23514", "22007", "22008"}
+_MISSING_OBJECTS = {"3F000", "42P01", "42883", "42704"}
+# Shut down, crashed, starting up, too many connections, login refused, no such database.
+_UNREACHABLE = {"57P01", "57P02", "57P03", "53300", "28P01", "28000", "3D000"}
 
 
 @dataclass(frozen=True)
 class Database:
     """Where Tidemill works: a conninfo, and the embedded server if that is what runs it."""
 
-    conninfo: str
+    conninfo: str = field(repr=False)
     server: EmbeddedServer | None = None
 
     def for_application(self, name: str) -> str:
@@ -71,14 +77,14 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
     """
     conninfo = database or os.environ.get("DATABASE_URL")
     if conninfo:
-        try:
-            return Database(make_conninfo(conninfo, **_missing(conninfo, _DEFAULTS)))
-        except psycopg.ProgrammingError as error:
+        problem = malformed(conninfo)
+        if problem is not None:
             origin = "--database" if database else "DATABASE_URL"
             raise DatabaseUnavailableError(
-                f"{origin} is not a PostgreSQL connection string: {str(error).strip()}. "
+                f"{origin} is not a PostgreSQL connection string: {problem}. "
                 "Use postgresql://USER:PASSWORD@HOST:PORT/DBNAME or host=... dbname=..."
-            ) from error
+            )
+        return Database(make_conninfo(conninfo, **_missing(conninfo, _DEFAULTS)))
     folder = directory or Path(".tidemill")
     server = embedded.start(folder)
     print(
@@ -89,6 +95,22 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
     return Database(server.conninfo(), server)
 
 
+def malformed(conninfo: str) -> str | None:
+    """What is wrong with a connection string, without a part of a password; None if nothing is."""
+    try:
+        conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError as error:
+        words = str(error).strip()
+        if not words.startswith(("invalid connection option", "invalid URI query parameter")):
+            return _QUOTATION.sub("", words)
+        if "password" in conninfo:
+            return "an unknown option, or a password with spaces or & that is not quoted"
+        return words
+    if conninfo.startswith(("postgresql://", "postgres://")) and not _URL.fullmatch(conninfo):
+        return "an @ or / in a user name or password must be written as %40 or %2F"
+    return None
+
+
 def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
     """Opens a connection; autocommit unless asked otherwise.
 
@@ -96,18 +118,31 @@ def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
     """
     with explained():
         connection = psycopg.connect(conninfo, autocommit=autocommit)
-    check_server(connection)
+    try:
+        check_server(connection)
+    except UnsupportedServerError:
+        connection.close()
+        raise
     return connection
 
 
 def check_server(connection: psycopg.Connection | psycopg.AsyncConnection) -> None:
     """Raises UnsupportedServerError if the server is too old."""
-    version = connection.info.server_version
-    if version < OLDEST_SERVER:
-        raise UnsupportedServerError(
-            f"The server is PostgreSQL {version // 10000}, and Tidemill needs 15 or newer. "
-            "Upgrade the server, or let Tidemill run its own: leave out --database and DATABASE_URL."
-        )
+    problem = unsupported(connection.info.server_version)
+    if problem is not None:
+        raise UnsupportedServerError(problem)
+
+
+def unsupported(server_version: int) -> str | None:
+    """What to tell the user of a server of this version; None if Tidemill works on it."""
+    if server_version >= OLDEST_SERVER:
+        return None
+    major, minor = divmod(server_version, 10000)
+    named = major if major >= 10 else f"{major}.{minor // 100}"
+    return (
+        f"The server is PostgreSQL {named}, and Tidemill needs {OLDEST_SERVER // 10000} or newer. "
+        "Upgrade the server, or let Tidemill run its own: leave out --database and DATABASE_URL."
+    )
 
 
 @contextmanager
@@ -129,7 +164,7 @@ def explain(error: psycopg.Error) -> TidemillError | None:
     hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
     if state in _JOB_REFUSALS:
         return InvalidJobError(f"{message}.{hint}", state)
-    if state in ("3F000", "42P01", "42883", "42704") and "tidemill" in message:
+    if state in _MISSING_OBJECTS and "tidemill" in message:
         return SchemaError(
             f"The database has no Tidemill schema, or an older one ({message}). Run `tidemill migrate` on it."
         )
@@ -138,9 +173,15 @@ def explain(error: psycopg.Error) -> TidemillError | None:
             f"The database role lacks a right: {message}. Connect as the role that ran "
             "`tidemill migrate`, or have it grant the right."
         )
-    if isinstance(error, psycopg.OperationalError) and state in (None, "28P01", "28000", "3D000"):
+    if state == "25006":
         return DatabaseUnavailableError(
-            f"Cannot reach the database: {' '.join(str(error).split())}. Check that the server runs "
-            "and that --database or DATABASE_URL is right; leave both out to use the embedded one."
+            f"The database is read-only: {message}. It may be a standby (connect to the primary), or "
+            "have default_transaction_read_only set, as hosts do when a disk is full."
+        )
+    if state in _UNREACHABLE or (state is None and isinstance(error, psycopg.OperationalError)):
+        words = " ".join(str(error).split()).rstrip(".")
+        return DatabaseUnavailableError(
+            f"Cannot reach the database: {words}{'' if words.endswith('?') else '.'} Check that the server "
+            "runs and that --database or DATABASE_URL is right; leave both out to use the embedded one."
         )
     return None

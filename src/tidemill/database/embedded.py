@@ -38,6 +38,7 @@ from psycopg.conninfo import make_conninfo
 
 from tidemill.database.server_account import (
     INSTEAD,
+    make_readable,
     make_searchable,
     server_account,
     socket_directory,
@@ -53,6 +54,9 @@ _WHEEL_BINARIES = {16: "pginstall/bin", 18: "pginstall18/bin"}
 _START_SECONDS = 120
 _STOP_SECONDS = 60
 _LOG_TAIL = 8192
+# Of a server that was killed, a backend lives on until it has finished its statement.
+_ORPHANS_SECONDS = 30
+_ORPHANS = "pre-existing shared memory block"
 # A server that answers nothing for this long, not even "starting up", is not one.
 _ADOPT_SECONDS = 15
 _PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
@@ -207,6 +211,8 @@ class EmbeddedServer:
 
     def _start(self, settings: Mapping[str, str]) -> None:
         if self._account is not None:
+            if self.bin_dir == binaries(self.version):
+                make_readable(self.bin_dir)
             for place in (self.directory, self.socket_dir, self.bin_dir):
                 make_searchable(place, self._account)
         with self._log() as log:
@@ -222,8 +228,11 @@ class EmbeddedServer:
             **settings,
         }
         options = shlex.join(f"--{name}={value}" for name, value in everything.items())
-        if self.pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-o", options) != 0:
-            raise self._failure("did not start", "Put that right and try again.", log_size)
+        deadline = time.monotonic() + _ORPHANS_SECONDS
+        while self.pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-o", options) != 0:
+            if time.monotonic() > deadline or _ORPHANS not in self._log_tail(log_size):
+                raise self._failure("did not start", "Put that right and try again.", log_size)
+            time.sleep(0.2)
 
     def _keep_out_of_git(self) -> None:
         with os.fdopen(self._open(".gitignore"), "r+b", buffering=0) as gitignore:
@@ -289,10 +298,14 @@ class EmbeddedServer:
     def _log(self) -> BinaryIO:
         return os.fdopen(self._open("log"), "r+b", buffering=0)
 
-    def _failure(self, what: str, advice: str, log_size: int = 0) -> EmbeddedServerError:
+    def _log_tail(self, log_size: int) -> str:
+        """Returns what was logged since it had this size, or the end of that."""
         with self._log() as log:
             log.seek(max(log_size, log.seek(0, os.SEEK_END) - _LOG_TAIL))
-            tail = " / ".join(log.read().decode(errors="replace").splitlines()[-8:])
+            return log.read().decode(errors="replace")
+
+    def _failure(self, what: str, advice: str, log_size: int = 0) -> EmbeddedServerError:
+        tail = " / ".join(self._log_tail(log_size).splitlines()[-8:])
         return EmbeddedServerError(
             f"The embedded PostgreSQL {self.version} in {self.directory} {what}. "
             f"The end of its log: {tail or 'empty'}. {advice} {INSTEAD}"

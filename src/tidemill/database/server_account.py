@@ -71,15 +71,22 @@ def socket_directory(directory: Path, port: int, account: Account | None) -> Pat
         if len(path) < _SOCKET_PATH_LIMIT and b"," not in path:
             break
     place.mkdir(mode=0o700, exist_ok=True)
-    owner = place.lstat()
-    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid not in (uid, os.geteuid()):
+    try:
+        # By descriptor: another account may exchange what has the name in a shared directory.
+        opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(opened).st_uid not in (uid, os.geteuid()):
+                raise PermissionError("another account owns it")
+            os.fchmod(opened, 0o700)
+            if account is not None:
+                os.fchown(opened, *account)
+        finally:
+            os.close(opened)
+    except OSError as error:
         raise EmbeddedServerError(
-            f"The embedded PostgreSQL cannot use {place} for its socket: it is not a directory "
-            f"of the account {uid}. Remove it, or choose another directory. {INSTEAD}"
-        )
-    if account is not None:
-        os.chown(place, *account, follow_symlinks=False)
-    place.chmod(0o700)
+            f"The embedded PostgreSQL cannot use {place} for its socket: {error}. "
+            f"Remove it, or choose another directory. {INSTEAD}"
+        ) from error
     return place
 
 
@@ -100,3 +107,17 @@ def make_searchable(place: Path, account: Account) -> None:
                 "made %s searchable (not readable) for the embedded PostgreSQL, which cannot run as root",
                 directory,
             )
+
+
+def make_readable(bin_dir: Path) -> None:
+    """Opens the wheel's PostgreSQL to every account, where pip's umask has closed it."""
+    if (bin_dir / "postgres").stat().st_mode & stat.S_IROTH:
+        return
+    package = bin_dir.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    for tree in (bin_dir.parent, libraries):
+        for place in (tree, *tree.rglob("*")):
+            if place.exists() and not place.is_symlink():
+                mode = stat.S_IMODE(place.stat().st_mode)
+                place.chmod(mode | (mode >> 6 & (stat.S_IROTH | stat.S_IXOTH)))
+    logger.warning("made %s readable for the embedded PostgreSQL, which cannot run as root", bin_dir.parent)

@@ -71,18 +71,39 @@ from tidemill._jobs j;
 comment on view graphile_worker._private_jobs is
   'Row type of the functions below, and for reading payloads. Writing goes through the functions.';
 
+-- PL/pgSQL here and in add_job because it keeps its plans: before PostgreSQL 18, functions in SQL do not.
 create or replace function graphile_worker._row(j tidemill.job) returns graphile_worker._private_jobs
-language sql
+language plpgsql
 as $$
-  select row(
-    j.id,
-    (select q.id::integer from tidemill._queues q where q.queue_name = j.queue_name),
-    (select t.id from tidemill._tasks t where t.identifier = j.identifier),
-    j.payload, j.priority, j.run_at, j.attempts, j.max_attempts, j.last_error, j.created_at, j.updated_at,
-    j.key, j.locked_at, j.locked_by, j.revision, graphile_worker._flags_object(j.flags),
-    j.locked_at is null and j.attempts < j.max_attempts
-  )::graphile_worker._private_jobs
-  where j.id is not null
+declare
+  r graphile_worker._private_jobs;
+begin
+  if j.id is null then
+    return null;
+  end if;
+  if j.queue_name is not null then
+    select q.id into r.job_queue_id from tidemill._queues q where q.queue_name = j.queue_name;
+  end if;
+  select t.id into r.task_id from tidemill._tasks t where t.identifier = j.identifier;
+  r.id := j.id;
+  r.payload := j.payload;
+  r.priority := j.priority;
+  r.run_at := j.run_at;
+  r.attempts := j.attempts;
+  r.max_attempts := j.max_attempts;
+  r.last_error := j.last_error;
+  r.created_at := j.created_at;
+  r.updated_at := j.updated_at;
+  r.key := j.key;
+  r.locked_at := j.locked_at;
+  r.locked_by := j.locked_by;
+  r.revision := j.revision;
+  if j.flags is not null then
+    r.flags := graphile_worker._flags_object(j.flags);
+  end if;
+  r.is_available := j.locked_at is null and j.attempts < j.max_attempts;
+  return r;
+end
 $$;
 
 create or replace function graphile_worker.add_job(
@@ -96,11 +117,14 @@ create or replace function graphile_worker.add_job(
   flags text[] default null,
   job_key_mode text default 'replace'
 ) returns graphile_worker._private_jobs
-language sql
+language plpgsql
 as $$
-  select graphile_worker._row(tidemill.add_job(
-    identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode))
+begin
+  return graphile_worker._row(tidemill.add_job(
+    identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode));
+end
 $$;
+comment on function graphile_worker.add_job is 'tidemill.add_job.';
 
 create or replace function graphile_worker.add_jobs(
   specs graphile_worker.job_spec[],
@@ -109,23 +133,34 @@ create or replace function graphile_worker.add_jobs(
 language sql
 as $$
   select r.*
-  from tidemill.add_jobs(specs::text::tidemill.job_spec[], job_key_preserve_run_at) j, graphile_worker._row(j) r
+  from tidemill.add_jobs(
+    array(select row(s.identifier, s.payload, s.queue_name, s.run_at, s.max_attempts, s.job_key, s.priority, s.flags)
+                   ::tidemill.job_spec
+          from unnest(specs) with ordinality
+            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+          order by s.place),
+    job_key_preserve_run_at) j,
+  graphile_worker._row(j) r
 $$;
+comment on function graphile_worker.add_jobs is 'tidemill.add_jobs; rows come back in the order of the specs.';
 
 create or replace function graphile_worker.remove_job(job_key text) returns graphile_worker._private_jobs
 language sql strict
 as $$ select graphile_worker._row(tidemill.remove_job(job_key)) $$;
+comment on function graphile_worker.remove_job is 'tidemill.remove_job.';
 
 create or replace function graphile_worker.complete_jobs(job_ids bigint[])
 returns setof graphile_worker._private_jobs
 language sql
 as $$ select r.* from tidemill.complete_jobs(job_ids) j, graphile_worker._row(j) r $$;
+comment on function graphile_worker.complete_jobs is 'tidemill.complete_jobs.';
 
 create or replace function graphile_worker.permanently_fail_jobs(
   job_ids bigint[], error_message text default null
 ) returns setof graphile_worker._private_jobs
 language sql
 as $$ select r.* from tidemill.permanently_fail_jobs(job_ids, error_message) j, graphile_worker._row(j) r $$;
+comment on function graphile_worker.permanently_fail_jobs is 'tidemill.permanently_fail_jobs.';
 
 create or replace function graphile_worker.reschedule_jobs(
   job_ids bigint[],
@@ -139,7 +174,9 @@ as $$
   select r.*
   from tidemill.reschedule_jobs(job_ids, run_at, priority, attempts, max_attempts) j, graphile_worker._row(j) r
 $$;
+comment on function graphile_worker.reschedule_jobs is 'tidemill.reschedule_jobs.';
 
 create or replace function graphile_worker.force_unlock_workers(worker_ids text[]) returns void
 language sql
 as $$ select tidemill.force_unlock_workers(worker_ids) $$;
+comment on function graphile_worker.force_unlock_workers is 'tidemill.force_unlock_workers.';

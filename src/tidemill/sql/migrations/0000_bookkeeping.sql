@@ -1,5 +1,14 @@
 -- What is installed, so that every start can tell in one look.
 
+-- An administrator may have made the schema for a role that may not; IF NOT EXISTS asks for the right first.
+do $$
+begin
+  if to_regnamespace('tidemill') is null then
+    create schema tidemill;
+  end if;
+end
+$$;
+
 create table tidemill._migrations (
   number integer primary key,
   name text not null,

@@ -21,6 +21,8 @@ as $$
 #variable_conflict use_column
 declare
   token constant bigint := nextval('tidemill._claim_tokens');
+  -- Python has no earlier times, and one job due at -infinity must not stop a worker.
+  year_one constant timestamptz := '0001-01-02 00:00+00';
   wanted integer := max_jobs;
   taken integer;
 begin
@@ -40,16 +42,21 @@ begin
           from heads h where h.queue_id is not null
         ),
         free as materialized (
-          select q.id, q.queue_name
-          from heads h join tidemill._queues q on q.id = h.queue_id
-          where q.locked_at is null
-            and exists (
-              select from tidemill._jobs j
-              where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
-                and j.run_at <= now() and j.task_id = any(task_ids)
-                and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags))
+          -- Lateral, for the rotation: a join may take the heads in any order.
+          select f.id, f.queue_name
+          from heads h
+          cross join lateral (
+            select q.id, q.queue_name
+            from tidemill._queues q
+            where q.id = h.queue_id and q.locked_at is null
+              and exists (
+                select from tidemill._jobs j
+                where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                  and j.run_at <= now() and j.task_id = any(task_ids)
+                  and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags))
+            for no key update of q skip locked
+          ) f
           limit wanted
-          for no key update of q skip locked
         ),
         picked as materialized (
           select r.id, f.queue_name
@@ -75,8 +82,9 @@ begin
           update tidemill._queues q set locked_at = now(), locked_by = worker_id, claim_token = token
           where q.id = any(array(select l.queue_id from leased l))
         )
-        select l.id, l.task_id, l.queue_id, l.queue_name, l.payload::text, l.priority, l.run_at, l.attempts,
-               l.max_attempts, l.created_at, l.key, l.revision, l.flags, l.claim_token
+        select l.id, l.task_id, l.queue_id, l.queue_name, l.payload::text, l.priority,
+               greatest(l.run_at, year_one), l.attempts, l.max_attempts, l.created_at, l.key, l.revision,
+               l.flags, l.claim_token
         from leased l;
     else
       return query
@@ -110,8 +118,9 @@ begin
         update tidemill._jobs j set
           attempts = j.attempts + 1, locked_at = now(), locked_by = worker_id, claim_token = token
         from picked p where j.id = p.id
-        returning j.id, j.task_id, j.queue_id, null::text, j.payload::text, j.priority, j.run_at, j.attempts,
-                  j.max_attempts, j.created_at, j.key, j.revision, j.flags, j.claim_token;
+        returning j.id, j.task_id, j.queue_id, null::text, j.payload::text, j.priority,
+                  greatest(j.run_at, year_one), j.attempts, j.max_attempts, j.created_at, j.key, j.revision,
+                  j.flags, j.claim_token;
     end if;
     get diagnostics taken = row_count;
     wanted := wanted - taken;

@@ -14,7 +14,8 @@ begin
   insert into tidemill._workers (id, hostname, pid, version, concurrency, task_ids, expires_at)
     values (worker_id, _register_worker.hostname, _register_worker.pid, _register_worker.version,
             _register_worker.concurrency, coalesce(ids, '{}'), clock_timestamp() + lease)
-    on conflict (id) do update set expires_at = excluded.expires_at;
+    on conflict (id) do update set
+      task_ids = excluded.task_ids, heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at;
   return query select t.identifier, t.id from tidemill._tasks t where t.id = any(ids);
 end
 $$;
@@ -57,20 +58,16 @@ begin
     union
     select q.locked_by from tidemill._queues q where q.locked_by is not null
     union
-    select w.id from tidemill._workers w where w.expires_at <= clock_timestamp()
+    select w.id from tidemill._workers w
   )
   select array_agg(s.id) into dead from suspects s
-  where not exists (select from tidemill._workers w where w.id = s.id and w.expires_at > clock_timestamp())
-    and (exists (select from tidemill._workers w where w.id = s.id)
-      or exists (select from tidemill._jobs j
-                 where j.locked_by = s.id and j.locked_at < clock_timestamp() - tidemill._unknown_lease())
-      or exists (select from tidemill._queues q
-                 where q.locked_by = s.id and q.locked_at < clock_timestamp() - tidemill._unknown_lease()));
+  where not exists (select from tidemill._workers w where w.id = s.id and w.expires_at > clock_timestamp());
 
   return query select * from tidemill._release_leases(
-    coalesce(dead, '{}'), 'its worker stopped without a word: killed, crashed, or cut off from the database');
+    coalesce(dead, '{}'), true, 'its worker stopped without a word: killed, crashed, or cut off from the database');
   delete from tidemill._workers w
-    where w.id = any(dead) and not exists (select from tidemill._jobs j where j.locked_by = w.id);
+    where w.id = any(dead) and w.expires_at <= clock_timestamp()
+      and not exists (select from tidemill._jobs j where j.locked_by = w.id);
   delete from tidemill._listeners l
     where not exists (select from tidemill._workers w where w.id = l.worker_id);
 end
@@ -78,7 +75,7 @@ $$;
 comment on function tidemill._sweep_leases is
   'Frees what dead workers hold; attempts stay spent, and a job on its last one is failed with a message.';
 
-create or replace function tidemill._release_leases(worker_ids text[], why text)
+create or replace function tidemill._release_leases(worker_ids text[], if_ended boolean, why text)
 returns table (worker_id text, id bigint, failed boolean)
 language plpgsql
 as $$
@@ -91,32 +88,47 @@ begin
     with held as materialized (
       select j.id, j.locked_by from tidemill._jobs j
       where j.locked_by = any(worker_ids)
+        and (not if_ended or tidemill._lease_ended(j.locked_at, j.locked_by))
       order by j.id for update skip locked
     ),
     freed as (
       update tidemill._jobs j set
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
-        run_at = greatest(j.run_at, now()), updated_at = now(),
+        run_at = case when if_ended then greatest(j.run_at, now()) else j.run_at end,
         last_error = case
           when j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
-          else format('Attempt %s of %s did not end: %s (worker %s)',
-                      j.attempts, j.max_attempts, why, h.locked_by) end
+          else format('%s did not end: %s (worker %s)',
+                      case j.withdrawn
+                        when 'replaced' then 'The attempt that a newer job with its key found running'
+                        when 'removed' then 'The attempt that its removal by key found running'
+                        else format('Attempt %s of %s', j.attempts, j.max_attempts) end,
+                      why, h.locked_by) end
       from held h where j.id = h.id
       returning h.locked_by, j.id, j.attempts >= j.max_attempts
     )
     select * from freed;
+  with held as materialized (
+    select q.id from tidemill._queues q
+    where q.locked_by = any(worker_ids)
+      and (not if_ended or tidemill._lease_ended(q.locked_at, q.locked_by))
+    order by q.id for no key update
+  )
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
-    where q.locked_by = any(worker_ids);
+    from held h where q.id = h.id;
   perform tidemill._notify_workers(now());
 end
 $$;
+comment on function tidemill._release_leases is
+  'Frees what these workers hold; if_ended: only leases that have run out, whose jobs then go behind those due before.';
 
 create or replace function tidemill._deregister_worker(worker_id text) returns void
 language plpgsql
 as $$
 #variable_conflict use_variable
 begin
-  if exists (select from tidemill._jobs j where j.locked_by = worker_id) then
+  if exists (select from tidemill._jobs j where j.locked_by = worker_id)
+    or exists (select from tidemill._queues q where q.locked_by = worker_id)
+  then
     -- What it could not settle is for the next sweep.
     update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
   else

@@ -2,7 +2,8 @@ create or replace function tidemill._notify_workers(run_at timestamptz) returns 
 language plpgsql
 as $$
 declare
-  wait numeric := extract(epoch from run_at - clock_timestamp());
+  -- The epochs' difference: infinite times have one, and cannot themselves be subtracted before 17.
+  wait numeric := extract(epoch from run_at) - extract(epoch from clock_timestamp());
 begin
   -- A notifying commit takes a lock that all of them share, so busy workers ask for none.
   -- What is due in more than an hour is found by a poll.

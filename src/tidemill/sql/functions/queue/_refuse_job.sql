@@ -11,7 +11,7 @@ as $$
     and (max_attempts is null or max_attempts between 1 and 32767)
     and (job_key is null or length(job_key) between 1 and 512)
     and (priority is null or priority between -32768 and 32767)
-    and (flags is null or array_position(flags, null) is null)
+    and (flags is null or array_ndims(flags) > 1 is not true and array_position(flags, null) is null)
 $$;
 
 create or replace function tidemill._refuse_job(
@@ -57,6 +57,10 @@ begin
     raise exception using errcode = 'numeric_value_out_of_range',
       message = format('priority %s is out of range%s', priority, place),
       hint = 'Use -32768 to 32767; smaller runs first.';
+  elsif array_ndims(flags) > 1 then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('flags has %s dimensions, 1 is allowed%s', array_ndims(flags), place),
+      hint = 'Give a plain list of flags.';
   elsif array_position(flags, null) is not null then
     raise exception using errcode = 'invalid_parameter_value',
       message = format('flags must not contain null%s', place),
@@ -65,13 +69,13 @@ begin
 end
 $$;
 
-create or replace function tidemill._check_job_key_mode(job_key_mode text) returns void
+create or replace function tidemill._check_job_key_mode(job_key_mode text, place text) returns void
 language plpgsql immutable
 as $$
 begin
   if job_key_mode not in ('replace', 'preserve_run_at', 'unsafe_dedupe') then
     raise exception using errcode = 'GWBKM',
-      message = format('job_key_mode "%s" is unknown', job_key_mode),
+      message = format('job_key_mode "%s" is unknown%s', job_key_mode, place),
       hint = 'Use replace, preserve_run_at or unsafe_dedupe.';
   end if;
 end

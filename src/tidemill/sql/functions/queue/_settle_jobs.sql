@@ -22,9 +22,8 @@ begin
     gone as (
       delete from tidemill._jobs j using held h where j.id = h.id returning j.id
     )
-    select g.id, case when exists (
-        select from tidemill._jobs j
-        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+    select g.id, case when (
+        select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
       then 'busy' else 'lost' end
     from given g
     where g.id not in (select d.id from gone d);
@@ -65,9 +64,8 @@ begin
     )
     select f.* from failed f(id, outcome, run_at)
     union all
-    select g.id, case when exists (
-        select from tidemill._jobs j
-        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+    select g.id, case when (
+        select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
       then 'busy' else 'lost' end, null
     from given g
     where g.id not in (select f.id from failed f(id, outcome, run_at));
@@ -104,9 +102,8 @@ begin
       from held h where j.id = h.id
       returning j.id
     )
-    select g.id, case when exists (
-        select from tidemill._jobs j
-        where j.id = g.id and j.locked_by = worker_id and j.claim_token = g.token)
+    select g.id, case when (
+        select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
       then 'busy' else 'lost' end
     from given g
     where g.id not in (select r.id from returned r);
@@ -118,26 +115,38 @@ comment on function tidemill._return_jobs is
 
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
-language sql
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
+begin
+  with held as materialized (
+    select q.id from unnest(queue_ids, tokens) as g(id, token) join tidemill._queues q on q.id = g.id
+    where q.locked_by = worker_id and q.claim_token = g.token
+    order by q.id for no key update of q
+  )
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
-  from unnest(queue_ids, tokens) as g(id, token)
-  where q.id = g.id and q.locked_by = worker_id and q.claim_token = g.token
+  from held h where q.id = h.id;
+end
 $$;
 
 create or replace function tidemill._return_unknown_jobs(worker_id text, known_tokens bigint[])
 returns setof bigint
-language sql
+language plpgsql
 as $$
-  with queues as (
-    update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
-    where q.locked_by = worker_id and q.claim_token <> all(known_tokens)
-  )
-  update tidemill._jobs j set
-    attempts = case when j.withdrawn is null then greatest(0, j.attempts - 1) else j.attempts end,
-    locked_at = null, locked_by = null, claim_token = null, withdrawn = null
-  where j.locked_by = worker_id and j.claim_token <> all(known_tokens)
-  returning j.id
+declare
+  ids bigint[];
+  tokens bigint[];
+begin
+  -- Waits for producers: this worker lives, so no sweep would find what it passed over.
+  select array_agg(h.id), array_agg(h.claim_token) into ids, tokens
+    from (select j.id, j.claim_token from tidemill._jobs j
+          where j.locked_by = worker_id and j.claim_token <> all(known_tokens)
+          order by j.id for update) h;
+  perform tidemill._return_jobs(worker_id, ids, tokens) where ids is not null;
+  update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
+    where q.locked_by = worker_id and q.claim_token <> all(known_tokens);
+  return query select unnest(ids);
+end
 $$;
 comment on function tidemill._return_unknown_jobs is
   'After a lost connection: frees claims that were committed but whose answer never arrived.';

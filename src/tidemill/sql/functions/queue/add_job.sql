@@ -32,7 +32,7 @@ begin
       values (j.queue_id, j.task_id, j.priority, j.max_attempts, j.run_at, j.payload, j.flags)
       returning i.* into j;
   else
-    perform tidemill._check_job_key_mode(job_key_mode);
+    perform tidemill._check_job_key_mode(job_key_mode, '');
     j.key := job_key;
     j := tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace'));
   end if;

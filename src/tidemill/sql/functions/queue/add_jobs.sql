@@ -18,7 +18,14 @@ begin
     perform tidemill._refuse_job(bad.identifier, bad.queue_name, bad.max_attempts, bad.job_key,
                                  bad.priority, bad.flags, format(' (spec %s)', bad.place));
   end if;
-  perform tidemill._check_job_key_mode(m) from unnest(job_key_modes) m;
+  perform tidemill._check_job_key_mode(m.mode, format(' (spec %s)', m.place))
+    from (
+      select s.mode, min(s.place) as place
+      from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
+        s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
+      where s.job_key is not null
+      group by s.mode order by 2
+    ) m;
 
   perform tidemill._task_id(s.identifier)
     from (select distinct u.identifier from unnest(specs) u order by 1) s;
@@ -43,7 +50,13 @@ begin
           order by s.place
           returning i.*
       )
-      select (x.r).* from (select tidemill._job_row(a) as r from added a order by a.id offset 0) x;
+      select (x.r).*
+      from (
+        select tidemill._job_row(a, t.identifier, q.queue_name) as r
+        from added a join tidemill._tasks t on t.id = a.task_id left join tidemill._queues q on q.id = a.queue_id
+        order by a.id
+        offset 0
+      ) x;
     return;
   end if;
 
@@ -65,8 +78,8 @@ begin
 
   for spec in
     select s.*, t.id as task_id, q.id as queue_id
-    from unnest(specs) with ordinality
-      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+    from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
     join tidemill._tasks t on t.identifier = s.identifier
     left join tidemill._queues q on q.queue_name = s.queue_name
     where s.job_key is not null
@@ -81,16 +94,18 @@ begin
     new.max_attempts := coalesce(spec.max_attempts, 25);
     new.priority := coalesce(spec.priority, 0);
     new.flags := tidemill._normal_flags(spec.flags);
-    new := tidemill._add_keyed_job(new, coalesce(job_key_modes[spec.place], 'replace'));
+    new := tidemill._add_keyed_job(new, coalesce(spec.mode, 'replace'));
     ids[spec.place] := new.id;
   end loop;
 
   return query
     select (x.r).*
     from (
-      select tidemill._job_row(j) as r
+      select tidemill._job_row(j, t.identifier, q.queue_name) as r
       from unnest(ids) with ordinality as wanted(id, place)
       join tidemill._jobs j on j.id = wanted.id
+      join tidemill._tasks t on t.id = j.task_id
+      left join tidemill._queues q on q.id = j.queue_id
       order by wanted.place
       offset 0
     ) x;

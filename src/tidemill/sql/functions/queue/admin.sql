@@ -66,7 +66,7 @@ begin
   if reschedule_jobs.attempts not between -32768 and 32767 then
     raise exception using errcode = 'numeric_value_out_of_range',
       message = format('attempts %s is out of range', reschedule_jobs.attempts),
-      hint = 'Use 0 to give a job all of its attempts again.';
+      hint = 'Use -32768 to 32767; 0 gives a job all of its attempts again.';
   end if;
 
   with updated as (
@@ -99,23 +99,32 @@ returns setof tidemill.job
 language plpgsql
 as $$
 declare
-  message text := 'Cancelled' || coalesce(': ' || nullif(reason, ''), '');
-  asked bigint[];
+  changed tidemill._jobs[];
 begin
-  return query select * from tidemill.permanently_fail_jobs(job_ids, message);
-  with running as (
+  with asked as (
+    select j.id, tidemill._lease_ended(j.locked_at, j.locked_by) as idle
+    from tidemill._jobs j
+    where j.id = any(job_ids) and (j.locked_at is not null or j.attempts < j.max_attempts)
+    order by j.id
+    for update skip locked
+  ),
+  cancelled as (
     update tidemill._jobs j set
-      attempts = j.max_attempts, withdrawn = 'cancelled', last_error = message, updated_at = now()
-    from (select o.id from tidemill._jobs o
-          where o.id = any(job_ids) and not tidemill._lease_ended(o.locked_at, o.locked_by)
-          order by o.id for update skip locked) r
-    where j.id = r.id returning j.id
+      attempts = j.max_attempts, last_error = 'Cancelled' || coalesce(': ' || nullif(reason, ''), ''),
+      updated_at = now(),
+      withdrawn = case when not a.idle then 'cancelled' end,
+      locked_at = case when not a.idle then j.locked_at end,
+      locked_by = case when not a.idle then j.locked_by end,
+      claim_token = case when not a.idle then j.claim_token end
+    from asked a where j.id = a.id returning j
   )
-  select array_agg(r.id order by r.id) into asked from running r;
-  if asked is not null then
-    perform pg_notify('tidemill:cancel', array_to_string(asked[1:500], ','));
-    return query select r.* from tidemill._jobs j, tidemill._job_row(j) r where j.id = any(asked) order by j.id;
-  end if;
+  select array_agg(c.j order by (c.j).id) into changed from cancelled c;
+
+  -- In parts, for a notification holds less than 8,000 bytes.
+  perform pg_notify('tidemill:cancel', string_agg(r.id::text, ','))
+    from (select c.id, row_number() over () / 390 as part from unnest(changed) c where c.locked_at is not null) r
+    group by r.part;
+  return query select r.* from unnest(changed) c, tidemill._job_row(c) r;
 end
 $$;
 comment on function tidemill.cancel_jobs is
@@ -123,17 +132,19 @@ $$Cancels jobs and returns them: waiting ones fail for good at once, running one
 
 The worker that runs a job learns of it by a notification, or with its next
 heartbeat: an async task is cancelled, a plain function is told. A running job
-that is cancelled is not retried whatever its outcome. reason goes to last_error.$$;
+that is cancelled is not retried whatever its outcome. reason goes to last_error.
+Jobs that failed for good before, unknown ids, and rows that another
+transaction holds are passed over.$$;
 
 create or replace function tidemill.force_unlock_workers(worker_ids text[]) returns void
 language plpgsql
 as $$
 begin
-  perform tidemill._release_leases(worker_ids, 'its lease was taken away by force_unlock_workers');
+  perform tidemill._release_leases(worker_ids, false, 'its lease was taken away by force_unlock_workers');
 end
 $$;
 comment on function tidemill.force_unlock_workers is
 $$Frees all jobs and queues that these workers (tidemill.workers.id, locked_by) hold.
 
-Attempts stay spent. A worker that is still alive finishes what it runs, but
+Attempts stay spent, and run_at is kept. A worker that is still alive finishes what it runs, but
 its completions are refused: use it for workers that are gone.$$;

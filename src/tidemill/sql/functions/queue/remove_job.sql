@@ -17,7 +17,7 @@ begin
     delete from tidemill._jobs o where o.id = j.id;
   else
     update tidemill._jobs o set
-        key = null, attempts = o.max_attempts, withdrawn = 'removed', updated_at = now()
+        key = null, attempts = o.max_attempts, withdrawn = coalesce(o.withdrawn, 'removed'), updated_at = now()
       where o.id = j.id returning o.* into j;
   end if;
   return tidemill._job_row(j);

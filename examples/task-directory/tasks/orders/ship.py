@@ -1,0 +1,17 @@
+"""The task `orders/ship`: async, with a typed payload, and a job of its own to add."""
+
+from dataclasses import dataclass
+
+from tidemill import JobContext, task
+
+
+@dataclass
+class Order:
+    id: int
+    customer: str
+
+
+@task(max_attempts=3, timeout=60)
+async def ship(order: Order, job: JobContext) -> None:
+    print(f"order {order.id} is on its way", flush=True)
+    await job.add_job("greet", {"name": order.customer})

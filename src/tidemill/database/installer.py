@@ -1,0 +1,143 @@
+"""One transaction that changes what is installed, and keeps the SQL that it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Any
+
+import psycopg
+from psycopg import ClientCursor, sql
+from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvailable
+
+from tidemill.database import sql as files
+from tidemill.database.connect import connect, explained
+from tidemill.errors import MissingRightsError, SchemaError
+
+
+@dataclass(frozen=True)
+class Part:
+    """The functions or a dialect, as the database knows them."""
+
+    known: bool
+    laid: bool
+    """False too where it was dropped on request."""
+    due: bool
+    """This version is to lay it: it is missing, or its text changed and no newer version laid it."""
+
+
+class Installer:
+    """Runs statements in one transaction, in which no other installer works."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+        self.statements: list[str] = []
+        """The statements that changed something, ready for psql."""
+
+    def run(self, statement: str | sql.Composed, /, **params: object) -> None:
+        """Runs statements that change something."""
+        cursor = ClientCursor(self.connection)
+        text = cursor.mogrify(
+            statement.encode() if isinstance(statement, str) else statement, params or None
+        ).strip()
+        # One simple query: psycopg runs many statements when there are no parameters.
+        cursor.execute(text.encode())
+        self.statements.append(text)
+
+    def rows(self, name: str, /, **params: object) -> list[tuple[Any, ...]]:
+        """Returns what the statement in `sql/queries/install/<name>.sql` finds."""
+        return rows(self.connection, name, **params)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """A part of the transaction that is undone alone when it fails."""
+        kept = len(self.statements)
+        try:
+            with self.connection.transaction():
+                yield
+        except BaseException:
+            del self.statements[kept:]
+            raise
+
+    def part(self, name: str, text: str) -> Part:
+        """Returns what the database knows of a part whose text is this one."""
+        found = self.rows("part", part=name, hash=files.digest(text), version=current_version())
+        return Part(True, *found[0]) if found else Part(False, False, True)
+
+    def record_part(self, name: str, text: str | None) -> None:
+        """Records that this version laid a part; None: that it was dropped on request."""
+        self.run(
+            files.query("install/record_part"),
+            part=name,
+            version=current_version(),
+            hash=None if text is None else files.digest(text),
+        )
+
+    def drop_schemas(self, names: list[str]) -> None:
+        """Drops schemas with all that is in them.
+
+        Raises:
+            SchemaError: Objects elsewhere are built on them.
+        """
+        others = [description for (description,) in self.rows("dependents", schemas=names)]
+        if others:
+            shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+            raise SchemaError(
+                f"Nothing was dropped, since other objects are built on the schema {' or '.join(names)} "
+                f"and would go with it: {shown}. Drop or change them first."
+            )
+        for name in names:
+            self.run(sql.SQL("drop schema {} cascade;").format(sql.Identifier(name)))
+
+
+@contextmanager
+def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
+    """An installer, whose work is committed at the end; rolled back on an error or a `dry_run`.
+
+    Raises:
+        MissingRightsError: The role may not do it.
+        SchemaError: Another session holds a lock on the schema.
+        TidemillError: See `explained`.
+    """
+    with explained(), connect(conninfo) as connection:
+        try:
+            # It begins the transaction, read committed whatever the role's default is:
+            # what it sees must be what the installer before it has left.
+            connection.execute(files.query("install/begin"))
+            yield Installer(connection)
+            connection.execute("rollback" if dry_run else "commit")
+        except InsufficientPrivilege as error:
+            connection.execute("rollback")
+            raise _missing_rights(connection, error) from error
+        except (LockNotAvailable, DeadlockDetected) as error:
+            raise SchemaError(
+                "Another session held a lock on the schema for too long, such as a dump or a long "
+                "transaction that reads it, and nothing was changed. Run this again when it has ended."
+            ) from error
+
+
+def _missing_rights(connection: psycopg.Connection, error: psycopg.Error) -> MissingRightsError:
+    role, database = connection.info.user, connection.info.dbname
+    what = f'The role "{role}" may not do this ({error.diag.message_primary}), and nothing was changed. '
+    owner = next((owner for (owner,) in rows(connection, "schema_owner")), None)
+    if owner not in (None, role):
+        return MissingRightsError(
+            f'{what}The schema "tidemill" belongs to the role "{owner}": connect as that one.'
+        )
+    return MissingRightsError(
+        f"{what}Connect as the owner of the database, or let an administrator run once: "
+        f'grant create on database "{database}" to "{role}"; '
+        f'or: create schema tidemill authorization "{role}";'
+    )
+
+
+def rows(connection: psycopg.Connection, name: str, /, **params: object) -> list[tuple[Any, ...]]:
+    """Returns what the statement in `sql/queries/install/<name>.sql` finds."""
+    return connection.execute(files.query(f"install/{name}"), params or None).fetchall()
+
+
+def current_version() -> list[int]:
+    """The version of this package as numbers, for comparison in the database."""
+    return [int(part) for part in package_version("tidemill").split(".") if part.isdigit()]

@@ -1,0 +1,1 @@
+select to_regclass('tidemill._migrations') is not null;

@@ -1,0 +1,1 @@
+select part, hash is not null as laid from tidemill._installed;

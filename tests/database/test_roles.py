@@ -1,0 +1,141 @@
+"""Roles without a superuser among them: an ordinary owner, and a producer who may only add."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.support.hand_worker import HandWorker
+from tests.support.servers import Server
+from tidemill.database.migrate import migrate, uninstall
+
+
+@pytest.fixture
+def owner(server: Server, empty_database: str) -> Iterator[str]:
+    """The conninfo of a role that may create schemas in the database, and has nothing else."""
+    name = str(conninfo_to_dict(empty_database)["dbname"])
+    with server.role("login nosuperuser nocreatedb nocreaterole") as role:
+        with server.superuser(name) as superuser:
+            superuser.execute(f'grant create, connect on database "{name}" to {role}'.encode())
+            superuser.execute("revoke all on schema public from public")
+        yield make_conninfo(empty_database, user=role)
+
+
+def test_an_ordinary_role_owns_it_all(owner: str) -> None:
+    report = migrate(owner)
+    assert report.skipped == {}
+    with psycopg.connect(owner, autocommit=True) as connection:
+        assert connection.execute("select has_schema_privilege('public', 'usage')").fetchone() == (False,)
+        worker = HandWorker.register(connection, ["greet", "line up"])
+        connection.execute("select tidemill.add_job('greet', '{\"name\": \"Ann\"}', job_key => 'k')")
+        connection.execute("select tidemill.add_job('line up', queue_name => 'q')")
+        connection.execute(
+            "select tidemill.add_jobs("
+            "array[row('greet', '{}', null, null, null, null, null, null)::tidemill.job_spec])"
+        )
+        connection.execute("select graphile_worker.add_job('greet')")
+        assert connection.execute("select count(*) from tidemill.jobs").fetchone() == (4,)
+        claimed = worker.claim()
+        assert len(claimed) == 4
+        assert worker.complete(claimed) == {}
+        assert connection.execute("select from tidemill.jobs").fetchall() == []
+        connection.execute("select tidemill._sweep_leases()")
+    assert not migrate(owner).changed
+    uninstall(owner)
+
+
+@pytest.fixture
+def producer(server: Server, database: str, connection: psycopg.Connection) -> Iterator[psycopg.Connection]:
+    """A connection as a role that was granted what a producer needs."""
+    with server.role() as role:
+        connection.execute(f"grant usage on schema tidemill to {role}".encode())
+        connection.execute(
+            f"grant execute on function tidemill.add_job, tidemill.add_jobs to {role}".encode()
+        )
+        with psycopg.connect(make_conninfo(database, user=role), autocommit=True) as opened:
+            yield opened
+
+
+class TestProducer:
+    @pytest.mark.parametrize("mode", ["replace", "preserve_run_at", "unsafe_dedupe"])
+    def test_adds(self, producer: psycopg.Connection, connection: psycopg.Connection, mode: str) -> None:
+        for _ in range(2):
+            row = producer.execute(
+                "select identifier, state from tidemill.add_job('greet', '{}', 'line', job_key => 'k', "
+                "flags => '{a}', job_key_mode => %s)",
+                [mode],
+            ).fetchone()
+            assert row == ("greet", "ready")
+        assert connection.execute("select identifier, revision from tidemill.jobs").fetchall() == [
+            ("greet", 1)
+        ]
+
+    def test_adds_many(self, producer: psycopg.Connection, connection: psycopg.Connection) -> None:
+        spec = "row('greet', '{}', 'line', null, null, 'k', null, null)::tidemill.job_spec"
+        producer.execute(f"select tidemill.add_jobs(array[{spec}, {spec}])".encode())
+        assert connection.execute("select identifier, revision from tidemill.jobs").fetchall() == [
+            ("greet", 1)
+        ]
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "select from tidemill.jobs",
+            "select from tidemill._jobs",
+            "select from tidemill._tasks",
+            "delete from tidemill._jobs",
+            "insert into tidemill._jobs (task_id) values (1)",
+            "select tidemill.remove_job('k')",
+            "select tidemill.complete_jobs(array[1])",
+            "select tidemill.reschedule_jobs(array[1])",
+            "select tidemill.cancel_jobs(array[1])",
+            "select tidemill.force_unlock_workers(array['x'])",
+            "select tidemill._job_row(null)",
+            "select tidemill._sweep_leases()",
+            "select nextval('tidemill._claim_tokens')",
+            "select from graphile_worker.jobs",
+            "create table tidemill.mine ()",
+        ],
+    )
+    def test_may_do_nothing_else(self, producer: psycopg.Connection, statement: LiteralString) -> None:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            producer.execute(statement)
+
+    def test_cannot_slip_objects_of_its_own_in(
+        self, server: Server, producer: psycopg.Connection, database: str
+    ) -> None:
+        # SECURITY DEFINER functions run as the owner: they must not find what the caller made.
+        name, role = conninfo_to_dict(database)["dbname"], producer.info.user
+        with server.superuser(str(name)) as superuser:
+            superuser.execute(f"create schema trap authorization {role}".encode())
+            superuser.execute(f"grant temporary on database {name} to {role}".encode())
+        for schema in ("trap", "pg_temp"):
+            sprung = f"select 1/0; select null::{{}} -- {schema}"
+            for head, result in (
+                ("now()", "timestamptz"),
+                ("coalesce_flags(text[])", "text[]"),
+                ("length(text)", "integer"),
+                ("cardinality(anyarray)", "integer"),
+                ("pg_notify(text, text)", "void"),
+            ):
+                producer.execute(
+                    f"create function {schema}.{head} returns {result} language sql as "
+                    f"$$ {sprung.format(result)} $$".encode()
+                )
+        producer.execute("create temporary table _jobs (id int)")
+        producer.execute("create temporary table _tasks (id int)")
+        producer.execute("set search_path = trap, pg_temp, pg_catalog")
+        assert producer.execute("select state from tidemill.add_job('greet', flags => '{a}')").fetchone() == (
+            "ready",
+        )
+
+    def test_rolls_back_with_the_caller(
+        self, producer: psycopg.Connection, connection: psycopg.Connection
+    ) -> None:
+        with producer.transaction(force_rollback=True):
+            producer.execute("select tidemill.add_job('greet')")
+        assert connection.execute("select from tidemill.jobs").fetchall() == []

@@ -1,0 +1,1 @@
+SELECT graphile_worker.add_job('reminder', run_at := NOW() + INTERVAL '2 days');

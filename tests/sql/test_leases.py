@@ -1,0 +1,247 @@
+"""Workers, their heartbeats, and what happens to the leases of those that die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from tests.sql.calls import Queue, Row, ids
+
+
+def sweep(queue: Queue) -> list[tuple[str, int, bool]]:
+    rows = queue.rows("select * from tidemill._sweep_leases()")
+    return sorted((row["worker_id"], row["id"], row["failed"]) for row in rows)
+
+
+def leased(queue: Queue, worker: str = "w") -> list[Row]:
+    """One job of a named queue and a single one, held by the worker."""
+    queue.add(queue_name=f"q{worker}")
+    queue.add()
+    claimed = queue.claim(worker)
+    assert len(claimed) == 2
+    return claimed
+
+
+def holders(queue: Queue) -> tuple[list[str | None], list[str | None]]:
+    return (
+        queue.value("select array_agg(locked_by order by id) from tidemill._jobs"),
+        queue.value("select array_agg(locked_by order by id) from tidemill._queues"),
+    )
+
+
+def worker(queue: Queue, name: str = "w") -> Row | None:
+    rows = queue.rows("select * from tidemill.workers where id = %s", [name])
+    return rows[0] if rows else None
+
+
+def test_registration(queue: Queue) -> None:
+    queue.add("b")
+    rows = queue.rows(
+        "select * from tidemill._register_worker('w', 'host', 7, '1.2', 4, '{a,b,a}', interval '30 seconds')"
+    )
+    assert {(row["identifier"], row["task_id"]) for row in rows} == {("a", 2), ("b", 1)}
+    row = worker(queue)
+    assert row is not None
+    assert (row["hostname"], row["pid"], row["version"], row["concurrency"]) == ("host", 7, "1.2", 4)
+    assert (row["state"], row["tasks"], row["in_hand"]) == ("running", ["a", "b"], 0)
+    assert 29 < (row["expires_at"] - row["heartbeat_at"]).total_seconds() <= 31
+
+
+def test_registering_again_keeps_one_row(queue: Queue) -> None:
+    queue.register(tasks=["a"], lease="1 second")
+    queue.register(tasks=["b"], lease="1 hour")
+    row = worker(queue)
+    assert row is not None
+    assert row["tasks"] == ["b"]
+    assert (row["expires_at"] - row["heartbeat_at"]).total_seconds() > 3000
+
+
+def test_has_worker(queue: Queue) -> None:
+    queue.add("t")
+    queue.add("other")
+    queue.register()
+    seen = "select array_agg(has_worker order by id) from tidemill.jobs"
+    assert queue.value(seen) == [True, False]
+    queue.expire()
+    assert queue.value(seen) == [False, False]
+
+
+def test_a_heartbeat_moves_the_deadline(queue: Queue) -> None:
+    queue.register(lease="1 second")
+    before = worker(queue)
+    beat = queue.row("select * from tidemill._heartbeat('w', '1 hour', 17, true)")
+    assert beat == {"alive": True, "cancelled": None}
+    after = worker(queue)
+    assert before is not None
+    assert after is not None
+    assert (after["in_hand"], after["state"]) == (17, "stopping")
+    assert after["heartbeat_at"] > before["heartbeat_at"]
+    assert after["expires_at"] > before["expires_at"]
+
+
+def test_a_heartbeat_comes_back_through_listen(queue: Queue, another: Callable[[], Queue]) -> None:
+    listening = another()
+    listening.connection.execute('listen "tidemill:ping"')
+    queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")
+    (heard,) = listening.connection.notifies(timeout=10, stop_after=1)
+    assert heard.payload == "w"
+
+
+def test_a_heartbeat_without_a_row_says_so(queue: Queue) -> None:
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"] is False
+    assert worker(queue) is None
+
+
+def test_a_late_heartbeat_is_in_time_before_the_sweep(queue: Queue) -> None:
+    queue.register()
+    claimed = leased(queue)
+    queue.expire()
+    row = worker(queue)
+    assert row is not None
+    assert row["state"] == "lost"
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"]
+    assert sweep(queue) == []
+    assert queue.complete(claimed) == {}
+
+
+def test_a_heartbeat_tells_of_cancelled_jobs_of_its_own(queue: Queue) -> None:
+    mine, others = leased(queue), leased(queue, "x")
+    for job in (mine[0], others[0]):
+        queue.rows("select * from tidemill.cancel_jobs(%s)", [[job["id"]]])
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["cancelled"] == [
+        mine[0]["id"]
+    ]
+
+
+def test_the_sweep_frees_what_dead_workers_hold(queue: Queue) -> None:
+    for name in ("w", "x", "y"):
+        queue.register(name)
+    dead, _, dead_too = leased(queue, "w"), leased(queue, "x"), leased(queue, "y")
+    queue.expire("w")
+    queue.expire("y")
+    before = queue.rows("select * from tidemill._jobs order by id")
+    assert sweep(queue) == [("w", job, False) for job in ids(dead)] + [
+        ("y", job, False) for job in ids(dead_too)
+    ]
+    assert holders(queue) == ([None, None, "x", "x", None, None], [None, "x", None])
+    after = queue.rows("select * from tidemill._jobs order by id")
+    for old, new in zip(before, after, strict=True):
+        if old["locked_by"] == "x":
+            assert new == old
+        else:
+            # The attempt stays spent, and the job goes behind those that were due before.
+            free = {"locked_at": None, "locked_by": None, "claim_token": None, "run_at": new["run_at"]}
+            assert new == old | free
+            assert new["run_at"] > old["run_at"]
+    assert worker(queue, "w") is None
+    assert worker(queue, "y") is None
+    assert worker(queue, "x") is not None
+    assert sweep(queue) == []
+    assert queue.complete(dead) == dict.fromkeys(ids(dead), "lost")
+
+
+def test_a_dead_worker_without_leases_is_forgotten(queue: Queue) -> None:
+    queue.register()
+    queue.expire()
+    assert sweep(queue) == []
+    assert worker(queue) is None
+
+
+def test_leases_of_an_unknown_worker_are_honoured_for_a_while(queue: Queue) -> None:
+    claimed = leased(queue)
+    assert sweep(queue) == []
+    age = "set locked_at = locked_at - interval '31 seconds'"
+    queue.connection.execute(f"update tidemill._jobs {age} where id = {claimed[0]['id']}".encode())
+    # Each lease by itself: the other one is as fresh as before.
+    assert sweep(queue) == [("w", claimed[0]["id"], False)]
+    assert holders(queue) == ([None, "w"], ["w"])
+    queue.connection.execute(f"update tidemill._queues {age}".encode())
+    assert sweep(queue) == []
+    assert holders(queue) == ([None, "w"], [None])
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_job_on_its_last_attempt_is_failed_with_a_message(queue: Queue, attempts: int) -> None:
+    queue.register()
+    added = queue.add(max_attempts=attempts, job_key="k")
+    queue.connection.execute("update tidemill._jobs set attempts = %s", [attempts - 1])
+    queue.claim()
+    queue.expire()
+    assert sweep(queue) == [("w", added["id"], True)]
+    row = queue.row("select * from tidemill.jobs")
+    assert (row["state"], row["attempts"], row["key"]) == ("failed", attempts, "k")
+    for words in (f"Attempt {attempts} of {attempts}", "(worker w)", "crashed"):
+        assert words in row["last_error"]
+
+
+@pytest.mark.parametrize(
+    ("withdraw", "words"),
+    [
+        ("select from tidemill.add_job('t', job_key := 'k')", ["newer job", "(worker w)"]),
+        ("select from tidemill.remove_job('k')", ["removal by key", "(worker w)"]),
+        ("select from tidemill.cancel_jobs(array[1], 'why')", ["Cancelled: why"]),
+    ],
+)
+def test_withdrawn_jobs_of_dead_workers_are_failed(queue: Queue, withdraw: str, words: list[str]) -> None:
+    queue.register()
+    added = queue.add(job_key="k")
+    queue.claim()
+    queue.rows(withdraw)
+    queue.expire()
+    assert sweep(queue) == [("w", added["id"], True)]
+    row = queue.kept(added["id"])
+    assert (row["attempts"], row["withdrawn"]) == (25, None)
+    for word in words:
+        assert word in row["last_error"]
+    assert "of 25" not in row["last_error"]
+
+
+def test_the_sweep_does_not_wait_for_a_producer(queue: Queue, another: Callable[[], Queue]) -> None:
+    queue.register()
+    queue.add(job_key="k")
+    queue.add()
+    held, free = queue.claim()
+    queue.expire()
+    producer = another()
+    with producer.connection.transaction():
+        producer.remove("k")
+        queue.connection.execute("set statement_timeout = '10s'")
+        assert sweep(queue) == [("w", free["id"], False)]
+        # It is kept for as long as a lease of its own is left.
+        assert worker(queue) is not None
+        raise psycopg.Rollback
+    assert sweep(queue) == [("w", held["id"], False)]
+    assert worker(queue) is None
+
+
+def test_signing_off(queue: Queue) -> None:
+    queue.register("w")
+    queue.register("x")
+    claimed = leased(queue, "w")
+    queue.rows("select tidemill._deregister_worker('x')")
+    assert worker(queue, "x") is None
+    # What it could not settle is for the next sweep, at once.
+    queue.rows("select tidemill._deregister_worker('w')")
+    row = worker(queue, "w")
+    assert row is not None
+    assert row["state"] == "lost"
+    assert len(sweep(queue)) == len(claimed)
+    assert worker(queue, "w") is None
+
+
+def test_signing_off_with_a_queue_in_hand(queue: Queue) -> None:
+    queue.register()
+    queue.complete(leased(queue))
+    queue.rows("select tidemill._deregister_worker('w')")
+    sweep(queue)
+    assert queue.value("select locked_by from tidemill._queues") is None
+    assert worker(queue) is None
+
+
+def test_declarations_of_workers_that_are_gone_are_swept(queue: Queue) -> None:
+    queue.register("x")
+    queue.connection.execute("insert into tidemill._listeners values ('w'), ('x')")
+    sweep(queue)
+    assert queue.value("select array_agg(worker_id) from tidemill._listeners") == ["x"]

@@ -1,0 +1,52 @@
+"""A worker whose every step is a call of the test's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+
+
+@dataclass(frozen=True)
+class HandWorker:
+    """Claims and completes over one connection, through the functions that workers use."""
+
+    connection: psycopg.Connection
+    id: str
+    task_ids: list[int]
+
+    @classmethod
+    def register(
+        cls,
+        connection: psycopg.Connection,
+        identifiers: list[str],
+        *,
+        worker_id: str = "by hand",
+        lease: timedelta = timedelta(hours=1),
+    ) -> HandWorker:
+        """Makes it known to the database."""
+        rows = connection.execute(
+            "select task_id from tidemill._register_worker(%s, 'here', %s, '0', 1, %s, %s)",
+            [worker_id, os.getpid(), identifiers, lease],
+        ).fetchall()
+        return cls(connection, worker_id, [task_id for (task_id,) in rows])
+
+    def claim(self, most: int = 100) -> dict[int, int]:
+        """Claims due jobs; returns their claim tokens by id."""
+        rows = self.connection.execute(
+            "select id, claim_token from tidemill._claim_jobs("
+            "worker_id => %s, task_ids => %s, max_jobs => %s, forbidden_flags => null, "
+            "queues_first => true, after_queue => 0, per_queue => 10)",
+            [self.id, self.task_ids, most],
+        ).fetchall()
+        return dict(rows)
+
+    def complete(self, tokens: dict[int, int]) -> dict[int, str]:
+        """Completes claimed jobs; returns what is to be said of them, by id: nothing where all went well."""
+        rows = self.connection.execute(
+            "select id, outcome from tidemill._complete_jobs(%s, %s::bigint[], %s::bigint[])",
+            [self.id, list(tokens), list(tokens.values())],
+        ).fetchall()
+        return dict(rows)
