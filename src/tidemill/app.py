@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from psycopg_pool import AsyncConnectionPool
 
 from tidemill import tasks as task_module
-from tidemill.database.connect import Database, explained, find_database
+from tidemill.database.connect import Database, explained, find_database, prepare_async_session
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
 from tidemill.queue import client
@@ -117,7 +117,11 @@ class App:
         self._pool_users += 1
         if self._pool is None:
             self._pool = AsyncConnectionPool(
-                database.for_application("tidemill"), min_size=0, max_size=self.pool_size, open=False
+                database.for_application("tidemill"),
+                min_size=0,
+                max_size=self.pool_size,
+                configure=prepare_async_session,
+                open=False,
             )
         await self._pool.open()
 
@@ -147,6 +151,7 @@ class App:
         with explained():
             opened = await psycopg.AsyncConnection.connect(database.for_application("tidemill"))
         async with opened as connection:
+            await prepare_async_session(connection)
             yield connection
 
     async def _run(self, call: Call[T], connection: psycopg.AsyncConnection[Any] | None) -> T:

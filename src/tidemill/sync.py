@@ -13,7 +13,7 @@ import psycopg
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool
 
-from tidemill.database.connect import explained
+from tidemill.database.connect import explained, prepare_session
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
@@ -64,6 +64,7 @@ class SyncApp:
                 self._app.database().for_application("tidemill"),
                 min_size=0,
                 max_size=self._app.pool_size,
+                configure=prepare_session,
                 open=False,
             )
             pool.open()
@@ -95,6 +96,7 @@ class SyncApp:
         with explained():
             opened = psycopg.connect(self._app.database().for_application("tidemill"))
         with opened as connection:
+            prepare_session(connection)
             yield connection
 
     def _run(self, call: Call[T], connection: psycopg.Connection[Any] | None) -> T:

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.hand_worker import HandWorker
 from tests.support.servers import Server
+from tidemill import App, JobSpec
 from tidemill.database.migrate import migrate, uninstall
 
 
@@ -132,6 +133,38 @@ class TestProducer:
         assert producer.execute("select state from tidemill.add_job('greet', flags => '{a}')").fetchone() == (
             "ready",
         )
+
+    def test_sees_nothing_of_what_others_added(
+        self, producer: psycopg.Connection, connection: psycopg.Connection
+    ) -> None:
+        connection.execute(
+            "select tidemill.add_job('greet', '[\"secret\"]', job_key => 'k', flags => '{quiet}')"
+        )
+        for statement in (
+            "select payload, flags from tidemill.add_job('greet', '[]', job_key => 'k')",
+            "select payload, flags from tidemill.add_job('x', job_key => 'k', "
+            "job_key_mode => 'unsafe_dedupe')",
+            "select payload, flags from tidemill.add_jobs("
+            "array[row('greet', '[]', null, null, null, 'k', null, null)::tidemill.job_spec])",
+        ):
+            assert producer.execute(statement.encode()).fetchall() == [(None, None)]
+        assert producer.execute("select payload from tidemill.add_job('greet', '[1]')").fetchone() == ([1],)
+        # Who may read the jobs sees them here, too.
+        assert connection.execute(
+            "select payload from tidemill.add_job('x', job_key => 'k', job_key_mode => 'unsafe_dedupe')"
+        ).fetchone() == (["secret"],)
+
+    def test_adds_from_python(self, producer: psycopg.Connection, database: str) -> None:
+        app = App(make_conninfo(database, user=producer.info.user))
+        [one, two] = app.sync.add_jobs([JobSpec("greet", {"n": 1}), JobSpec("greet", {"n": 2}, job_key="k")])
+        assert (one.payload, two.key) == ({"n": 1}, "k")
+
+    def test_a_reader_sees_states(self, producer: psycopg.Connection, connection: psycopg.Connection) -> None:
+        connection.execute(f"grant select on tidemill.jobs to {producer.info.user}".encode())
+        connection.execute("select tidemill.add_job('greet')")
+        assert producer.execute("select identifier, state from tidemill.jobs").fetchall() == [
+            ("greet", "ready")
+        ]
 
     def test_rolls_back_with_the_caller(
         self, producer: psycopg.Connection, connection: psycopg.Connection

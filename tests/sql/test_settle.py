@@ -101,7 +101,7 @@ def test_backoff(queue: Queue, attempt: int) -> None:
     wanted = timedelta(seconds=math.exp(min(10, attempt)))
     assert abs(row["run_at"] - now - wanted) < timedelta(milliseconds=1)
     assert told == {"id": added["id"], "outcome": "retry", "run_at": row["run_at"]}
-    assert (row["attempts"], row["last_error"], row["updated_at"]) == (attempt, "why", added["updated_at"])
+    assert (row["attempts"], row["last_error"], row["updated_at"]) == (attempt, "why", now)
     assert (row["locked_at"], row["locked_by"], row["claim_token"]) == (None, None, None)
 
 

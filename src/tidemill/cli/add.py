@@ -51,7 +51,8 @@ def add(
     max_attempts: Annotated[int | None, typer.Option(min=1, max=32767, help="Default 25.")] = None,
     key: Annotated[str | None, typer.Option(help="A later add with this key changes the job.")] = None,
     key_mode: Annotated[
-        Literal["replace", "preserve_run_at", "unsafe_dedupe"] | None, typer.Option(help="How it changes it.")
+        Literal["replace", "preserve_run_at", "unsafe_dedupe"] | None,
+        typer.Option(help="What an add with a key that is taken does; default replace."),
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first; default 0.")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,

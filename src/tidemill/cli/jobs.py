@@ -51,7 +51,9 @@ group = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-IdsArgument = Annotated[list[int] | None, typer.Argument(metavar="ID...", help="Ids of jobs.")]
+IdsArgument = Annotated[
+    list[int] | None, typer.Argument(metavar="ID", help="Ids of jobs.", show_default=False)
+]
 StateOption = Annotated[
     Literal["ready", "scheduled", "running", "failed"] | None, typer.Option(help="Only jobs in this state.")
 ]
@@ -92,7 +94,7 @@ def list_jobs(
 
 @group.command("show", epilog="Example: `tidemill jobs show 42 --json`")
 def show(
-    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job.")],
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -162,7 +164,9 @@ def reschedule(
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
     attempts: Annotated[int | None, typer.Option(help="Attempts used up; 0 gives all again.")] = None,
-    max_attempts: Annotated[int | None, typer.Option(min=1, max=32767)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(min=1, max=32767, help="Attempts before it fails for good.")
+    ] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -232,6 +236,8 @@ def _change(
 
 def _display(row: dict[str, Any]) -> dict[str, Any]:
     return {
+        # A job that failed for good has no next start.
+        "run_at": None if row["state"] == "failed" else row["run_at"],
         "attempts": f"{row['attempts']}/{row['max_attempts']}",
         "last_error": (row["last_error"] or "").split("\n")[0][:120],
         "note": _note(row),

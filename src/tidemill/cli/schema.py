@@ -116,7 +116,10 @@ def dialect_list(database: DatabaseOption = None, as_json: JsonOption = False) -
 
 
 @dialect_group.command("add")
-def dialect_add(name: Annotated[str, typer.Argument()], database: DatabaseOption = None) -> None:
+def dialect_add(
+    name: Annotated[str, typer.Argument(help="Name of the dialect, as `dialect list` shows it.")],
+    database: DatabaseOption = None,
+) -> None:
     """Lay a dialect."""
     found = open_database(database, needs_schema=False)
     report = migrations.migrate(found.conninfo, dialects=[name])
@@ -126,7 +129,10 @@ def dialect_add(name: Annotated[str, typer.Argument()], database: DatabaseOption
 
 
 @dialect_group.command("drop")
-def dialect_drop(name: Annotated[str, typer.Argument()], database: DatabaseOption = None) -> None:
+def dialect_drop(
+    name: Annotated[str, typer.Argument(help="Name of the dialect, as `dialect list` shows it.")],
+    database: DatabaseOption = None,
+) -> None:
     """Drop a dialect, for instance to make room for the system that it speaks for."""
     found = open_database(database)
     dropped = migrations.drop_dialect(found.conninfo, name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -32,7 +33,9 @@ _DEFAULTS = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
+    "client_encoding": "UTF8",
 }
+_ISO_DATES = "set datestyle = 'ISO'"
 # A URL whose password holds a bare @ or / is cut at the wrong place, and part of it becomes a host.
 _URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?", re.DOTALL)
 # libpq's words end in a quotation of what was given.
@@ -120,10 +123,29 @@ def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
         connection = psycopg.connect(conninfo, autocommit=autocommit)
     try:
         check_server(connection)
-    except UnsupportedServerError:
+        prepare_session(connection)
+    except (UnsupportedServerError, psycopg.Error):
         connection.close()
         raise
     return connection
+
+
+def prepare_session(connection: psycopg.Connection[Any]) -> None:
+    """Makes times readable where the role or the database has another DateStyle."""
+    if not _has_iso_dates(connection):
+        connection.execute(_ISO_DATES)
+        connection.commit()
+
+
+async def prepare_async_session(connection: psycopg.AsyncConnection[Any]) -> None:
+    """See `prepare_session`."""
+    if not _has_iso_dates(connection):
+        await connection.execute(_ISO_DATES)
+        await connection.commit()
+
+
+def _has_iso_dates(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:
+    return (connection.info.parameter_status("DateStyle") or "ISO").startswith("ISO")
 
 
 def check_server(connection: psycopg.Connection | psycopg.AsyncConnection) -> None:

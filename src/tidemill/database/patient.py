@@ -8,6 +8,8 @@ from typing import Any
 
 import psycopg
 
+from tidemill.database.connect import prepare_session
+
 
 class PatientConnection(psycopg.Connection[Any]):
     """A blocking connection that raises OperationalError when an answer takes longer than `patience`.
@@ -43,4 +45,5 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     # Without prepared statements it works behind any pooler; the functions it calls keep their plans.
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
+    prepare_session(connection)
     return connection

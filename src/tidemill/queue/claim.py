@@ -91,8 +91,11 @@ class LeaseLane:
             job = ClaimedJob(*[*fields, flags or [], token])
             # Single jobs stand under their own number, apart from the queues' ones.
             units.setdefault(-job.id if job.queue_id is None else job.queue_id, []).append(job)
-        # The rotation ends where a look finds no queue behind the last one.
-        self._after_queue = max((job.queue_id or 0 for unit in units.values() for job in unit), default=0)
+        last_queue = max((job.queue_id or 0 for unit in units.values() for job in unit), default=0)
+        # Unless other jobs had filled the room before a queue was looked at, the rotation ends
+        # where no queue is found behind the last one.
+        if last_queue or self._queues_first or len(rows) < limit:
+            self._after_queue = last_queue
         if not units and looked_after:
             return self.claim(limit, per_queue, forbidden_flags)
         return list(units.values())

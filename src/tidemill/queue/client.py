@@ -98,7 +98,14 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         text = msgspec.json.encode([_record(spec) for spec in specs]).decode()
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
-    return Call(sql.query("add_jobs"), {"specs": text}, _jobs)
+    # The private function takes a mode for each spec; producers may call the public one alone.
+    alike = len({spec.job_key_mode or "replace" for spec in specs}) <= 1
+    add: LiteralString = (
+        "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
+        if alike
+        else "tidemill._add_jobs(given.specs, given.modes)"
+    )
+    return Call(f"{sql.query('add_jobs')} {add}", {"specs": text}, _jobs)
 
 
 def remove_job(job_key: str) -> Call[Job | None]:

@@ -17,4 +17,4 @@ from (
   ) with ordinality
     s(identifier, payload, queue_name, run_at, run_in, max_attempts, job_key, priority, flags, job_key_mode, place)
 ) given
-cross join lateral tidemill._add_jobs(given.specs, given.modes)
+cross join lateral

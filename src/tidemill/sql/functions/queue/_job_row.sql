@@ -87,3 +87,22 @@ language sql immutable
 as $$ select interval '30 seconds' $$;
 comment on function tidemill._unknown_lease is
   'How long a lease of a worker without a row in _workers is honoured.';
+
+create or replace function tidemill._as_caller_may_see(j tidemill._jobs) returns tidemill._jobs
+language plpgsql stable
+as $$
+begin
+  -- A keyed add gives back a job that others may have added. In a SECURITY DEFINER function
+  -- current_user is the definer: the caller is the role that was set, or the session's.
+  if j.revision > 0 and not has_table_privilege(
+    coalesce(nullif(current_setting('role'), 'none'), session_user), 'tidemill.jobs', 'select')
+  then
+    j.payload := null;
+    j.flags := null;
+    j.last_error := null;
+  end if;
+  return j;
+end
+$$;
+comment on function tidemill._as_caller_may_see is
+  'Without payload, flags and last_error where a keyed add met a job, and the caller may not read tidemill.jobs.';

@@ -58,7 +58,7 @@ begin
         run_at = greatest(now(), j.run_at)
           + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second'),
         payload = coalesce(h.payload::json, j.payload),
-        locked_at = null, locked_by = null, claim_token = null, withdrawn = null
+        locked_at = null, locked_by = null, claim_token = null, withdrawn = null, updated_at = now()
       from held h where j.id = h.id
       returning j.id, case when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at
     )
@@ -137,11 +137,11 @@ declare
   ids bigint[];
   tokens bigint[];
 begin
-  -- Waits for producers: this worker lives, so no sweep would find what it passed over.
+  -- What a producer holds is found the next time: a worker calls this again and again.
   select array_agg(h.id), array_agg(h.claim_token) into ids, tokens
     from (select j.id, j.claim_token from tidemill._jobs j
           where j.locked_by = worker_id and j.claim_token <> all(known_tokens)
-          order by j.id for update) h;
+          order by j.id for update skip locked) h;
   perform tidemill._return_jobs(worker_id, ids, tokens) where ids is not null;
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
     where q.locked_by = worker_id and q.claim_token <> all(known_tokens);

@@ -34,7 +34,7 @@ begin
   else
     perform tidemill._check_job_key_mode(job_key_mode, '');
     j.key := job_key;
-    j := tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace'));
+    j := tidemill._as_caller_may_see(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')));
   end if;
 
   perform tidemill._notify_workers(j.run_at);
@@ -53,6 +53,9 @@ job_key       1 to 512 characters; a later add with the same key changes this jo
 priority      -32768 to 32767, smaller first; default 0
 flags         workers started with --forbid-flag skip jobs that carry one of theirs
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
+
+A caller who may not read tidemill.jobs gets a job that was there before without its
+payload, flags and last_error.
 
 Errors: 23502 identifier missing, 23514 a text too long or max_attempts below 1,
 22003 a number out of range, 22023 a null flag, GWBKM an unknown job_key_mode.

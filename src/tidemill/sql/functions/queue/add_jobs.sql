@@ -101,7 +101,7 @@ begin
   return query
     select (x.r).*
     from (
-      select tidemill._job_row(j, t.identifier, q.queue_name) as r
+      select tidemill._job_row(tidemill._as_caller_may_see(j), t.identifier, q.queue_name) as r
       from unnest(ids) with ordinality as wanted(id, place)
       join tidemill._jobs j on j.id = wanted.id
       join tidemill._tasks t on t.id = j.task_id

@@ -26,7 +26,8 @@ left join tidemill._queues q on q.id = j.queue_id;
 comment on view tidemill.jobs is 'Jobs that are not done, one row each. A job that is done is gone.';
 comment on column tidemill.jobs.state is
   'ready (due, waits for a worker), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
-comment on column tidemill.jobs.attempts is 'Attempts used up, the running one included.';
+comment on column tidemill.jobs.attempts is 'Attempts used up, the running one included; max_attempts once the job has failed for good.';
+comment on column tidemill.jobs.updated_at is 'When it was last changed by an add, an administrator or a failed attempt.';
 comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
 comment on column tidemill.jobs.revision is 'How often an add with the same key has changed it.';
 comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; a job without one waits.';
