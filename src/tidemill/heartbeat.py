@@ -57,13 +57,13 @@ class Heartbeat:
         self._connection: psycopg.Connection | None = None
         self._stop = threading.Event()
         self._outdated = False
-        self.task_ids: dict[str, int] = {}
-        """The database's numbers of the worker's tasks, once it is registered."""
+        self._is_registered = False
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
     def register(self) -> None:
         """Makes the worker known, and sweeps. Raises what the database raises."""
-        self.task_ids = self._register(self._open())
+        self._register(self._open())
+        self._is_registered = True
         self._sweep(self._open())
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Heartbeat:
             logger.warning("the worker could not sign off (the database does not answer); it is swept later")
             return
         try:
-            if self.task_ids:
+            if self._is_registered:
                 self._sign_off(self._open())
         except psycopg.Error as error:
             logger.warning(
@@ -104,7 +104,7 @@ class Heartbeat:
         connection = self._open()
         registration = self._registration
         row = connection.execute(
-            "select alive, cancelled from tidemill._heartbeat(%s, make_interval(secs => %s), %s, %s)",
+            "select alive, cancelled from tidemill._heartbeat(%s, %s * interval '1 second', %s, %s)",
             [registration.worker_id, registration.lease_seconds, self._in_hand(), self._stopping()],
         ).fetchone()
         assert row is not None
@@ -120,11 +120,10 @@ class Heartbeat:
         self._sweep(connection)
         refuse_newer_schema(connection)
 
-    def _register(self, connection: psycopg.Connection) -> dict[str, int]:
+    def _register(self, connection: psycopg.Connection) -> None:
         registration = self._registration
-        rows = connection.execute(
-            "select identifier, task_id from tidemill._register_worker"
-            "(%s, %s, %s, %s, %s, %s, make_interval(secs => %s))",
+        connection.execute(
+            "select tidemill._register_worker(%s, %s, %s, %s, %s, %s, %s * interval '1 second')",
             [
                 registration.worker_id,
                 registration.hostname,
@@ -134,8 +133,7 @@ class Heartbeat:
                 list(registration.identifiers),
                 registration.lease_seconds,
             ],
-        ).fetchall()
-        return dict(rows)
+        )
 
     def _sign_off(self, connection: psycopg.Connection) -> None:
         worker = [self._registration.worker_id]

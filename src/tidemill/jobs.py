@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -45,20 +46,46 @@ class JobSpec:
     job_key_mode: JobKeyMode | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("max_attempts", self.max_attempts), ("priority", self.priority)):
-            if value is not None and value not in _SMALLINT:
+        # Untyped callers hand over anything.
+        identifier: Any = self.identifier
+        if not isinstance(identifier, str) or not identifier:
+            raise InvalidJobError(
+                f"identifier must be the name of a task, not {identifier!r}. "
+                "With a task object use task.add(payload) or task.spec(payload)."
+            )
+        for name in ("max_attempts", "priority"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not isinstance(value, int):
+                raise InvalidJobError(f"{name} {value!r} of job {self.identifier!r} is not an integer.")
+            if value not in _SMALLINT:
                 raise InvalidJobError(
                     f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
                 )
-        if isinstance(self.run_at, datetime) and self.run_at.tzinfo is None:
-            raise InvalidJobError(
-                f"run_at {self.run_at.isoformat()} of job {self.identifier!r} has no time zone: "
-                "use datetime.now(UTC) + ..., or a timedelta for a wait."
-            )
+        for name in ("queue_name", "job_key", "job_key_mode"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidJobError(f"{name} {value!r} of job {self.identifier!r} is not a string.")
+        self.run_at = checked_run_at(self.run_at, f"job {self.identifier!r}")
         if isinstance(self.flags, str):
             raise InvalidJobError(
                 f"flags of job {self.identifier!r} is one string; use a list: [{self.flags!r}]."
             )
+
+
+def checked_run_at(run_at: Any, whose: str) -> datetime | timedelta | None:
+    """A `run_at` as it was given. Raises InvalidJobError unless it says a moment without doubt."""
+    if isinstance(run_at, datetime) and run_at.tzinfo is None:
+        raise InvalidJobError(
+            f"run_at {run_at.isoformat()} of {whose} has no time zone: "
+            "use datetime.now(UTC) + ..., or a timedelta for a wait."
+        )
+    if run_at is None or isinstance(run_at, datetime | timedelta):
+        return run_at
+    raise InvalidJobError(
+        f"run_at {run_at!r} of {whose} is neither a datetime with a time zone nor a timedelta."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +190,28 @@ class JobContext:
 
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection for the task's own SQL; commits at the end, rolls back on an exception."""
+        _expect_event_loop("connection")
         return self.app.connection()
 
-    async def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Job:
-        """Adds a job; arguments as `App.add_job`."""
-        return await self.app.add_job(identifier, payload, **options)
+    def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Awaitable[Job]:
+        """Adds a job; to be awaited; arguments as `App.add_job`."""
+        _expect_event_loop("add_job")
+        return self.app.add_job(identifier, payload, **options)
 
     @property
     def sync(self) -> SyncJobContext:
         """The blocking face, for plain functions."""
         return SyncJobContext(self.app)
+
+
+def _expect_event_loop(method: str) -> None:
+    """Raises TypeError in a plain function, where a coroutine would silently never run."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise TypeError(
+            f"A plain function cannot await job.{method}(...): call job.sync.{method}(...)."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,10 @@ class LogJobs(Middleware):
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         """Logs the failure, with the traceback of what the task itself raised."""
-        job.logger.error(
+        # What the task asked for is no error.
+        level = logging.INFO if isinstance(error, Outcome) else logging.ERROR
+        job.logger.log(
+            level,
             "job %s (%s) failed attempt %s of %s after %.0f ms: %s",
             job.id,
             job.identifier,
@@ -75,5 +78,5 @@ class Hooks:
         for one in self._outward if name in ("after_job", "on_error", "worker_stopped") else self._inward:
             try:
                 getattr(one, name)(*args)
-            except (Exception, SystemExit):
+            except BaseException:
                 logger.exception("the hook %s of %s failed", name, type(one).__name__)

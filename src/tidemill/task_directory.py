@@ -35,7 +35,7 @@ def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError
     if not directory.is_dir():
         raise TaskLoadError(
             f"The task directory {str(directory)!r} does not exist. Create it with a file such as "
-            "hello.py, or name another with --tasks."
+            "hello.py, name another with --tasks, or an App with --app MODULE:APP."
         )
     tasks: dict[str, Task[Any]] = {}
     problems: list[TaskLoadError] = []
@@ -81,7 +81,9 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[module_name]
         raise TaskLoadError(f"{path} does not import: {type(error).__name__}: {error}") from error
     stem = path.name.split(".")[0]

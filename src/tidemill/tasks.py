@@ -239,7 +239,7 @@ def _decoder(hint: Any, identifier: str) -> Decoder:
     def decode(text: str) -> Any:
         try:
             return read(text)
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise PayloadError(f"The payload does not fit {name}: {error}") from error
 
     return decode

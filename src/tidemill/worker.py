@@ -19,6 +19,7 @@ from tidemill.database.connect import Database, connect, explained
 from tidemill.database.listen import Listener
 from tidemill.database.migrate import require_schema
 from tidemill.database.patient import connect_patiently
+from tidemill.database.sql import query
 from tidemill.errors import TidemillError
 from tidemill.heartbeat import Heartbeat, Registration
 from tidemill.middleware import Hooks, LogJobs
@@ -142,7 +143,7 @@ class Worker:
             engine = Engine(
                 worker_id=self.id,
                 connect=open_connection,
-                lane=lambda connection: LeaseLane(self.id, heartbeat.task_ids, connection),
+                lane=lambda connection: LeaseLane(self.id, list(self._app.tasks), connection),
                 executor=executor,
                 loop=loop,
                 concurrency=options.concurrency,
@@ -213,8 +214,18 @@ class Worker:
         await self._shut_down(engine, executor)
         if listener is not None:
             await asyncio.to_thread(listener.stop, self._patience)
+        if self._options.once:
+            await asyncio.to_thread(self._tell_what_is_left)
         self._hooks.call("worker_stopped", self.id)
         logger.info("%s has stopped", self.id)
+
+    def _tell_what_is_left(self) -> None:
+        """Logs the tasks of jobs that are ready and were not for us; a typo shows here."""
+        with contextlib.suppress(TidemillError, psycopg.Error), self._app.sync.connection() as connection:
+            rows = connection.execute(query("ready_identifiers")).fetchall()
+            left = [identifier for (identifier,) in rows if identifier not in self._app.tasks]
+            if left:
+                logger.info("jobs of tasks that this worker does not know stay ready: %s", ", ".join(left))
 
     async def _shut_down(self, engine: Engine, executor: Executor) -> None:
         engine.drain()

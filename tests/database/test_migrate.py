@@ -261,6 +261,8 @@ class TestFunctions:
     def test_are_not_for_public(self, database: str) -> None:
         open_to_all = (
             "select oid::regprocedure::text from pg_proc where pronamespace = 'tidemill'::regnamespace "
+            # The view tidemill.jobs calls it as whoever reads it.
+            "and proname <> '_state' "
             "and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0))"
         )
         assert execute(database, open_to_all) == []

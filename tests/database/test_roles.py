@@ -172,3 +172,45 @@ class TestProducer:
         with producer.transaction(force_rollback=True):
             producer.execute("select tidemill.add_job('greet')")
         assert connection.execute("select from tidemill.jobs").fetchall() == []
+
+
+def test_decoys_in_the_search_path_are_not_called(server: Server, database: str) -> None:
+    """Functions whose arguments fit better than the built-in ones would run with our rights."""
+    name = str(conninfo_to_dict(database)["dbname"])
+    decoys = {
+        "exp(integer)": "double precision",
+        "exp(smallint)": "double precision",
+        "format(text, smallint, smallint, text, text)": "text",
+        "format(text, text, text, text)": "text",
+        "pg_notify(text, bigint)": "void",
+        "array_position(text[], text)": "integer",
+        "cardinality(text[])": "integer",
+        "array_to_string(bigint[], text)": "text",
+    }
+    with server.superuser(name) as superuser:
+        for head, result in decoys.items():
+            superuser.execute(
+                f"create function public.{head} returns {result} language plpgsql as "
+                "$$ begin raise exception 'a decoy was called'; end $$".encode()
+            )
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("select tidemill.add_job('work', flags => '{a}', job_key => 'k')")
+        connection.execute("select tidemill.add_job('work', max_attempts => 1)")
+        worker = HandWorker.register(connection, ["work"])
+        claimed = worker.claim()
+        assert len(claimed) == 2
+        connection.execute(
+            "select tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], array['a', 'b'], "
+            "array[null, null]::interval[], array[false, false], array[null, null]::text[])",
+            [worker.id, list(claimed), list(claimed.values())],
+        )
+        connection.execute("select tidemill.reschedule_jobs(array[1, 2], now(), attempts => 0)")
+        assert len(worker.claim()) == 2
+        connection.execute("select tidemill.cancel_jobs(array[1], 'stop')")
+        connection.execute("update tidemill._workers set expires_at = clock_timestamp() - interval '1 s'")
+        connection.execute("select tidemill._sweep_leases()")
+        errors = connection.execute("select last_error from tidemill.jobs order by id").fetchall()
+        assert errors[0] == ("Cancelled: stop",)
+        assert "Attempt 1 of 1 did not end" in errors[1][0]
+        connection.execute("select graphile_worker.add_job('work', flags => '{a}', job_key => 'k2')")
+        connection.execute("select graphile_worker.remove_job('k2')")

@@ -130,8 +130,7 @@ class Queue:
     ) -> list[Row]:
         """Claims, and returns the jobs by urgency."""
         claimed = self.rows(
-            "select * from tidemill._claim_jobs(%s, array(select id from tidemill._tasks"
-            " where identifier = any(%s)), %s, %s, %s, %s, %s)",
+            "select * from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)",
             [
                 worker,
                 list(tasks),

@@ -17,7 +17,7 @@ def test_a_lease(queue: Queue) -> None:
     now = queue.kept(added["id"])
     assert job == {
         "id": added["id"],
-        "task_id": now["task_id"],
+        "identifier": "t",
         "queue_id": None,
         "queue_name": None,
         "payload": '{"a": 1}',

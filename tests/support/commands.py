@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PROGRAM = (sys.executable, "-c", "from tidemill.cli import main; main()")
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -18,17 +20,32 @@ class CommandLine:
     directory: Path
     database: str | None = None
 
+    def environment(self) -> dict[str, str]:
+        """What the process finds in its environment."""
+        given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
+        return given if self.database is None else {**given, "DATABASE_URL": self.database}
+
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-        if self.database is not None:
-            environment["DATABASE_URL"] = self.database
         return subprocess.run(
-            [sys.executable, "-c", "from tidemill.cli import main; main()", *arguments],
+            [*PROGRAM, *arguments],
             cwd=self.directory,
-            env=environment,
+            env=self.environment(),
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    def shell(self, script: str) -> subprocess.CompletedProcess[str]:
+        """A script that calls the command line as "$@"."""
+        return subprocess.run(
+            ["bash", "-c", script, "bash", *PROGRAM],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
             timeout=60,
             check=False,
         )

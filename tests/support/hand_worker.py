@@ -15,7 +15,7 @@ class HandWorker:
 
     connection: psycopg.Connection
     id: str
-    task_ids: list[int]
+    identifiers: list[str]
 
     @classmethod
     def register(
@@ -27,19 +27,19 @@ class HandWorker:
         lease: timedelta = timedelta(hours=1),
     ) -> HandWorker:
         """Makes it known to the database."""
-        rows = connection.execute(
-            "select task_id from tidemill._register_worker(%s, 'here', %s, '0', 1, %s, %s)",
+        connection.execute(
+            "select tidemill._register_worker(%s, 'here', %s, '0', 1, %s, %s)",
             [worker_id, os.getpid(), identifiers, lease],
-        ).fetchall()
-        return cls(connection, worker_id, [task_id for (task_id,) in rows])
+        )
+        return cls(connection, worker_id, identifiers)
 
     def claim(self, most: int = 100) -> dict[int, int]:
         """Claims due jobs; returns their claim tokens by id."""
         rows = self.connection.execute(
             "select id, claim_token from tidemill._claim_jobs("
-            "worker_id => %s, task_ids => %s, max_jobs => %s, forbidden_flags => null, "
+            "worker_id => %s, identifiers => %s, max_jobs => %s, forbidden_flags => null, "
             "queues_first => true, after_queue => 0, per_queue => 10)",
-            [self.id, self.task_ids, most],
+            [self.id, self.identifiers, most],
         ).fetchall()
         return dict(rows)
 

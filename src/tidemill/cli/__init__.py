@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version as package_version
+from pathlib import Path
 from typing import Annotated
 
 import psycopg
@@ -13,7 +14,7 @@ import typer
 from tidemill.cli import add, demo, jobs, schema, workers
 from tidemill.cli.output import fail
 from tidemill.database.connect import explain
-from tidemill.errors import TidemillError
+from tidemill.errors import EmbeddedServerError, TidemillError
 
 app = typer.Typer(
     name="tidemill",
@@ -51,14 +52,55 @@ def main() -> None:
     """Runs the command line; errors become one paragraph unless --debug is given."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    if sys.stdout is None:
+        fail("Standard output is closed. Redirect it to /dev/null if nobody reads it.")
     try:
-        app()
-    except (TidemillError, psycopg.Error) as error:
+        try:
+            app()
+        finally:
+            # Here, where it can still fail in our words.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has left, as `head` does.
+        _discard_output()
+        sys.exit(1)
+    except (TidemillError, psycopg.Error, OSError, UnicodeError, RecursionError) as error:
+        _discard_output()
         if debug:
             raise
-        ours = explain(error) if isinstance(error, psycopg.Error) else error
-        fail(ours or f"{' '.join(str(error).split())} (add --debug for the traceback)")
-    except BrokenPipeError:
-        # Whoever read our output has left, as `head` does. Nothing may be flushed to it at exit.
+        fail(_paragraph(error))
+
+
+def _discard_output() -> None:
+    """What could not be written yet shall not fail once more at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+
+
+def _paragraph(error: Exception) -> str:
+    match error:
+        case FileNotFoundError() | EmbeddedServerError() if not _has_working_directory():
+            return "The working directory is gone. Change to one that exists."
+        case psycopg.Error():
+            ours = explain(error)
+            if ours is not None:
+                return str(ours)
+        case TidemillError():
+            return str(error)
+        case UnicodeError():
+            return "An argument, or a text that was read, is not UTF-8 (add --debug for the traceback)."
+        case RecursionError():
+            return "JSON is nested too deep to be read (add --debug for the traceback)."
+        case OSError() if error.strerror:
+            place = "" if error.filename is None else f": {error.filename!r}"
+            return f"{error.strerror}{place} (add --debug for the traceback)."
+    return f"{' '.join(str(error).split())} (add --debug for the traceback)"
+
+
+def _has_working_directory() -> bool:
+    try:
+        return Path.cwd().exists()
+    except FileNotFoundError:
+        return False

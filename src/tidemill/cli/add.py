@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import IO, Annotated, Any, Literal, cast
 
 import msgspec
+import psycopg
 import typer
 
-from tidemill.app import App
 from tidemill.cli import parse
 from tidemill.cli.output import (
     DatabaseOption,
     JsonOption,
-    console,
-    errors,
     job_row,
     open_database,
     print_json,
     progress_bar,
+    say,
+    say_what_waits,
 )
+from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import JobKeyMode, JobSpec
+from tidemill.queue import client
 
 _BATCH = 2000
+_ID, _STATE = (client.COLUMN_NAMES.index(name) for name in ("id", "state"))
 
 
 def register(app: typer.Typer) -> None:
@@ -41,8 +45,12 @@ def register(app: typer.Typer) -> None:
 
 
 def add(
-    identifier: Annotated[str | None, typer.Argument(help="The task to run.", show_default=False)] = None,
-    payload: Annotated[str | None, typer.Argument(help="JSON for the task [default: {}].")] = None,
+    identifier: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="The task to run.", show_default=False)
+    ] = None,
+    payload: Annotated[
+        str | None, typer.Argument(metavar="PAYLOAD", help="JSON for the task [default: {}].")
+    ] = None,
     queue: Annotated[str | None, typer.Option(help="Named queue: its jobs run one at a time.")] = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Earliest start, ISO 8601.")] = None,
     wait: Annotated[
@@ -91,66 +99,122 @@ def add(
         key_mode,
     )
     found = open_database(database)
-    [job] = App(found.conninfo).sync.add_jobs([spec])
-    row = job_row(found.conninfo, job.id)
+    with connect(found.conninfo) as connection:
+        [(job_id, state)] = _add(connection, [spec])
+    row = job_row(found.conninfo, job_id)
     if as_json:
         print_json(row)
         return
-    console.print(f"Added job {job.id} ({job.identifier}), {job.state}.", highlight=False)
-    if row is not None and not row["has_worker"]:
-        errors.print("Note: it waits, as no worker that runs knows this task.", highlight=False)
+    say(f"Added job {job_id} ({visible(spec.identifier)}), {state}.")
+    if row is not None:
+        say_what_waits([row])
 
 
 def _add_many(source: str, database: str | None, as_json: bool) -> None:
-    size = 0 if source == "-" else Path(source).stat().st_size if Path(source).exists() else None
-    if size is None:
-        raise typer.BadParameter(f"the file {source!r} does not exist.")
-    found = open_database(database)
     added = 0
-    with (
-        sys.stdin.buffer if source == "-" else Path(source).open("rb") as lines,
-        explained(),
-        connect(found.conninfo, autocommit=False) as connection,
-        progress_bar() as progress,
-    ):
-        bar = progress.add_task("Adding jobs", total=None)
+    with ExitStack() as stack:
+        lines = _open(source, stack)
+        found = open_database(database)
         specs = _read_specs(lines)
-        while batch := list(islice(specs, _BATCH)):
-            added += len(App(found.conninfo).sync.add_jobs(batch, connection=connection))
+        batch = list(islice(specs, _BATCH))
+        stack.enter_context(explained())
+        connection = stack.enter_context(connect(found.conninfo, autocommit=False))
+        progress = stack.enter_context(progress_bar(shown=len(batch) == _BATCH))
+        bar = progress.add_task("Adding jobs", total=None)
+        while batch:
+            added += _add_batch(connection, batch)
             progress.update(bar, completed=added)
-        progress.update(bar, total=added)
+            batch = list(islice(specs, _BATCH))
     if as_json:
         print_json({"added": added})
     else:
-        console.print(f"Added {added} jobs.", highlight=False)
+        say(f"Added {added} jobs.")
 
 
-def _read_specs(lines: Any) -> Iterator[JobSpec]:
+def _open(source: str, stack: ExitStack) -> IO[bytes]:
+    if source == "-":
+        if sys.stdin is None:
+            raise typer.BadParameter("standard input is closed.")
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(Path(source).open("rb"))
+    except FileNotFoundError:
+        raise typer.BadParameter(f"the file {source!r} does not exist.") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise typer.BadParameter(f"the file {source!r} cannot be read: {why}.") from None
+
+
+def _add(connection: psycopg.Connection[Any], specs: list[JobSpec]) -> list[tuple[int, str]]:
+    """Adds jobs; returns ids and states alone, as a key may lead to a job that Python cannot hold."""
+    call = client.add_jobs(specs)
+    for attempt in range(1, client.ATTEMPTS + 1):
+        try:
+            rows = connection.execute(call.query, call.params).fetchall()
+            break
+        except psycopg.Error as error:
+            # Several batches in a transaction cannot be repeated one by one.
+            held = None if connection.autocommit else connection
+            if not client.may_repeat(error, held, attempt):
+                client.raise_explained(error)
+    return [(row[_ID], row[_STATE]) for row in rows]
+
+
+def _add_batch(connection: psycopg.Connection[Any], batch: list[tuple[int, JobSpec]]) -> int:
+    """Adds jobs of a file. Raises InvalidJobError that names the line."""
+    try:
+        return len(_add(connection, [spec for _, spec in batch]))
+    except InvalidJobError:
+        connection.rollback()
+        # Not every refusal says which of the jobs it means.
+        for number, spec in batch:
+            try:
+                _add(connection, [spec])
+            except InvalidJobError as error:
+                raise _refused(number, str(error).replace(" (spec 1)", "")) from None
+        raise
+
+
+def _read_specs(lines: Any) -> Iterator[tuple[int, JobSpec]]:
+    """Jobs with the numbers of their lines. Raises InvalidJobError that names the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-            spec = msgspec.json.decode(line, type=_Line)
+            yield number, _read_spec(line)
+        except RecursionError:
+            raise _refused(number, "its JSON is nested too deep.") from None
         except (msgspec.DecodeError, UnicodeError) as error:
-            raise InvalidJobError(f"Line {number} is not a job: {error}. Nothing was added.") from None
-        unknown = set(fields) - set(_Line.__struct_fields__)
-        if unknown:
-            raise InvalidJobError(
-                f"Line {number} has the unknown field {sorted(unknown)[0]!r}; known are "
-                f"{', '.join(_Line.__struct_fields__)}. Nothing was added."
-            )
-        given = {name: getattr(spec, name) for name in spec.__struct_fields__}
-        if bytes(spec.payload) == b"null":
-            given["payload"] = None
-        yield JobSpec(**given)
+            raise _refused(number, f"it is not a job: {error}.") from None
+        except InvalidJobError as error:
+            raise _refused(number, str(error)) from None
+
+
+def _read_spec(line: bytes) -> JobSpec:
+    fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+    unknown = set(fields) - set(_Line.__struct_fields__)
+    if unknown:
+        raise InvalidJobError(
+            f"the field {min(unknown)!r} is unknown; known are {', '.join(_Line.__struct_fields__)}."
+        )
+    read = msgspec.json.decode(line, type=_Line)
+    given = {name: getattr(read, name) for name in read.__struct_fields__}
+    if bytes(read.payload) == b"null":
+        given["payload"] = None
+    if read.run_at is not None:
+        given["run_at"] = parse.zoned(read.run_at)
+    return JobSpec(**given)
+
+
+def _refused(number: int, why: str) -> InvalidJobError:
+    return InvalidJobError(f"Line {number}: {why} Nothing was added.")
 
 
 class _Line(msgspec.Struct):
     identifier: str
     payload: msgspec.Raw = msgspec.Raw(b"null")
     queue_name: str | None = None
-    run_at: datetime | None = None
+    run_at: str | None = None
     max_attempts: int | None = None
     job_key: str | None = None
     priority: int | None = None

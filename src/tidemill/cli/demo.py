@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,10 +15,9 @@ from typing import Any
 import psycopg
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.syntax import Syntax
 
 from tidemill.app import App
-from tidemill.cli.output import DatabaseOption, console, errors, print_table
+from tidemill.cli.output import DatabaseOption, console, errors, print_table, say, say_what_waits
 from tidemill.database import sql
 from tidemill.database.connect import connect, find_database
 from tidemill.jobs import Job, JobContext, JobSpec, Retry
@@ -136,7 +138,7 @@ class _Tour:
         _say(f"A Python task has sent mail to {' and '.join(sorted(self.sent))}.")
 
         _title("2. A job that fails is retried")
-        _show("await app.add_job('charge_card', {'order': 1})", "python")
+        _show("await app.add_job('charge_card', {'order': 1})")
         await self.app.add_job("charge_card", {"order": 1})
         await self.ended.wait("charge_card", 1)
         for failure in self.ended.failures:
@@ -147,7 +149,6 @@ class _Tour:
         _show(
             "for n in range(10):\n"
             "    await app.add_job('reindex', {'n': n}, job_key='reindex', run_at=timedelta(seconds=0.5))",
-            "python",
         )
         job: Job | None = None
         for n in range(10):
@@ -160,7 +161,7 @@ class _Tour:
         _say(f"The task ran {len(self.indexed)} time, with {self.indexed[0]}.")
 
         _title(f"4. {_BULK:,} jobs in one call")
-        _show(f"await app.add_jobs([resize_image.spec({{'n': n}}) for n in range({_BULK})])", "python")
+        _show(f"await app.add_jobs([resize_image.spec({{'n': n}}) for n in range({_BULK})])")
         started = time.perf_counter()
         await self.app.add_jobs([JobSpec("resize_image", {"n": n}) for n in range(_BULK)])
         added = time.perf_counter() - started
@@ -179,7 +180,9 @@ class _Tour:
             "select id, state, identifier, has_worker from tidemill.jobs where identifier = 'send_fax'"
         ).fetchall()
         columns = ("id", "state", "identifier", "has_worker")
-        print_table([dict(zip(columns, row, strict=True)) for row in rows], columns, empty="")
+        found = [dict(zip(columns, row, strict=True)) for row in rows]
+        print_table(found, columns[:3], empty="")
+        say_what_waits(found)
         connection.execute("select tidemill.remove_job('fax')")
         self._summary()
 
@@ -219,30 +222,27 @@ class _Tour:
         _show(
             "mkdir tasks\n"
             'echo \'def task(payload): print("Hello", payload["name"])\' > tasks/hello.py\n'
-            'tidemill add hello \'{"name": "you"}\'\n'
-            "tidemill worker --once\n"
-            "tidemill psql    # select * from tidemill.jobs;",
-            "bash",
+            f'{_program()} add hello \'{{"name": "you"}}\'\n'
+            f"{_program()} worker --once\n"
+            f"{_program()} psql    # select * from tidemill.jobs;",
         )
-        _say("Then read docs/tutorial.md.")
+        _say("Then read docs/tutorial.md. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")
+
+
+def _program() -> str:
+    """How to call us from here: by name if the shell finds it, as `make demo` does otherwise."""
+    return "tidemill" if shutil.which("tidemill") else os.path.relpath(sys.argv[0])
 
 
 def _title(text: str) -> None:
-    console.print(f"\n[bold]{text}[/bold]", highlight=False)
+    console.print()
+    say("", label=text, style="bold")
 
 
 def _say(text: str) -> None:
-    console.print(text, highlight=False)
+    say(text)
 
 
-def _show(code: str, language: str = "sql") -> None:
-    text = code.strip()
-    if console.is_terminal:
-        console.print(Syntax(text, language, background_color="default", word_wrap=True))
-    else:
-        console.print(
-            "\n".join("    " + line for line in text.splitlines()),
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+def _show(code: str) -> None:
+    indented = "\n".join("    " + line for line in code.strip().splitlines())
+    console.print(indented, style="cyan", soft_wrap=True)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, LiteralString
 
-import msgspec
 import psycopg
 import typer
 import typer.core
-from psycopg.rows import dict_row
 
-from tidemill.app import App
 from tidemill.cli import parse
 from tidemill.cli.output import (
     DatabaseOption,
     JsonOption,
-    console,
-    errors,
     job_row,
+    job_rows,
+    note,
     open_database,
+    pretty_json,
     print_fields,
     print_json,
     print_table,
     progress_bar,
+    say,
+    say_what_waits,
 )
 from tidemill.database import sql
 from tidemill.database.connect import connect, explained
 from tidemill.errors import InvalidJobError
-from tidemill.jobs import Job
 
 _BATCH = 2000
-_COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error", "note")
+_GREATEST_ID = 2**63 - 1
+_COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error")
 
 
 class _ListByDefault(typer.core.TyperGroup):
@@ -47,12 +46,13 @@ class _ListByDefault(typer.core.TyperGroup):
 
 group = typer.Typer(
     cls=_ListByDefault,
-    help="List and change jobs; without a command, list them.",
+    help="List and change jobs; without a command, list them (for filters see `tidemill jobs list -h`).",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 IdsArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="ID", help="Ids of jobs.", show_default=False)
+    list[int] | None,
+    typer.Argument(metavar="ID", help="Ids of jobs.", show_default=False, min=1, max=_GREATEST_ID),
 ]
 StateOption = Annotated[
     Literal["ready", "scheduled", "running", "failed"] | None, typer.Option(help="Only jobs in this state.")
@@ -79,22 +79,23 @@ def list_jobs(
 ) -> None:
     """List jobs, newest first. Jobs that are done are gone."""
     found = open_database(database)
-    filters = {"state": state, "task": task, "queue": queue, "key": key, "limit": limit + 1}
-    with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(sql.query("list_jobs"), filters).fetchall()
+    rows = job_rows(
+        found.conninfo, payloads=as_json, state=state, task=task, queue=queue, key=key, limit=limit + 1
+    )
     more = len(rows) > limit
     rows = rows[:limit]
     if as_json:
         print_json(rows)
         return
     print_table([{**row, **_display(row)} for row in rows], _COLUMNS, empty="No such jobs.")
+    say_what_waits(rows)
     if more:
-        errors.print(f"There are more than {limit}: use --limit or a filter.", highlight=False)
+        note(f"There are more than these {limit}: raise --limit, or filter.")
 
 
 @group.command("show", epilog="Example: `tidemill jobs show 42 --json`")
 def show(
-    job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job.")],
+    job_id: Annotated[int, typer.Argument(metavar="ID", help="Id of the job.", min=1, max=_GREATEST_ID)],
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,11 +106,14 @@ def show(
     if as_json:
         print_json(row)
         return
-    payload = msgspec.json.format(msgspec.json.encode(row["payload"]), indent=2).decode()
-    print_fields({**row, "payload": payload, "note": _note(row)})
+    payload = pretty_json(bytes(row["payload"]).decode())
+    print_fields({**row, **_display(row), "last_error": row["last_error"], "payload": payload})
+    say_what_waits([row])
 
 
-@group.command("retry", epilog="Examples: `tidemill jobs retry 42 43`, `tidemill jobs retry --state failed`")
+@group.command(
+    "retry", epilog="Examples:\n\n`tidemill jobs retry 42 43`\n\n`tidemill jobs retry --state failed`"
+)
 def retry(
     ids: IdsArgument = None,
     state: StateOption = None,
@@ -125,9 +129,7 @@ def retry(
         (state, task, queue),
         database,
         as_json,
-        lambda app, some, connection: app.sync.reschedule_jobs(
-            some, run_at=timedelta(0), attempts=0, connection=connection
-        ),
+        "select id from tidemill.reschedule_jobs(%(ids)s::bigint[], run_at => now(), attempts => 0)",
     )
 
 
@@ -148,7 +150,8 @@ def cancel(
         (state, task, queue),
         database,
         as_json,
-        lambda app, some, connection: app.sync.cancel_jobs(some, reason, connection=connection),
+        "select id from tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)",
+        {"reason": reason},
     )
 
 
@@ -186,14 +189,34 @@ def reschedule(
         (state, task, queue),
         database,
         as_json,
-        lambda app, some, connection: app.sync.reschedule_jobs(
-            some,
-            run_at=when,
-            priority=priority,
-            attempts=attempts,
-            max_attempts=max_attempts,
-            connection=connection,
-        ),
+        sql.query("reschedule_jobs"),
+        {
+            "run_at": when if isinstance(when, datetime) else None,
+            "run_in": when if isinstance(when, timedelta) else None,
+            "priority": priority,
+            "attempts": attempts,
+            "max_attempts": max_attempts,
+        },
+    )
+
+
+@group.command("remove", epilog="Example: `tidemill jobs remove 42`")
+def remove(
+    ids: IdsArgument = None,
+    state: StateOption = None,
+    task: TaskOption = None,
+    queue: QueueOption = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete jobs that do not run, as if they were done."""
+    _change(
+        "Removing",
+        ids,
+        (state, task, queue),
+        database,
+        as_json,
+        "select id from tidemill.complete_jobs(%(ids)s::bigint[])",
     )
 
 
@@ -203,35 +226,62 @@ def _change(
     filters: tuple[str | None, str | None, str | None],
     database: str | None,
     as_json: bool,
-    change: Callable[[App, Sequence[int], psycopg.Connection[Any]], list[Job]],
+    change: LiteralString,
+    params: dict[str, Any] | None = None,
 ) -> None:
     """Changes jobs by id or by filter, in batches that each commit, with a progress bar."""
     if bool(ids) == any(filters):
         raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
     found = open_database(database)
-    app, changed = App(found.conninfo), list[int]()
-    with explained(), connect(found.conninfo) as connection, progress_bar() as progress:
+    changed = list[int]()
+    # Only ids are read: what jobs hold may be large, or beyond what Python can.
+    with explained(), connect(found.conninfo) as connection:
         if not ids:
             state, task, queue = filters
             rows = connection.execute(
                 sql.query("find_job_ids"), {"state": state, "task": task, "queue": queue}
             ).fetchall()
             ids = [row[0] for row in rows]
-        bar = progress.add_task(title, total=len(ids))
-        for start in range(0, len(ids), _BATCH):
-            some = ids[start : start + _BATCH]
-            changed += [job.id for job in change(app, some, connection)]
-            progress.update(bar, advance=len(some))
-    passed_over = sorted(set(ids) - set(changed))
+        with progress_bar(shown=len(ids) > _BATCH) as progress:
+            bar = progress.add_task(title, total=len(ids))
+            for start in range(0, len(ids), _BATCH):
+                some = ids[start : start + _BATCH]
+                done = connection.execute(change, {**(params or {}), "ids": some}).fetchall()
+                changed += [row[0] for row in done]
+                progress.update(bar, advance=len(some))
+        passed_over = sorted(set(ids) - set(changed))
+        why = _reasons(connection, passed_over, cancelling=title == "Cancelling")
     if as_json:
-        print_json({"changed": changed, "passed_over": passed_over})
+        print_json({"changed": sorted(changed), "passed_over": passed_over})
     else:
-        console.print(f"{title}: {len(changed)} of {len(ids)} jobs changed.", highlight=False)
-        if passed_over:
-            shown = ", ".join(map(str, passed_over[:20])) + (" ..." if len(passed_over) > 20 else "")
-            errors.print(f"Passed over, as they are running or gone: {shown}", highlight=False)
+        say(f"{title}: {len(changed)} of {len(ids)} jobs changed.")
+        for reason, some in why.items():
+            shown = ", ".join(map(str, some[:20])) + (" ..." if len(some) > 20 else "")
+            note(f"Passed over, as {reason}: {shown}")
     if passed_over and not changed:
         raise typer.Exit(1)
+
+
+def _reasons(
+    connection: psycopg.Connection[Any], ids: list[int], *, cancelling: bool
+) -> dict[str, list[int]]:
+    """Why jobs were passed over, with the jobs."""
+    if not ids:
+        return {}
+    states = dict(connection.execute(sql.query("job_states"), {"ids": ids}).fetchall())
+    reasons = dict[str, list[int]]()
+    for job_id in ids:
+        match states.get(job_id):
+            case None:
+                reason = "there is no such job"
+            case "failed" if cancelling:
+                reason = "it has failed already"
+            case "running":
+                reason = "it runs"
+            case _:
+                reason = "somebody else works on it"
+        reasons.setdefault(reason, []).append(job_id)
+    return reasons
 
 
 def _display(row: dict[str, Any]) -> dict[str, Any]:
@@ -240,11 +290,4 @@ def _display(row: dict[str, Any]) -> dict[str, Any]:
         "run_at": None if row["state"] == "failed" else row["run_at"],
         "attempts": f"{row['attempts']}/{row['max_attempts']}",
         "last_error": (row["last_error"] or "").split("\n")[0][:120],
-        "note": _note(row),
     }
-
-
-def _note(row: dict[str, Any]) -> str:
-    if row["state"] in ("ready", "scheduled") and not row["has_worker"]:
-        return "waits: no worker that runs knows this task"
-    return ""

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from tidemill.cli.visible import visible, visible_json
+
 LogFormat = Literal["text", "json"]
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -21,17 +23,26 @@ class _Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _whole(record.getMessage()),
         }
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(fields, enc_hook=str).decode()
+            fields["traceback"] = _whole(self.formatException(record.exc_info))
+        return visible_json(msgspec.json.encode(fields, enc_hook=str).decode())
+
+
+def _whole(text: str) -> str:
+    """A text without halves of surrogate pairs, which UTF-8 cannot hold."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class _Text(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Indented, so that no message can look like another line of the log.
+        return visible(super().format(record), lines=True).replace("\n", "\n    ")
 
 
 def set_up(log_format: LogFormat, level: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,10 +12,12 @@ import msgspec
 import typer
 from psycopg.rows import dict_row
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from tidemill.cli.visible import visible, visible_json
+from tidemill.database import sql
 from tidemill.database.connect import Database, connect, find_database
 from tidemill.database.migrate import migrate, require_schema
 
@@ -29,17 +32,27 @@ DatabaseOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-console = Console()
-errors = Console(stderr=True)
+# Data may look like markup: what is ours to style is a Text.
+console = Console(markup=False, emoji=False, highlight=False)
+errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 _COLOURS = {"ready": "cyan", "scheduled": "blue", "running": "green", "failed": "red", "lost": "red"}
 
 
+def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
+    """Prints a text as it is, after a label of ours in a style of ours."""
+    line = Text.assemble((label, style), " " if label else "", visible(str(text), lines=True))
+    to.print(line, soft_wrap=not to.is_terminal)
+
+
+def note(text: object, *, label: str = "", style: str = "") -> None:
+    """What is no result: goes to stderr."""
+    say(text, label=label, style=style, to=errors)
+
+
 def fail(message: object) -> NoReturn:
     """Prints an error as one paragraph, and ends."""
-    errors.print(
-        f"[red]Error:[/red] {escape(str(message))}", soft_wrap=not errors.is_terminal, highlight=False
-    )
+    note(message, label="Error:", style="red")
     sys.exit(1)
 
 
@@ -55,8 +68,15 @@ def open_database(url: str | None, *, needs_schema: bool = True) -> Database:
 
 
 def print_json(value: object) -> None:
-    """Prints a value as indented JSON."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    """Prints a value as JSON, indented if that can be."""
+    sys.stdout.write(pretty_json(msgspec.json.encode(value).decode()) + "\n")
+
+
+def pretty_json(text: str) -> str:
+    """JSON with indents; as it is where it is nested too deep, or has half of a surrogate pair."""
+    with contextlib.suppress(RecursionError, msgspec.DecodeError):
+        text = msgspec.json.format(text, indent=2)
+    return visible_json(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
@@ -67,7 +87,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
             sys.stdout.write("\t".join(_plain(row[column]) for column in columns) + "\n")
         return
     if not rows:
-        console.print(empty)
+        say(empty)
         return
     # Columns that say nothing are left out: a line shall fit the terminal.
     columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
@@ -88,24 +108,21 @@ def print_fields(row: Mapping[str, Any]) -> None:
     """Prints one row, a field a line."""
     width = max(map(len, row))
     for name, value in row.items():
-        text = _plain(value) if not console.is_terminal else _text(value)
-        first, *rest = text.splitlines() or [""]
-        console.print(f"[bold]{name:<{width}}[/bold]  {escape(first)}", highlight=False, soft_wrap=True)
+        text = value.isoformat() if isinstance(value, datetime) and not console.is_terminal else _text(value)
+        first, *rest = text.split("\n")
+        console.print(Text.assemble((f"{name:<{width}}", "bold"), "  ", visible(first)), soft_wrap=True)
         for line in rest:
-            console.print(" " * (width + 2) + escape(line), highlight=False, soft_wrap=True)
+            console.print(Text(" " * (width + 2) + visible(line)), soft_wrap=True)
 
 
-def _cell(column: str, value: Any) -> str:
-    text = escape(_text(value))
-    if column == "state" and text in _COLOURS:
-        return f"[{_COLOURS[text]}]{text}[/]"
-    return text
+def _cell(column: str, value: Any) -> Text:
+    text = _text(value)
+    return Text(visible(text), style=_COLOURS.get(text, "") if column == "state" else "")
 
 
 def _plain(value: Any) -> str:
     """A value on one line, without the tabs that part columns."""
-    text = value.isoformat() if isinstance(value, datetime) else _text(value)
-    return " ".join(text.split()) if "\t" in text or "\n" in text else text
+    return visible(value.isoformat() if isinstance(value, datetime) else _text(value))
 
 
 def _text(value: Any) -> str:
@@ -131,8 +148,8 @@ def ago(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def progress_bar() -> Progress:
-    """A bar on stderr, for a terminal alone."""
+def progress_bar(*, shown: bool) -> Progress:
+    """A bar on stderr, for a terminal alone, and for what takes a while."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -140,11 +157,28 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
+        disable=not (shown and errors.is_terminal),
     )
 
 
-def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
-    """A job as the view tidemill.jobs shows it; None where there is none."""
+def job_rows(conninfo: str, *, payloads: bool, **filters: Any) -> list[dict[str, Any]]:
+    """Jobs as the view tidemill.jobs shows them, with their payloads as JSON if asked."""
+    wanted = dict.fromkeys(("id", "state", "task", "queue", "key", "limit")) | filters
     with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute("select * from tidemill.jobs where id = %s", [job_id]).fetchone()
+        rows = cursor.execute(sql.query("list_jobs"), {**wanted, "payloads": payloads}).fetchall()
+    for row in rows:
+        row["payload"] = msgspec.Raw((row["payload"] or "null").encode())
+    return rows
+
+
+def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
+    """One job with its payload; None where there is none."""
+    return next(iter(job_rows(conninfo, payloads=True, id=job_id)), None)
+
+
+def say_what_waits(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Names, on stderr, the tasks of ready jobs that no worker knows."""
+    waiting = sorted({row["identifier"] for row in rows if row["state"] == "ready" and not row["has_worker"]})
+    if waiting:
+        tasks = ", ".join(map(visible, waiting[:5])) + (" and others" if len(waiting) > 5 else "")
+        note(f"Waiting: no worker that runs knows {tasks}.")

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import typer
 
+from tidemill.errors import InvalidJobError
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
@@ -39,6 +41,20 @@ def moment(text: str) -> datetime:
         ) from None
 
 
+def zoned(text: str) -> datetime:
+    """An ISO 8601 time with a zone, as files have it. Raises InvalidJobError."""
+    example = "2030-01-31T09:00:00Z or 2030-01-31T09:00:00+01:00"
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidJobError(f"run_at {text!r} is not a time; write for instance {example}.") from None
+    if len(text) <= len("2030-01-31"):
+        raise InvalidJobError(f"run_at {text!r} is a date without a time; write for instance {example}.")
+    if parsed.tzinfo is None:
+        raise InvalidJobError(f"run_at {text!r} has no time zone; write for instance {example}.")
+    return parsed
+
+
 def payload(text: str | None) -> Any:
     """JSON, kept as it is written. Raises typer.BadParameter with the place of the mistake."""
     if text is None:
@@ -50,4 +66,6 @@ def payload(text: str | None) -> Any:
             f"the payload is not JSON ({error}); quote it for the shell, "
             """as in '{"to": "ann@example.com"}'."""
         ) from None
+    except RecursionError:
+        raise typer.BadParameter("the payload is nested too deep.") from None
     return msgspec.Raw(text.encode())

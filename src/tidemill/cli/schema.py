@@ -15,11 +15,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tidemill.cli.output import (
     DatabaseOption,
     JsonOption,
-    console,
-    errors,
+    note,
     open_database,
     print_json,
     print_table,
+    say,
 )
 from tidemill.database import embedded
 from tidemill.database import migrate as migrations
@@ -60,19 +60,19 @@ def migrate(
     report = migrations.migrate(found.conninfo, dialects=[] if no_dialects else dialect, dry_run=dry_run)
     if dry_run:
         sys.stdout.write("".join(statement + "\n\n" for statement in report.statements))
-    out = errors if dry_run else console
+    tell = note if dry_run else say
     for name in report.applied:
-        out.print(f"Migration {name}", highlight=False)
+        tell(f"Migration {name}")
     if report.functions_laid:
-        out.print("Functions and views", highlight=False)
+        tell("Functions and views")
     for name in report.dialects_laid:
-        out.print(f"Dialect {name}", highlight=False)
+        tell(f"Dialect {name}")
     for name, reason in report.skipped.items():
-        errors.print(f"[yellow]Left out[/yellow] the dialect {name}: {reason}.", highlight=False)
+        note(f"the dialect {name}: {reason}.", label="Left out", style="yellow")
     if dry_run:
-        out.print("Nothing was changed (dry run).")
+        tell("Nothing was changed (dry run).")
     elif not report.changed:
-        out.print("The schema is up to date.")
+        tell("The schema is up to date.")
 
 
 def uninstall(
@@ -100,7 +100,7 @@ def uninstall(
             raise TidemillError(f'uninstall would drop {jobs} jobs from "{name}"; confirm with --yes.')
         typer.confirm(f'Drop the schema tidemill from "{name}", with {jobs} jobs?', abort=True)
     migrations.uninstall(found.conninfo)
-    console.print(f'Tidemill is gone from "{name}".', highlight=False)
+    say(f'Tidemill is gone from "{name}".')
 
 
 @dialect_group.command("list")
@@ -125,7 +125,7 @@ def dialect_add(
     report = migrations.migrate(found.conninfo, dialects=[name])
     if name in report.skipped:
         raise SchemaError(f"The dialect {name} was not laid: {report.skipped[name]}.")
-    console.print(f"The dialect {name} is laid.", highlight=False)
+    say(f"The dialect {name} is laid.")
 
 
 @dialect_group.command("drop")
@@ -136,7 +136,7 @@ def dialect_drop(
     """Drop a dialect, for instance to make room for the system that it speaks for."""
     found = open_database(database)
     dropped = migrations.drop_dialect(found.conninfo, name)
-    console.print(f"The dialect {name} {'is dropped' if dropped else 'was not laid'}.", highlight=False)
+    say(f"The dialect {name} {'is dropped' if dropped else 'was not laid'}.")
 
 
 def psql(context: typer.Context, database: DatabaseOption = None) -> None:

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from tidemill.app import App
 from tidemill.cli import logs
-from tidemill.cli.output import DatabaseOption, JsonOption, errors, open_database, print_json, print_table
+from tidemill.cli.output import DatabaseOption, JsonOption, note, open_database, print_json, print_table
 from tidemill.database.connect import connect
 from tidemill.errors import TaskLoadError
 from tidemill.task_directory import load_directory
@@ -29,8 +29,8 @@ def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
         "worker",
-        epilog="Examples: `tidemill worker` (tasks in ./tasks), `tidemill worker --app shop.jobs:app "
-        "--concurrency 50`, `tidemill worker --once`",
+        epilog="Examples:\n\n`tidemill worker` (tasks in ./tasks)\n\n"
+        "`tidemill worker --app shop.jobs:app --concurrency 50`\n\n`tidemill worker --once`",
     )(worker)
     app.command("workers", epilog="Example: `tidemill workers --json`")(workers)
 
@@ -112,7 +112,7 @@ def _load(app_name: str | None, directory: Path | None) -> App:
     if directory is not None:
         tasks, problems = load_directory(directory)
         for problem in problems:
-            errors.print(f"[yellow]Not loaded:[/yellow] {problem}", highlight=False, soft_wrap=True)
+            note(problem, label="Not loaded:", style="yellow")
         for task in tasks:
             app.register(task)
         if not app.tasks:

@@ -41,7 +41,19 @@ _URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?", re.DOTALL)
 # libpq's words end in a quotation of what was given.
 _QUOTATION = re.compile(r'( after|:) ".*', re.DOTALL)
 
-_JOB_REFUSALS = {"GWBKM", "22003", "22023", "22P02", "22P05", "23502", "23514", "22007", "22008"}
+_JOB_REFUSALS = {
+    "GWBKM",
+    "22003",
+    "22023",
+    "22P02",
+    "22P05",
+    "23502",
+    "23514",
+    "22007",
+    "22008",
+    "22015",
+    "22021",
+}
 _MISSING_OBJECTS = {"3F000", "42P01", "42883", "42704"}
 # Shut down, crashed, starting up, too many connections, login refused, no such database.
 _UNREACHABLE = {"57P01", "57P02", "57P03", "53300", "28P01", "28000", "3D000"}
@@ -89,9 +101,11 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
             )
         return Database(make_conninfo(conninfo, **_missing(conninfo, _DEFAULTS)))
     folder = directory or Path(".tidemill")
+    is_new = not folder.exists()
     server = embedded.start(folder)
     print(
-        f"Using the embedded PostgreSQL {server.version} in {folder}/ "
+        f"{'Made a new' if is_new else 'Using the'} embedded PostgreSQL {server.version} "
+        f"in {folder.absolute()}/ "
         "(set DATABASE_URL or --database to use your own).",
         file=sys.stderr,
     )

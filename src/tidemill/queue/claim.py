@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,8 +13,8 @@ from tidemill.queue.complete import Settlement, Settlements
 
 # Python knows no year before 1, and a job may be due since -infinity.
 _CLAIM = (
-    "select id, task_id, queue_id, queue_name, payload, priority, greatest(run_at, '0001-01-02Z'), attempts, "
-    "max_attempts, created_at, key, revision, flags, claim_token "
+    "select id, identifier, queue_id, queue_name, payload, priority, greatest(run_at, '0001-01-02Z'), "
+    "attempts, max_attempts, created_at, key, revision, flags, claim_token "
     "from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)"
 )
 
@@ -59,10 +59,9 @@ class Lane(Protocol):
 class LeaseLane:
     """Claims by writing a lease into each job's row, and completes by deleting the row."""
 
-    def __init__(self, worker_id: str, task_ids: Mapping[str, int], connection: psycopg.Connection) -> None:
+    def __init__(self, worker_id: str, identifiers: Sequence[str], connection: psycopg.Connection) -> None:
         self._worker_id = worker_id
-        self._identifiers = {number: identifier for identifier, number in task_ids.items()}
-        self._task_ids = list(self._identifiers)
+        self._identifiers = list(identifiers)
         self._connection = connection
         self._queues_first = False
         self._after_queue = 0
@@ -75,7 +74,7 @@ class LeaseLane:
             _CLAIM,
             [
                 self._worker_id,
-                self._task_ids,
+                self._identifiers,
                 limit,
                 list(forbidden_flags) or None,
                 self._queues_first,
@@ -87,7 +86,6 @@ class LeaseLane:
         units: dict[int, Unit] = {}
         for row in rows:
             *fields, flags, token = row
-            fields[1] = self._identifiers[fields[1]]
             job = ClaimedJob(*[*fields, flags or [], token])
             # Single jobs stand under their own number, apart from the queues' ones.
             units.setdefault(-job.id if job.queue_id is None else job.queue_id, []).append(job)

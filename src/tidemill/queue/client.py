@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, LiteralString, NoReturn, TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ import psycopg
 from tidemill.database import sql
 from tidemill.database.connect import explain
 from tidemill.errors import InvalidJobError
-from tidemill.jobs import Job, JobSpec
+from tidemill.jobs import Job, JobSpec, checked_run_at
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -37,14 +37,39 @@ COLUMN_NAMES = (
     "last_error", "created_at", "updated_at", "key", "locked_at", "locked_by", "revision", "flags",
 )  # fmt: skip
 """The fields of tidemill.job, of Job, and of every row that a call reads."""
-# In SQL run_at may be +-infinity; Python's years go from 1 to 9999.
-_RUN_AT: LiteralString = "least(greatest(run_at, '0001-01-02Z'), '9999-12-30Z')"
-_COLUMNS = ", ".join(COLUMN_NAMES).replace("payload", "payload::text").replace("run_at", _RUN_AT)
+_TIMES = ("run_at", "created_at", "updated_at", "locked_at")
+
+
+def _column(name: str) -> str:
+    if name in _TIMES:
+        # As microseconds: readable under any DateStyle of the caller's connection. In SQL
+        # run_at may be +-infinity; Python's years go from 1 to 9999.
+        return (
+            f"(extract(epoch from least(greatest({name}, '0001-01-02Z'), '9999-12-30Z')) * 1000000)::bigint"
+        )
+    return "payload::text" if name == "payload" else name
+
+
+_COLUMNS = ", ".join(map(_column, COLUMN_NAMES))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _job(row: Row) -> Job:
-    payload = None if row[3] is None else msgspec.json.decode(row[3])
-    return Job(*[*row[:3], payload, *row[4:]])
+    fields = dict(zip(COLUMN_NAMES, row, strict=True))
+    for name in _TIMES:
+        if fields[name] is not None:
+            fields[name] = _EPOCH + timedelta(microseconds=fields[name])
+    if fields["payload"] is not None:
+        fields["payload"] = _payload(fields["payload"])
+    return Job(**fields)
+
+
+def _payload(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        # PostgreSQL's json takes what Python cannot hold. The call has been carried out: do not fail.
+        return msgspec.Raw(text.encode())
 
 
 def _jobs(rows: list[Row]) -> list[Job]:
@@ -105,7 +130,7 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         if alike
         else "tidemill._add_jobs(given.specs, given.modes)"
     )
-    return Call(f"{sql.query('add_jobs')} {add}", {"specs": text}, _jobs)
+    return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", {"specs": text}, _jobs)
 
 
 def remove_job(job_key: str) -> Call[Job | None]:
@@ -113,16 +138,24 @@ def remove_job(job_key: str) -> Call[Job | None]:
     return Call(f"select {_COLUMNS} from tidemill.remove_job(%(job_key)s)", {"job_key": job_key}, _maybe_job)
 
 
+def _ids(job_ids: Sequence[int]) -> list[int]:
+    """Ids as a list. Raises InvalidJobError for what is no id; a string would be taken for its digits."""
+    for job_id in [job_ids] if isinstance(job_ids, str | bytes) else job_ids:
+        if not isinstance(job_id, int) or isinstance(job_id, bool) or not 0 < job_id < 2**63:
+            raise InvalidJobError(f"{job_id!r} is not the id of a job; pass a list of integers such as [42].")
+    return list(job_ids)
+
+
 def complete_jobs(job_ids: Sequence[int]) -> Call[list[Job]]:
     """Marks jobs as done."""
-    return _select("tidemill.complete_jobs(%(ids)s::bigint[])", ids=list(job_ids))
+    return _select("tidemill.complete_jobs(%(ids)s::bigint[])", ids=_ids(job_ids))
 
 
 def permanently_fail_jobs(job_ids: Sequence[int], error_message: str | None) -> Call[list[Job]]:
     """Marks jobs as failed for good."""
     return _select(
         "tidemill.permanently_fail_jobs(%(ids)s::bigint[], %(message)s)",
-        ids=list(job_ids),
+        ids=_ids(job_ids),
         message=error_message,
     )
 
@@ -135,10 +168,11 @@ def reschedule_jobs(
     max_attempts: int | None,
 ) -> Call[list[Job]]:
     """Changes when and how jobs run."""
+    checked_run_at(run_at, f"jobs {list(job_ids)[:5]}")
     return _select(
         "tidemill.reschedule_jobs(%(ids)s::bigint[], coalesce(%(run_at)s::timestamptz, now() + %(run_in)s), "
-        "%(priority)s, %(attempts)s, %(max_attempts)s)",
-        ids=list(job_ids),
+        "%(priority)s::integer, %(attempts)s::integer, %(max_attempts)s::integer)",
+        ids=_ids(job_ids),
         run_at=run_at if isinstance(run_at, datetime) else None,
         run_in=run_at if isinstance(run_at, timedelta) else None,
         priority=priority,
@@ -149,11 +183,13 @@ def reschedule_jobs(
 
 def cancel_jobs(job_ids: Sequence[int], reason: str | None) -> Call[list[Job]]:
     """Cancels waiting jobs, and asks running ones to stop."""
-    return _select("tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)", ids=list(job_ids), reason=reason)
+    return _select("tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)", ids=_ids(job_ids), reason=reason)
 
 
 def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
     """Frees what these workers hold."""
+    if isinstance(worker_ids, str):
+        raise InvalidJobError(f"worker_ids is one string; use a list: [{worker_ids!r}].")
     return Call(
         "select tidemill.force_unlock_workers(%(ids)s::text[])", {"ids": list(worker_ids)}, lambda rows: None
     )

@@ -16,7 +16,7 @@ from tidemill.jobs import JobContext, JobLogger
 from tidemill.middleware import Hooks
 from tidemill.queue.claim import ClaimedJob, Unit
 from tidemill.queue.complete import Settlement
-from tidemill.queue.outcome import check_result, failure, meaning
+from tidemill.queue.outcome import check_result, failure, failure_of_ours, meaning
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 
@@ -60,7 +60,8 @@ class Executor:
         self._settle = settle
         self._threads = Threads()
         self._waiting: deque[Unit] = deque()
-        self._runners: set[asyncio.Task[None]] = set()
+        # What each runner has not settled yet.
+        self._runners: dict[asyncio.Task[None], tuple[Unit, deque[ClaimedJob]]] = {}
         self._attempts: set[_Attempt] = set()
         self._stopping = False
         self._idle = asyncio.Event()
@@ -111,16 +112,25 @@ class Executor:
 
     def _start_waiting(self) -> None:
         while self._waiting and len(self._runners) < self._concurrency:
-            runner = asyncio.get_running_loop().create_task(self._run_unit(self._waiting.popleft()))
-            self._runners.add(runner)
+            unit = self._waiting.popleft()
+            rest = deque(unit)
+            runner = asyncio.get_running_loop().create_task(self._run_unit(unit, rest))
+            self._runners[runner] = (unit, rest)
             runner.add_done_callback(self._ended)
         if not self._runners and not self._waiting:
             self._idle.set()
 
     def _ended(self, runner: asyncio.Task[None]) -> None:
-        self._runners.discard(runner)
-        if not runner.cancelled() and runner.exception() is not None:
-            logger.error("a job runner broke", exc_info=runner.exception())
+        unit, rest = self._runners.pop(runner)
+        broken = None if runner.cancelled() else runner.exception()
+        if runner.cancelled() or broken is not None:
+            # Cancelled before it began, or a fault of ours: its jobs must not stay in our hand.
+            self._attempts = {attempt for attempt in self._attempts if attempt.runner is not runner}
+            if broken is not None and rest:
+                logger.error("the runner of job %s broke", rest[0].id, exc_info=broken)
+                job = rest.popleft()
+                self._settle(failure_of_ours(job, broken))
+            self._give_back(unit, rest)
         self._start_waiting()
 
     def _give_back(self, unit: Unit, rest: Iterable[ClaimedJob]) -> None:
@@ -130,14 +140,14 @@ class Executor:
         if unit[0].queue_id is not None:
             self._settle(Settlement("queue", unit[0].queue_id, unit[0].token))
 
-    async def _run_unit(self, unit: Unit) -> None:
+    async def _run_unit(self, unit: Unit, rest: deque[ClaimedJob]) -> None:
         runner = asyncio.current_task()
         assert runner is not None
-        rest = deque(unit)
         while rest and not self._stopping:
-            attempt = self._begin(rest.popleft(), runner)
+            attempt = self._begin(rest[0], runner)
             self._attempts.add(attempt)
             self._settle(await self._settlement(attempt))
+            rest.popleft()
             # Its slot and its named queue stay taken until a plain function really ends.
             await self._outlive(attempt)
             self._attempts.discard(attempt)
@@ -186,12 +196,13 @@ class Executor:
         error: BaseException | None = None
         try:
             await self._call(attempt)
-        except (Exception, SystemExit, asyncio.CancelledError) as raised:
+        except BaseException as raised:
+            # Also what is no Exception: nothing that a task raises may end the worker.
             error = raised
         elapsed = self._measure(started)
         if attempt.runner.cancelling():
-            # If neither we nor the task did this, the event loop is being torn down.
-            attempt.given_back = attempt.given_back or not context.cancelled
+            # If neither we nor the task's own code did this, the event loop is being torn down.
+            attempt.given_back = attempt.given_back or (self._stopping and not context.cancelled)
             while attempt.runner.uncancel():
                 pass
         if error is None:

@@ -56,8 +56,10 @@ async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context:
 async def _entry(result: Awaitable[Any]) -> Any:
     try:
         return await result
-    except SystemExit as error:
-        # It would end the event loop, and the worker with it.
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        # What is no Exception would end the event loop, and the worker with it.
         return error
 
 
@@ -86,6 +88,11 @@ def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseEx
     )
 
 
+def failure_of_ours(job: ClaimedJob, error: BaseException) -> Settlement:
+    """How an attempt is written whose runner broke; it is retried with the default backoff."""
+    return Settlement("failed", job.id, job.token, job.identifier, message=describe(error))
+
+
 def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
     """The wait before the next attempt (None: the default backoff), and whether there is none."""
     if isinstance(error, Cancel) or context.is_last_attempt:
@@ -107,7 +114,7 @@ def describe(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception:
+    except BaseException:
         text = "(its message cannot be read)"
     if not isinstance(error, Outcome | AttemptError) or not text:
         text = f"{name}: {text}" if text else name

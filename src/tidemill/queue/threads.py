@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import queue
 import threading
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Threads:
             self._items.put(None)
 
     def _work(self) -> None:
+        process = os.getpid()
         while (item := self._items.get()) is not None:
             context, function, args, future = item
             result: Any = None
@@ -47,6 +49,9 @@ class Threads:
                 result = context.run(function, *args)
             except BaseException as raised:
                 error = raised
+            if os.getpid() != process:
+                # The task has forked and its child came back: it must not become a second worker.
+                os._exit(0)
             try:
                 self._loop.call_soon_threadsafe(self._finish, future, result, error)
             except RuntimeError:

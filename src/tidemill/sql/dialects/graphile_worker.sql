@@ -18,7 +18,7 @@ end
 $$;
 
 create or replace function graphile_worker._flags_object(flags text[]) returns jsonb
-language sql immutable
+language sql immutable set search_path = pg_catalog, pg_temp
 as $$ select jsonb_object_agg(f, true) from unnest(flags) f $$;
 
 create or replace view graphile_worker.jobs as
@@ -73,7 +73,7 @@ comment on view graphile_worker._private_jobs is
 
 -- PL/pgSQL here and in add_job because it keeps its plans: before PostgreSQL 18, functions in SQL do not.
 create or replace function graphile_worker._row(j tidemill.job) returns graphile_worker._private_jobs
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   r graphile_worker._private_jobs;
@@ -117,7 +117,7 @@ create or replace function graphile_worker.add_job(
   flags text[] default null,
   job_key_mode text default 'replace'
 ) returns graphile_worker._private_jobs
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   return graphile_worker._row(tidemill.add_job(
@@ -130,7 +130,7 @@ create or replace function graphile_worker.add_jobs(
   specs graphile_worker.job_spec[],
   job_key_preserve_run_at boolean default false
 ) returns setof graphile_worker._private_jobs
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$
   select r.*
   from tidemill.add_jobs(
@@ -145,20 +145,20 @@ $$;
 comment on function graphile_worker.add_jobs is 'tidemill.add_jobs; rows come back in the order of the specs.';
 
 create or replace function graphile_worker.remove_job(job_key text) returns graphile_worker._private_jobs
-language sql strict
+language sql strict set search_path = pg_catalog, pg_temp
 as $$ select graphile_worker._row(tidemill.remove_job(job_key)) $$;
 comment on function graphile_worker.remove_job is 'tidemill.remove_job.';
 
 create or replace function graphile_worker.complete_jobs(job_ids bigint[])
 returns setof graphile_worker._private_jobs
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$ select r.* from tidemill.complete_jobs(job_ids) j, graphile_worker._row(j) r $$;
 comment on function graphile_worker.complete_jobs is 'tidemill.complete_jobs.';
 
 create or replace function graphile_worker.permanently_fail_jobs(
   job_ids bigint[], error_message text default null
 ) returns setof graphile_worker._private_jobs
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$ select r.* from tidemill.permanently_fail_jobs(job_ids, error_message) j, graphile_worker._row(j) r $$;
 comment on function graphile_worker.permanently_fail_jobs is 'tidemill.permanently_fail_jobs.';
 
@@ -169,7 +169,7 @@ create or replace function graphile_worker.reschedule_jobs(
   attempts integer default null,
   max_attempts integer default null
 ) returns setof graphile_worker._private_jobs
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$
   select r.*
   from tidemill.reschedule_jobs(job_ids, run_at, priority, attempts, max_attempts) j, graphile_worker._row(j) r
@@ -177,6 +177,6 @@ $$;
 comment on function graphile_worker.reschedule_jobs is 'tidemill.reschedule_jobs.';
 
 create or replace function graphile_worker.force_unlock_workers(worker_ids text[]) returns void
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$ select tidemill.force_unlock_workers(worker_ids) $$;
 comment on function graphile_worker.force_unlock_workers is 'tidemill.force_unlock_workers.';

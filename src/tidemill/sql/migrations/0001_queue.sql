@@ -108,7 +108,7 @@ create table tidemill._workers (
   pid integer not null,
   version text not null,
   concurrency integer not null,
-  task_ids integer[] not null,
+  identifiers text[] not null,
   started_at timestamptz not null default clock_timestamp(),
   heartbeat_at timestamptz not null default clock_timestamp(),
   expires_at timestamptz not null,

@@ -3,18 +3,18 @@
 
 create or replace function tidemill._claim_jobs(
   worker_id text,
-  task_ids integer[],
+  identifiers text[],
   max_jobs integer,
   forbidden_flags text[],
   queues_first boolean,
   after_queue bigint,
   per_queue integer
 ) returns table (
-  id bigint, task_id integer, queue_id bigint, queue_name text, payload text, priority smallint,
+  id bigint, identifier text, queue_id bigint, queue_name text, payload text, priority smallint,
   run_at timestamptz, attempts smallint, max_attempts smallint, created_at timestamptz,
   key text, revision integer, flags text[], claim_token bigint
 )
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
@@ -23,6 +23,8 @@ declare
   token constant bigint := nextval('tidemill._claim_tokens');
   -- Python has no earlier times, and one job due at -infinity must not stop a worker.
   year_one constant timestamptz := '0001-01-02 00:00+00';
+  -- Looked up each time: numbers that a worker remembered may mean other tasks after a restore.
+  task_ids constant integer[] := array(select t.id from tidemill._tasks t where t.identifier = any(identifiers));
   wanted integer := max_jobs;
   taken integer;
 begin
@@ -82,7 +84,7 @@ begin
           update tidemill._queues q set locked_at = now(), locked_by = worker_id, claim_token = token
           where q.id = any(array(select l.queue_id from leased l))
         )
-        select l.id, l.task_id, l.queue_id, l.queue_name, l.payload::text, l.priority,
+        select l.id, (select t.identifier from tidemill._tasks t where t.id = l.task_id), l.queue_id, l.queue_name, l.payload::text, l.priority,
                greatest(l.run_at, year_one), l.attempts, l.max_attempts, l.created_at, l.key, l.revision,
                l.flags, l.claim_token
         from leased l;
@@ -118,7 +120,7 @@ begin
         update tidemill._jobs j set
           attempts = j.attempts + 1, locked_at = now(), locked_by = worker_id, claim_token = token
         from picked p where j.id = p.id
-        returning j.id, j.task_id, j.queue_id, null::text, j.payload::text, j.priority,
+        returning j.id, (select t.identifier from tidemill._tasks t where t.id = j.task_id), j.queue_id, null::text, j.payload::text, j.priority,
                   greatest(j.run_at, year_one), j.attempts, j.max_attempts, j.created_at, j.key, j.revision,
                   j.flags, j.claim_token;
     end if;

@@ -3,26 +3,19 @@
 create or replace function tidemill._register_worker(
   worker_id text, hostname text, pid integer, version text, concurrency integer,
   identifiers text[], lease interval
-) returns table (identifier text, task_id integer)
-language plpgsql
+) returns void
+language sql set search_path = pg_catalog, pg_temp
 as $$
-#variable_conflict use_column
-declare
-  ids integer[];
-begin
-  select array_agg(tidemill._task_id(i)) into ids from (select distinct unnest(identifiers) order by 1) u(i);
-  insert into tidemill._workers (id, hostname, pid, version, concurrency, task_ids, expires_at)
-    values (worker_id, _register_worker.hostname, _register_worker.pid, _register_worker.version,
-            _register_worker.concurrency, coalesce(ids, '{}'), clock_timestamp() + lease)
+  insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at)
+    values (worker_id, hostname, pid, version, concurrency,
+            array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease)
     on conflict (id) do update set
-      task_ids = excluded.task_ids, heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at;
-  return query select t.identifier, t.id from tidemill._tasks t where t.id = any(ids);
-end
+      identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at
 $$;
 
 create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
 returns table (alive boolean, cancelled bigint[])
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 begin
@@ -41,7 +34,7 @@ $$;
 
 create or replace function tidemill._sweep_leases()
 returns table (worker_id text, id bigint, failed boolean)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -122,7 +115,7 @@ comment on function tidemill._release_leases is
   'Frees what these workers hold; if_ended: only leases that have run out, whose jobs then go behind those due before.';
 
 create or replace function tidemill._deregister_worker(worker_id text) returns void
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 begin

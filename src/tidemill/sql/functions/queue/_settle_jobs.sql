@@ -5,7 +5,7 @@
 
 create or replace function tidemill._complete_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -34,7 +34,7 @@ create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
   delays interval[], permanent boolean[], payloads text[]
 ) returns table (id bigint, outcome text, run_at timestamptz)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -77,7 +77,7 @@ run_at if that is later; permanent spends all attempts; payload, where given, re
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -115,7 +115,7 @@ comment on function tidemill._return_jobs is
 
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
@@ -131,7 +131,7 @@ $$;
 
 create or replace function tidemill._return_unknown_jobs(worker_id text, known_tokens bigint[])
 returns setof bigint
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   ids bigint[];

@@ -1,6 +1,6 @@
 create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
 returns setof tidemill.job
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   bad record;

@@ -12,7 +12,7 @@ $$;
 comment on function tidemill._idle_jobs is 'Locks and returns those of the jobs that nobody runs.';
 
 create or replace function tidemill.complete_jobs(job_ids bigint[]) returns setof tidemill.job
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$
   with gone as (
     delete from tidemill._jobs j using tidemill._idle_jobs(job_ids) i(id)
@@ -27,7 +27,7 @@ Jobs that are running, and ids that do not exist, are passed over.$$;
 
 create or replace function tidemill.permanently_fail_jobs(job_ids bigint[], error_message text default null)
 returns setof tidemill.job
-language sql
+language sql set search_path = pg_catalog, pg_temp
 as $$
   with failed as (
     update tidemill._jobs j set
@@ -52,7 +52,7 @@ create or replace function tidemill.reschedule_jobs(
   attempts integer default null,
   max_attempts integer default null
 ) returns setof tidemill.job
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
@@ -96,7 +96,7 @@ unknown ids are passed over. Errors: 22003, 23514.$$;
 
 create or replace function tidemill.cancel_jobs(job_ids bigint[], reason text default null)
 returns setof tidemill.job
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   changed tidemill._jobs[];
@@ -137,7 +137,7 @@ Jobs that failed for good before, unknown ids, and rows that another
 transaction holds are passed over.$$;
 
 create or replace function tidemill.force_unlock_workers(worker_ids text[]) returns void
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform tidemill._release_leases(worker_ids, false, 'its lease was taken away by force_unlock_workers');

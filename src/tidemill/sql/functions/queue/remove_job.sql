@@ -1,5 +1,5 @@
 create or replace function tidemill.remove_job(job_key text) returns tidemill.job
-language plpgsql strict
+language plpgsql strict set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare

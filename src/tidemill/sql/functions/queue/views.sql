@@ -19,7 +19,7 @@ select
   j.flags,
   exists (
     select from tidemill._workers w
-    where w.expires_at > clock_timestamp() and j.task_id = any(w.task_ids)) as has_worker
+    where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
@@ -45,7 +45,7 @@ select
   end as state,
   w.concurrency,
   w.in_hand,
-  array(select t.identifier from tidemill._tasks t where t.id = any(w.task_ids) order by 1) as tasks,
+  w.identifiers as tasks,
   w.started_at,
   w.heartbeat_at,
   w.expires_at

@@ -1,7 +1,5 @@
-select
-  id, identifier, queue_name, payload::text, state, priority, run_at, attempts, max_attempts, last_error,
-  created_at, updated_at, key, locked_at, locked_by, revision, flags
-from (
+-- Specs and modes from JSON, for the functions that add them.
+(
   select
     array_agg(
       row(

@@ -1,0 +1,3 @@
+select id, state
+from tidemill.jobs
+where id = any(%(ids)s::bigint[])
