@@ -14,3 +14,4 @@ DATABASES = {
         "PORT": _database["port"],
     }
 }
+TIME_ZONE = "UTC"

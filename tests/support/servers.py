@@ -25,6 +25,7 @@ TEMPLATE = "tidemill_template"
 EMPTY = "tidemill_empty"
 # Fast and unsafe: what a test loses in a crash of the machine does not matter.
 _SETTINGS = {
+    "timezone": "UTC",
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
