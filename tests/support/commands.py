@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROGRAM = (sys.executable, "-c", "from tidemill.cli import main; main()")
+PROGRAM = (sys.executable, "-P", "-c", "from tidemill.cli import main; main()")
 
 
 @dataclass(frozen=True)

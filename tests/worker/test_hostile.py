@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, NoReturn
 
 import psycopg
@@ -53,6 +54,18 @@ async def test_a_task_that_cancels_itself_spends_its_attempt(app: App) -> None:
     assert (job.state, job.attempts, job.last_error) == ("scheduled", 1, "CancelledError")
 
 
+def _make_tables_anew(connection: psycopg.Connection) -> None:
+    truncated = False
+    while not truncated:
+        # The worker reads these tables in another order, and may win a deadlock.
+        with contextlib.suppress(psycopg.errors.DeadlockDetected):
+            connection.execute(
+                "truncate tidemill._jobs, tidemill._tasks, tidemill._queues, tidemill._workers, "
+                "tidemill._listeners restart identity"
+            )
+            truncated = True
+
+
 async def test_tables_made_anew_under_a_worker_do_not_mix_up_its_tasks(
     app: App, connection: psycopg.Connection
 ) -> None:
@@ -71,10 +84,7 @@ async def test_tables_made_anew_under_a_worker_do_not_mix_up_its_tasks(
     await app.add_job("wipe", 2)
     async with running(app, lease=3, heartbeat_interval=0.5):
         await eventually(lambda: len(ran) == 2, "the first jobs")
-        connection.execute(
-            "truncate tidemill._jobs, tidemill._tasks, tidemill._queues, tidemill._workers, "
-            "tidemill._listeners restart identity"
-        )
+        await asyncio.to_thread(_make_tables_anew, connection)
         await app.add_job("other", "not for this worker")
         await app.add_job("wipe", 4)
         await app.add_job("mail", 3)
@@ -119,8 +129,11 @@ async def test_payloads_that_python_cannot_hold(app: App, connection: psycopg.Co
     for text in ("[" * 5000 + "]" * 5000, '{"a": "\\ud800"}'):
         connection.execute("select tidemill.add_job('reads', %s::json)", [text])
     await run_all(app)
-    rows = connection.execute("select attempts, last_error from tidemill.jobs order by id").fetchall()
-    assert [attempts for attempts, _ in rows] == [1, 1]
-    assert all("The payload does not fit" in error for _, error in rows)
+    # How deep is too deep depends on the Python; half a surrogate pair is never text.
+    rows = connection.execute("select id, attempts, last_error from tidemill.jobs").fetchall()
+    assert 2 in {job_id for job_id, _, _ in rows}
+    for _, attempts, error in rows:
+        assert attempts == 1
+        assert "The payload does not fit" in error
     # Reading and changing such jobs works all the same.
-    assert len(await app.cancel_jobs([1, 2])) == 2
+    assert {job.id for job in await app.cancel_jobs([1, 2])} == {job_id for job_id, _, _ in rows}
