@@ -1,11 +1,15 @@
 """Tidemill: a job system that lives inside PostgreSQL."""
 
-from tidemill.app import App
-from tidemill.errors import TidemillError
-from tidemill.jobs import Cancel, Job, JobContext, JobSpec, Retry
-from tidemill.middleware import Middleware
-from tidemill.tasks import Task, task
-from tidemill.worker import Worker, WorkerOptions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tidemill.app import App
+    from tidemill.errors import TidemillError
+    from tidemill.jobs import Cancel, Job, JobContext, JobSpec, Retry
+    from tidemill.middleware import Middleware
+    from tidemill.tasks import Task, task
+    from tidemill.worker import Worker, WorkerOptions
 
 __all__ = [
     "App",
@@ -21,3 +25,36 @@ __all__ = [
     "WorkerOptions",
     "task",
 ]
+
+_HOMES = {
+    "App": "app",
+    "Cancel": "jobs",
+    "Job": "jobs",
+    "JobContext": "jobs",
+    "JobSpec": "jobs",
+    "Middleware": "middleware",
+    "Retry": "jobs",
+    "Task": "tasks",
+    "TidemillError": "errors",
+    "Worker": "worker",
+    "WorkerOptions": "worker_options",
+    "task": "tasks",
+}
+_MODULES = ("errors", "retry")
+
+
+if not TYPE_CHECKING:  # Or a type checker would take any name for one of ours.
+
+    def __getattr__(name: str) -> Any:
+        # On first use: who adds jobs needs no worker, and the command line no driver to print its help.
+        if name in _MODULES:
+            return import_module(f"tidemill.{name}")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'tidemill' has no attribute {name!r}")
+        found = getattr(import_module(f"tidemill.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

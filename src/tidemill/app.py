@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg_pool import AsyncConnectionPool
 
 from tidemill import tasks as task_module
 from tidemill.database.connect import Database, explained, find_database, prepare_async_session
@@ -24,6 +23,8 @@ from tidemill.sync import SyncApp
 from tidemill.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool
+
     from tidemill.middleware import Middleware
     from tidemill.worker import WorkerOptions
 
@@ -109,28 +110,36 @@ class App:
     @property
     def is_open(self) -> bool:
         """Whether connections are kept, by `open` or by a worker that runs."""
-        return self._pool is not None
+        return self._pool_users > 0
 
     async def open(self) -> None:
         """Opens a pool of connections that calls share, until as many `close` calls have come."""
-        database = await asyncio.to_thread(self.database)
+        await asyncio.to_thread(self.database)
         self._pool_users += 1
-        if self._pool is None:
+
+    async def _kept_pool(self) -> AsyncConnectionPool | None:
+        """The pool; made when it is first used, which many workers never do."""
+        if self._pool is None and self.is_open:
+            from psycopg_pool import AsyncConnectionPool
+
             self._pool = AsyncConnectionPool(
-                database.for_application("tidemill"),
+                self.database().for_application("tidemill"),
                 min_size=0,
                 max_size=self.pool_size,
                 configure=prepare_async_session,
                 open=False,
             )
-        await self._pool.open()
+        if self._pool is not None and self._pool.closed:
+            await self._pool.open()
+        return self._pool
 
     async def close(self) -> None:
         """Closes the pool after its last user. An embedded server runs on until the process ends."""
         self._pool_users -= 1
-        if self._pool_users == 0 and self._pool is not None:
+        if self._pool_users == 0:
             pool, self._pool = self._pool, None
-            await pool.close()
+            if pool is not None:
+                await pool.close()
             await asyncio.to_thread(self.sync.close_shared)
 
     async def __aenter__(self) -> App:
@@ -143,8 +152,9 @@ class App:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""
-        if self._pool is not None:
-            async with self._pool.connection() as connection:
+        pool = await self._kept_pool()
+        if pool is not None:
+            async with pool.connection() as connection:
                 yield connection
             return
         database = await asyncio.to_thread(self.database)

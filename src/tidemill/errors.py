@@ -15,7 +15,7 @@ class DatabaseUnavailableError(TidemillError):
 
 
 class UnsupportedServerError(TidemillError):
-    """The server is older than the oldest PostgreSQL that Tidemill supports."""
+    """The server is older than the oldest PostgreSQL that Tidemill supports, or the database is SQL_ASCII."""
 
 
 class EmbeddedServerError(TidemillError):

@@ -43,6 +43,7 @@ class Heartbeat:
         in_hand: Callable[[], int],
         stopping: Callable[[], bool],
         on_revival: Callable[[], None],
+        on_safety: Callable[[bool], None],
         on_cancel: Callable[[list[int]], None],
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
@@ -52,6 +53,7 @@ class Heartbeat:
         self._in_hand = in_hand
         self._stopping = stopping
         self._on_revival = on_revival
+        self._on_safety = on_safety
         self._on_cancel = on_cancel
         self._on_outdated = on_outdated
         self._connection: psycopg.Connection | None = None
@@ -149,6 +151,8 @@ class Heartbeat:
                 worker_id,
                 "failed for good" if failed else "free again",
             )
+        [(safe,)] = connection.execute("select tidemill._express_is_safe()").fetchall()
+        self._on_safety(safe)
 
     def _open(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:

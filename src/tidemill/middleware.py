@@ -72,6 +72,16 @@ class Hooks:
     def __init__(self, middleware: list[Middleware]) -> None:
         self._inward = middleware
         self._outward = middleware[::-1]
+        self._others = any(
+            type(one) is not LogJobs
+            and (type(one).before_job, type(one).after_job) != (Middleware.before_job, Middleware.after_job)
+            for one in middleware
+        )
+
+    @property
+    def are_watching(self) -> bool:
+        """Whether anybody wants to know of a job that ends well."""
+        return self._others or logger.isEnabledFor(logging.INFO)
 
     def call(self, name: str, *args: Any) -> None:
         """Calls the hook of that name."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
-from psycopg_pool import ConnectionPool
 
 from tidemill.database.connect import explained, prepare_session
 from tidemill.database.migrate import MigrationReport, migrate
@@ -20,6 +19,8 @@ from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 
 if TYPE_CHECKING:
+    from psycopg_pool import ConnectionPool
+
     from tidemill.app import App
     from tidemill.worker import WorkerOptions
 
@@ -60,6 +61,8 @@ class SyncApp:
 
     def _open(self) -> ConnectionPool:
         if self._pool is None:
+            from psycopg_pool import ConnectionPool
+
             pool = ConnectionPool(
                 self._app.database().for_application("tidemill"),
                 min_size=0,

@@ -9,7 +9,9 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as package_version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +25,6 @@ from tidemill.database.sql import query
 from tidemill.errors import TidemillError
 from tidemill.heartbeat import Heartbeat, Registration
 from tidemill.middleware import Hooks, LogJobs
-from tidemill.queue.claim import LeaseLane
 from tidemill.queue.engine import Engine
 from tidemill.queue.execute import Executor
 from tidemill.worker_options import WorkerOptions
@@ -37,7 +38,10 @@ __all__ = ["Worker", "WorkerOptions"]
 
 T = TypeVar("T")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _LONGEST_PATIENCE = 15.0
+_SWITCH_SECONDS = 0.0005
 
 
 class Worker:
@@ -78,9 +82,14 @@ class Worker:
         handled = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
         for signum in handled:
             loop.add_signal_handler(signum, self._on_signal, signum)
+        # The engine's thread takes the interpreter's lock a dozen times for a claim, and while
+        # jobs compute, waits for it so long each time: 5 ms by default.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
             await self._run()
         finally:
+            sys.setswitchinterval(interval)
             for signum in handled:
                 loop.remove_signal_handler(signum)
         if self._outdated is not None:
@@ -134,16 +143,18 @@ class Worker:
                 ),
                 connect=open_connection,
                 interval=options.heartbeat_interval,
-                in_hand=lambda: len(engine.in_hand),
+                in_hand=lambda: engine.jobs_in_hand,
                 stopping=self._stop_asked.is_set,
                 on_revival=revive,
+                on_safety=lambda safe: engine.allow_express(safe),
                 on_cancel=lambda ids: _call(loop, executor.cancel, ids),
                 on_outdated=lambda error: _call(loop, self._on_outdated, error),
             )
             engine = Engine(
                 worker_id=self.id,
                 connect=open_connection,
-                lane=lambda connection: LeaseLane(self.id, list(self._app.tasks), connection),
+                tasks=self._app.tasks,
+                lane=options.lane,
                 executor=executor,
                 loop=loop,
                 concurrency=options.concurrency,
@@ -158,7 +169,7 @@ class Worker:
                 name=self.id,
                 connect=open_connection,
                 handlers={
-                    "tidemill:jobs": lambda payload: engine.notify(int(payload or 0)),
+                    "tidemill:jobs": lambda payload: _notify(engine, payload),
                     "tidemill:cancel": lambda payload: _call(
                         loop, executor.cancel, [int(part) for part in payload.split(",")]
                     ),
@@ -272,6 +283,16 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
     # A closed loop has no worker to tell.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
+
+
+def _notify(engine: Engine, payload: str) -> None:
+    """Passes on a notification: in how many milliseconds a job is due; its priority, run_at and id."""
+    milliseconds, *place = map(int, payload.split() or ["0"])
+    if place:
+        priority, microseconds, job_id = place
+        engine.notify(milliseconds, (priority, (_EPOCH + timedelta(microseconds=microseconds), job_id)))
+    else:
+        engine.notify(milliseconds)
 
 
 async def _first(*waits: Coroutine[Any, Any, object]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from tidemill.errors import TidemillError
+
+LaneChoice = Literal["auto", "lease", "express"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class WorkerOptions:
     lease: float = 30.0
     """A worker that is silent for so long has lost its jobs."""
     heartbeat_interval: float = 5.0
+    lane: LaneChoice = "auto"
+    """How jobs are claimed. `auto`: new jobs without a key, of tasks that were seen to be quick,
+    by row locks (the express lane); all others by a lease in their row. `lease`: all by lease.
+    `express`: tasks that were not seen yet count as quick too."""
     migrate: bool = True
     """Bring the schema to this version first; otherwise it must fit."""
 
@@ -34,6 +41,9 @@ class WorkerOptions:
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
             if getattr(self, name) <= 0:
                 raise TidemillError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+        if self.lane not in get_args(LaneChoice):
+            choices = ", ".join(get_args(LaneChoice))
+            raise TidemillError(f"lane is {self.lane!r}; it must be one of {choices}.")
         if self.grace_period < 0:
             raise TidemillError(f"grace_period is {self.grace_period}; it must not be negative.")
         if self.heartbeat_interval * 2 > self.lease:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.support.commands import CommandLine
+from tests.support.servers import Server
 
 
 def _fail(connection: psycopg.Connection, *ids: int) -> None:
@@ -41,6 +44,26 @@ def test_add_says_that_nobody_knows_the_task(cli: CommandLine) -> None:
     assert done.returncode == 0
     assert done.stderr == "Waiting: no worker that runs knows nobody_runs_me.\n"
     assert cli.run("jobs").stderr == done.stderr
+
+
+def test_a_role_that_may_only_add_adds(
+    server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    with server.role() as role:
+        connection.execute(f"grant usage on schema tidemill to {role}".encode())
+        connection.execute(
+            f"grant execute on function tidemill.add_job, tidemill.add_jobs to {role}".encode()
+        )
+        producer = CommandLine(tmp_path, make_conninfo(database, user=role))
+        assert producer.ok("add", "report") == "Added job 1 (report), ready.\n"
+        added = producer.json("add", "report", '{"n": 1e99, "m": 1.50}', "--key", "k", "--in", "1h")
+        assert producer.ok("add", "--from", "-", stdin='{"identifier": "report"}') == "Added 1 jobs.\n"
+        assert "lacks a right" in producer.refused("jobs")
+    [*_, kept] = connection.execute(
+        "select id, key, state, payload->>'n', payload->>'m' from tidemill.jobs where key = 'k'"
+    )
+    assert kept == (added["id"], added["key"], added["state"], "1e99", "1.50")
+    assert added["payload"]["m"] == 1.5
 
 
 def test_add_many_from_a_file_is_all_or_none(cli: CommandLine) -> None:

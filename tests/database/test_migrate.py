@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from tidemill.database.migrate import (
     require_schema,
     uninstall,
 )
-from tidemill.errors import MissingRightsError, SchemaError
+from tidemill.errors import MissingRightsError, SchemaError, UnsupportedServerError
 
 AT_ONCE = 20
 DIALECT = "graphile_worker"
@@ -54,6 +55,17 @@ def dump(server: Server) -> Callable[[str], str]:
     return write
 
 
+@pytest.fixture
+def sql_ascii_database(server: Server) -> Iterator[str]:
+    """A database whose texts may be any bytes."""
+    with server.superuser() as connection:
+        connection.execute(
+            "create database ascii template template0 encoding 'SQL_ASCII' locale 'C' owner tidemill_owner"
+        )
+    yield server.conninfo("ascii")
+    server.drop("ascii")
+
+
 def routine_versions(conninfo: str) -> list[tuple[Any, ...]]:
     """Which transaction wrote each routine and view."""
     return execute(
@@ -81,6 +93,31 @@ class TestMigrate:
         assert not report.changed
         assert report.statements == []
         assert (dump(database), routine_versions(database)) == before
+
+    def test_again_is_one_round_trip(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tidemill.database.migrate.installing", None)
+        assert not migrate(database).changed
+        options = "-c search_path=app,pg_catalog -c default_transaction_read_only=on"
+        assert not migrate(make_conninfo(database, options=options)).changed
+
+    def test_of_tables_that_are_locked_for_long(self, database: str) -> None:
+        with psycopg.connect(database) as other:
+            other.execute("lock table tidemill._migrations")
+            with pytest.raises(SchemaError, match=r"held a lock.*nothing was changed.*again"):
+                migrate(make_conninfo(database, options="-c lock_timeout=50ms"))
+
+    def test_an_encoding_that_takes_any_bytes(self, server: Server, sql_ascii_database: str) -> None:
+        with pytest.raises(UnsupportedServerError) as caught:
+            migrate(sql_ascii_database)
+        assert "encoding SQL_ASCII" in str(caught.value)
+        remedy = re.search(r"create database .*;", str(caught.value))
+        assert remedy is not None
+        with server.superuser() as connection:
+            connection.execute(remedy[0].replace("NAME", "remedied owner tidemill_owner").encode())
+        try:
+            assert migrate(server.conninfo("remedied")).changed
+        finally:
+            server.drop("remedied")
 
     @pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
     def test_many_at_once(self, empty_database: str, isolation: str) -> None:

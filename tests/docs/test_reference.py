@@ -15,7 +15,7 @@ import typer
 import tidemill
 from tests.support.documents import ROOT, Page
 from tidemill import errors, retry
-from tidemill.cli import app as command_line
+from tidemill.cli import command_line
 from tidemill.sync import SyncApp
 
 SQL = Page(ROOT / "docs/reference/sql.md")
@@ -113,7 +113,7 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path} {name}", command
 
 
-COMMANDS = dict(_commands(typer.main.get_command(command_line), "tidemill"))
+COMMANDS = dict(_commands(typer.main.get_command(command_line()), "tidemill"))
 
 
 def _options(rows: list[list[str]]) -> set[str]:

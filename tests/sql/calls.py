@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.abc import Buffer
 from psycopg.rows import dict_row
+from psycopg.types.numeric import Int8BinaryLoader
+
+from tidemill.queue.marks import moment
 
 Row = dict[str, Any]
+Query = LiteralString | bytes | sql.Composed
 
 _CASTS = {"payload": "json", "run_at": "timestamptz", "flags": "text[]"}
 SPEC_FIELDS = (
@@ -50,21 +55,48 @@ def _literals(values: Iterable[Any]) -> sql.Composed:
     )
 
 
+_FIND: LiteralString = """
+    identifiers => %(tasks)s, quick => %(quick)s, max_jobs => %(count)s, forbidden_flags => %(forbidden)s"""
+_MARKS: LiteralString = """,
+    mark_priorities => %(priorities)s::smallint[], mark_run_ats => %(run_ats)s::timestamptz[],
+    mark_ids => %(ids)s::bigint[]"""
+_ROTATION: LiteralString = ", after_queue => %(after_queue)s, per_queue => %(per_queue)s"
+_LEASE: LiteralString = "worker_id => %(worker)s,"
+_LOCK: LiteralString = "express => true,"
+LEASE_SINGLES: LiteralString = f"select * from tidemill._claim_jobs({_LEASE} {_FIND} {_MARKS})"
+LEASE_QUEUES: LiteralString = f"select * from tidemill._claim_queued_jobs({_LEASE} {_FIND} {_ROTATION})"
+LOCK_SINGLES: LiteralString = f"select * from tidemill._lock_jobs({_LOCK} {_FIND} {_MARKS})"
+LOCK_QUEUES: LiteralString = f"select * from tidemill._lock_queued_jobs({_LOCK} {_FIND} {_ROTATION})"
+
+# What a job that is merely locked does not have, and a single one not either.
+_NOT_LEASED: Row = {"queue_id": None, "queue_name": None, "claim_token": None}
+
+Mark = tuple[int, datetime | str, int]
+"""A priority, and the run_at and id behind which to look."""
+
+
+class _Times(Int8BinaryLoader):
+    """Reads times as workers do: also those that Python has no words for."""
+
+    def load(self, data: Buffer) -> Any:
+        return moment(super().load(data))
+
+
 class Queue:
     """The SQL functions over one connection."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self.connection = connection
 
-    def rows(self, query: LiteralString | sql.Composed, params: Any = None) -> list[Row]:
+    def rows(self, query: Query, params: Any = None) -> list[Row]:
         with self.connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(query, params).fetchall()
 
-    def row(self, query: LiteralString | sql.Composed, params: Any = None) -> Row:
+    def row(self, query: Query, params: Any = None) -> Row:
         (row,) = self.rows(query, params)
         return row
 
-    def value(self, query: LiteralString | sql.Composed, params: Any = None) -> Any:
+    def value(self, query: Query, params: Any = None) -> Any:
         (value,) = self.row(query, params).values()
         return value
 
@@ -122,26 +154,49 @@ class Queue:
         worker: str = "w",
         *,
         tasks: Sequence[str] = ("t",),
+        quick: Sequence[str] = (),
+        express: bool = False,
         count: int = 10,
         forbidden: Sequence[str] | None = None,
         queues_first: bool = True,
         after_queue: int = 0,
         per_queue: int = 10,
+        marks: Sequence[Mark] | None = None,
     ) -> list[Row]:
-        """Claims, and returns the jobs by urgency."""
-        claimed = self.rows(
-            "select * from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)",
-            [
-                worker,
-                list(tasks),
-                count,
-                None if forbidden is None else list(forbidden),
-                queues_first,
-                after_queue,
-                per_queue,
-            ],
-        )
+        """Claims, and returns the jobs by urgency; `express`: by the locks of the open transaction."""
+        queued = LOCK_QUEUES if express else LEASE_QUEUES
+        single = LOCK_SINGLES if express else LEASE_SINGLES
+        claimed: list[Row] = []
+        for statement in (queued, single) if queues_first else (single, queued):
+            if len(claimed) < count:
+                params: Row = {"worker": worker, "tasks": list(tasks), "quick": list(quick)}
+                params |= {"count": count - len(claimed), "forbidden": forbidden and list(forbidden)}
+                params |= {"after_queue": after_queue, "per_queue": per_queue}
+                for number, name in enumerate(("priorities", "run_ats", "ids")):
+                    params[name] = None if marks is None else [mark[number] for mark in marks]
+                with self.connection.cursor(row_factory=dict_row, binary=True) as cursor:
+                    cursor.adapters.register_loader("timestamptz", _Times)
+                    rows = cursor.execute(statement, params).fetchall()
+                claimed += [_NOT_LEASED | row for row in rows if row["id"] is not None]
         return sorted(claimed, key=lambda job: (job["priority"], job["run_at"], job["id"]))
+
+    def release(self, jobs: Sequence[Row], worker: str = "w") -> None:
+        """Gives the named queues of leased jobs back."""
+        held = {(job["queue_id"], job["claim_token"]) for job in jobs if job["queue_id"] is not None}
+        self.rows(
+            "select from tidemill._release_queues(%s, %s::bigint[], %s::bigint[])",
+            [worker, [number for number, _ in held], [token for _, token in held]],
+        )
+
+    def close_batch(
+        self, worker: str = "w", *, token: int = 0, done: Sequence[Row] = (), started: Sequence[Row] = ()
+    ) -> None:
+        """Ends the express batch of the open transaction, which is to be committed."""
+        queues = [job["queue_id"] for job in started if job["queue_id"] is not None]
+        self.rows(
+            "select tidemill._settle_batch(%s, %s, %s::bigint[], %s::bigint[], %s::bigint[])",
+            [worker, token, ids(done), ids(started), queues],
+        )
 
     def complete(self, jobs: Sequence[Row], worker: str = "w") -> dict[int, str]:
         rows = self.rows(

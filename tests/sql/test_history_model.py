@@ -145,7 +145,7 @@ class Histories(RuleBasedStateMachine):
             job.locked_by, job.token = worker, row["claim_token"]
             if job.queue_name:
                 self.model.queues[job.queue_name] = (worker, row["claim_token"])
-            assert row["attempts"] == job.attempts
+            assert row["attempt"] == job.attempts
             self.handed.append(row | {"worker": worker})
 
     @rule(number=NUMBERS, end=ENDS)

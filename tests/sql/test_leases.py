@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.sql.calls import Queue, Row, ids
+from tests.support.waiting import wait_until
 
 
 def sweep(queue: Queue) -> list[tuple[str, int, bool]]:
@@ -34,6 +35,20 @@ def holders(queue: Queue) -> tuple[list[str | None], list[str | None]]:
 def worker(queue: Queue, name: str = "w") -> Row | None:
     rows = queue.rows("select * from tidemill.workers where id = %s", [name])
     return rows[0] if rows else None
+
+
+def is_lost(queue: Queue, name: str = "w") -> bool:
+    """Whether the worker is on the list of those that were lost lately."""
+    row = worker(queue, name)
+    assert row is not None
+    return bool(row["state"] == "lost")
+
+
+def is_forgotten(queue: Queue, name: str = "w") -> bool:
+    """Whether the worker goes from the list when the time of caution is over."""
+    queue.connection.execute("update tidemill._workers set lost_at = lost_at - tidemill._caution()")
+    assert sweep(queue) == []
+    return worker(queue, name) is None
 
 
 def test_registration(queue: Queue) -> None:
@@ -133,10 +148,11 @@ def test_the_sweep_frees_what_dead_workers_hold(queue: Queue) -> None:
             free = {"locked_at": None, "locked_by": None, "claim_token": None, "run_at": new["run_at"]}
             assert new == old | free
             assert new["run_at"] > old["run_at"]
-    assert worker(queue, "w") is None
+    assert [is_lost(queue, name) for name in ("w", "x", "y")] == [True, False, True]
+    assert sweep(queue) == []
+    assert is_forgotten(queue, "w")
     assert worker(queue, "y") is None
     assert worker(queue, "x") is not None
-    assert sweep(queue) == []
     assert queue.complete(dead) == dict.fromkeys(ids(dead), "lost")
 
 
@@ -144,7 +160,60 @@ def test_a_dead_worker_without_leases_is_forgotten(queue: Queue) -> None:
     queue.register()
     queue.expire()
     assert sweep(queue) == []
+    assert is_lost(queue)
+    assert is_forgotten(queue)
+
+
+def test_a_worker_whose_connection_is_gone_is_lost_at_once(
+    queue: Queue, another: Callable[[], Queue]
+) -> None:
+    gone = another()
+    gone.register()
+    claimed = leased(gone)
+    pid = gone.connection.info.backend_pid
+    assert sweep(queue) == []
+    assert queue.value("select tidemill._express_is_safe()")
+    gone.connection.close()
+    wait_until(
+        lambda: not queue.value("select count(*) from pg_stat_activity where pid = %s", [pid]), "its end"
+    )
+    # Its leases are honoured until they run out, but all others are careful from now on.
+    assert sweep(queue) == []
+    assert not queue.value("select tidemill._express_is_safe()")
+    assert queue.claim() == []
+    # It may only have lost its connection.
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"]
+    assert queue.value("select tidemill._express_is_safe()")
+    assert sweep(queue) == []
+    assert queue.complete(claimed) == {}
+
+
+def test_the_express_lane_is_unsafe_for_a_minute_after_a_loss(queue: Queue) -> None:
+    assert queue.value("select tidemill._express_is_safe()")
+    queue.register()
+    queue.expire()
+    assert queue.value("select tidemill._express_is_safe()")
+    sweep(queue)
+    assert not queue.value("select tidemill._express_is_safe()")
+    age = "update tidemill._workers set lost_at = lost_at - interval {}"
+    queue.connection.execute(age.format("'50 seconds'").encode())
+    sweep(queue)
+    assert not queue.value("select tidemill._express_is_safe()")
+    queue.connection.execute(age.format("'10 seconds'").encode())
+    assert queue.value("select tidemill._express_is_safe()")
+    sweep(queue)
     assert worker(queue) is None
+
+
+def test_one_that_was_swept_hears_of_it_and_registers_again(queue: Queue) -> None:
+    queue.register()
+    queue.expire()
+    sweep(queue)
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"] is False
+    assert is_lost(queue)
+    queue.register()
+    assert not is_lost(queue)
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"]
 
 
 def test_leases_of_an_unknown_worker_are_honoured_for_a_while(queue: Queue) -> None:
@@ -208,7 +277,7 @@ def test_the_sweep_does_not_wait_for_a_producer(queue: Queue, another: Callable[
         queue.connection.execute("set statement_timeout = '10s'")
         assert sweep(queue) == [("w", free["id"], False)]
         # It is kept for as long as a lease of its own is left.
-        assert worker(queue) is not None
+        assert not is_forgotten(queue)
         raise psycopg.Rollback
     assert sweep(queue) == [("w", held["id"], False)]
     assert worker(queue) is None
@@ -226,7 +295,7 @@ def test_signing_off(queue: Queue) -> None:
     assert row is not None
     assert row["state"] == "lost"
     assert len(sweep(queue)) == len(claimed)
-    assert worker(queue, "w") is None
+    assert is_forgotten(queue)
 
 
 def test_signing_off_with_a_queue_in_hand(queue: Queue) -> None:
@@ -235,7 +304,7 @@ def test_signing_off_with_a_queue_in_hand(queue: Queue) -> None:
     queue.rows("select tidemill._deregister_worker('w')")
     sweep(queue)
     assert queue.value("select locked_by from tidemill._queues") is None
-    assert worker(queue) is None
+    assert is_forgotten(queue)
 
 
 def test_declarations_of_workers_that_are_gone_are_swept(queue: Queue) -> None:

@@ -22,15 +22,20 @@ def declare(queue: Queue) -> None:
     queue.connection.execute("insert into tidemill._listeners values ('w')")
 
 
-def heard(listening: Queue) -> list[int]:
-    """The payloads so far; a notification of our own marks the end."""
+def told(listening: Queue) -> list[list[int]]:
+    """The payloads so far, as numbers; a notification of our own marks the end."""
     listening.connection.execute(f"""notify "{CHANNEL}", 'end'""".encode())
     payloads = []
     for notification in listening.connection.notifies(timeout=10):
         if notification.payload == "end":
             break
-        payloads.append(int(notification.payload))
+        payloads.append([int(part) for part in notification.payload.split()])
     return payloads
+
+
+def heard(listening: Queue) -> list[int]:
+    """In how many milliseconds a job is due, of each payload so far."""
+    return [milliseconds for milliseconds, *_ in told(listening)]
 
 
 def test_nobody_is_told_when_nobody_has_declared(queue: Queue, listening: Queue) -> None:
@@ -118,3 +123,42 @@ def test_jobs_that_become_free_are_told_of(queue: Queue, listening: Queue) -> No
     queue.expire()
     queue.rows("select * from tidemill._sweep_leases()")
     assert heard(listening) == [0]
+
+
+# Where in the order of claims a worker has to begin
+
+JULY = 1_751_328_000_000_000
+"""2025-07-01 in microseconds since 1970."""
+
+
+def test_the_place_of_plain_jobs(queue: Queue, listening: Queue) -> None:
+    declare(queue)
+    queue.add(run_at="2025-07-01Z", priority=-3)
+    queue.add(run_at="2025-07-01Z", job_key="k")
+    queue.add_many([spec(run_at="2025-07-02Z", priority=7), spec(run_at="2025-07-01Z", priority=7)])
+    queue.add_many([spec("t", run_at="2025-07-01Z"), spec("another")])
+    # A time that a worker could not hold.
+    queue.rows("select from tidemill.add_job('t', run_at := '0090-07-01Z BC')")
+    assert told(listening) == [[0, -3, JULY, 0], [0, 0, JULY, 0], [0, 7, JULY, 0], [0, 0, JULY, 0], [0]]
+
+
+def test_the_place_is_not_told_where_it_is_not_known(queue: Queue, listening: Queue) -> None:
+    declare(queue)
+    queue.add(queue_name="q")
+    queue.rows("select from tidemill.add_job('t', run_at := '-infinity')")
+    queue.add_many([spec(), spec(queue_name="q")])
+    queue.add_many([spec(priority=1), spec(priority=2)])
+    queue.add_many([spec(job_key="k")])
+    assert told(listening) == [[0]] * 5
+
+
+def test_no_new_job_comes_before_the_place(queue: Queue, listening: Queue) -> None:
+    declare(queue)
+    with queue.connection.transaction():
+        ids = [queue.add(priority=2)["id"] for _ in range(3)]
+    ((_, priority, microseconds, job_id),) = told(listening)
+    assert queue.value(
+        "select bool_and((priority, run_at, id) >= (%s, timestamptz 'epoch' + %s * interval '1 us', %s))"
+        " from tidemill._jobs where id = any(%s)",
+        [priority, microseconds, job_id, ids],
+    )

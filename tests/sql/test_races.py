@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import pytest
+from psycopg import sql
 
 from tests.sql.calls import Queue, Row, ids, spec
 from tests.support.waiting import wait_until
@@ -230,45 +232,71 @@ def test_calls_by_id_do_not_wait(queue: Queue, another: Callable[[], Queue], cal
     assert queue.kept(1)["payload"] == "new"
 
 
-def test_claims_pass_over_what_others_hold(queue: Queue, another: Callable[[], Queue]) -> None:
+@pytest.mark.parametrize("express", [False, True], ids=["lease", "express"])
+def test_claims_pass_over_what_others_hold(queue: Queue, another: Callable[[], Queue], express: bool) -> None:
+    claim = partial(Queue.claim, express=express, quick=["t"] if express else [])
     for _ in range(2):
         queue.add()
         queue.add(queue_name="p")
         queue.add(queue_name="q")
     other = another()
     with other.connection.transaction():
-        taken = other.claim("x", count=1, per_queue=1) + other.claim("x", count=1, queues_first=False)
-        rest = queue.claim("w", per_queue=1)
+        taken = claim(other, "x", count=1, per_queue=1) + claim(other, "x", count=1, queues_first=False)
+        rest = claim(queue, "w", per_queue=1)
         # One single job is left, and one queue: nobody else runs jobs of the one that is taken.
         assert [job["queue_name"] for job in taken] == ["p", None]
         assert sorted(str(job["queue_name"]) for job in rest) == ["None", "q"]
     assert not set(ids(taken)) & set(ids(rest))
 
 
+@pytest.mark.parametrize("lanes", [[False], [True], [True, False]], ids=["lease", "express", "both"])
 def test_many_workers_claim_each_job_once(
-    queue: Queue, another: Callable[[], Queue], aside: Callable[..., Future[list[int]]]
+    queue: Queue,
+    another: Callable[[], Queue],
+    aside: Callable[..., Future[list[list[int]]]],
+    lanes: list[bool],
 ) -> None:
-    queue.add_many([spec(priority=n % 3, queue_name=f"q{n % 20}" if n % 2 else None) for n in range(2000)])
+    keyed = len(lanes) == 2
+    queue.add_many(
+        [
+            spec(
+                priority=n % 3,
+                queue_name=f"q{n % 20}" if n % 2 else None,
+                job_key=f"k{n}" if keyed and n % 7 == 0 else None,
+            )
+            for n in range(2000)
+        ]
+    )
+    order = queue.rows("select id, queue_id from tidemill._jobs order by priority, run_at, id")
     start = threading.Barrier(4)
 
-    def work(worker: Queue, name: str) -> list[int]:
-        claimed: list[int] = []
+    def work(worker: Queue, name: str) -> list[list[int]]:
+        claims: list[list[int]] = []
         start.wait()
         while worker.value("select count(*) from tidemill._jobs where locked_at is null"):
-            jobs = worker.claim(name, count=7, per_queue=3)
-            claimed += ids(jobs)
-            complete_all(worker, jobs, name)
-            held = {(job["queue_id"], job["claim_token"]) for job in jobs if job["queue_id"]}
-            worker.rows(
-                "select from tidemill._release_queues(%s, %s::bigint[], %s::bigint[])",
-                [name, [number for number, _ in held], [token for _, token in held]],
-            )
-        return claimed
+            for express in lanes:
+                quick = ["t"] if lanes != [False] else []
+                with worker.connection.transaction():
+                    jobs = worker.claim(name, express=express, quick=quick, count=7, per_queue=3)
+                    claims.append(ids(jobs))
+                    if express:
+                        worker.close_batch(done=jobs)
+                if not express:
+                    complete_all(worker, jobs, name)
+                    worker.release(jobs, name)
+        return claims
 
     workers = [aside(work, another(), f"w{number}") for number in range(4)]
-    claimed = [job for worker in workers for job in worker.result()]
+    claims = [claim for worker in workers for claim in worker.result()]
+    claimed = [job for claim in claims for job in claim]
     assert sorted(claimed) == list(range(1, 2001))
     assert queue.value("select count(*) from tidemill._queues where locked_by is not null") == 0
+    # What was claimed together of one queue had no gap.
+    for queue_id in {row["queue_id"] for row in order} - {None}:
+        place = {row["id"]: n for n, row in enumerate(r for r in order if r["queue_id"] == queue_id)}
+        for claim in claims:
+            places = sorted(place[job] for job in claim if job in place)
+            assert not places or places[-1] - places[0] == len(places) - 1
 
 
 def test_cancelling_a_job_that_ends_meanwhile(queue: Queue, another: Callable[[], Queue]) -> None:
@@ -281,3 +309,107 @@ def test_cancelling_a_job_that_ends_meanwhile(queue: Queue, another: Callable[[]
         assert queue.rows("select * from tidemill.cancel_jobs(array[1])") == []
     (row,) = queue.rows("select * from tidemill.cancel_jobs(array[1])")
     assert row["state"] == "failed"
+
+
+# Express batches, whose locks nobody sees
+
+
+@pytest.fixture
+def open_batch(queue: Queue, another: Callable[[], Queue]) -> Iterator[list[Row]]:
+    """Two single jobs and two of a named queue, locked by somebody's open transaction."""
+    queue.add(flags=["f"])
+    queue.add()
+    queue.add(queue_name="q")
+    queue.add(queue_name="q")
+    batch = another()
+    with batch.connection.transaction():
+        locked = batch.claim(express=True, quick=["t"])
+        assert ids(locked) == [1, 2, 3, 4]
+        queue.connection.execute("set statement_timeout = '10s'")
+        yield locked
+        batch.close_batch(done=locked)
+    assert queue.rows("select from tidemill._jobs where id <= 4") == []
+
+
+@pytest.mark.usefixtures("open_batch")
+@pytest.mark.parametrize("mode", ["replace", "preserve_run_at", "unsafe_dedupe"])
+def test_producers_never_wait_for_a_batch(queue: Queue, mode: str) -> None:
+    for _ in range(2):
+        # Into the same task and named queue, too, and while others claim.
+        queue.add(queue_name="q")
+        queue.add("new", queue_name="new")
+        queue.add(job_key="k", queue_name="q", job_key_mode=mode)
+        queue.add_many([spec(), spec(queue_name="q"), spec(job_key="l", queue_name="q")])
+    assert queue.remove("k")["id"] is not None
+    assert queue.remove("nobody's")["id"] is None
+
+
+@pytest.mark.usefixtures("open_batch")
+@pytest.mark.parametrize(
+    "call",
+    [
+        "select * from tidemill.complete_jobs(array[1, 3, 5])",
+        "select * from tidemill.permanently_fail_jobs(array[1, 3, 5])",
+        "select * from tidemill.reschedule_jobs(array[1, 3, 5], priority := 1)",
+        "select * from tidemill.cancel_jobs(array[1, 3, 5])",
+    ],
+)
+def test_calls_by_id_pass_over_a_batch(queue: Queue, call: str) -> None:
+    free = queue.add()
+    assert ids(queue.rows(call)) == [free["id"]]
+
+
+@pytest.mark.usefixtures("open_batch")
+def test_sweeps_and_claims_pass_over_a_batch(queue: Queue) -> None:
+    queue.register("w")
+    queue.expire("w")
+    queue.rows("select * from tidemill._sweep_leases()")
+    queue.rows("select tidemill.force_unlock_workers(array['w'])")
+    assert queue.claim("x") == []
+
+
+def test_a_keyed_job_is_never_locked_by_a_batch(queue: Queue, another: Callable[[], Queue]) -> None:
+    keyed = [queue.add(job_key="k"), queue.add(job_key="l", queue_name="q")]
+    queue.add()
+    queue.add(queue_name="q")
+    batch = another()
+    queue.connection.execute("set statement_timeout = '10s'")
+    with batch.connection.transaction():
+        assert len(batch.claim(express=True, quick=["t"])) == 1
+        changed = [queue.add(job_key="k", payload=1), queue.add(job_key="l", payload=1, queue_name="q")]
+        assert ids(changed) == ids(keyed)
+        assert [row["revision"] for row in changed] == [1, 1]
+
+
+def test_a_queue_that_went_on_between_a_claims_look_and_its_lock(
+    queue: Queue, another: Callable[[], Queue], aside: Callable[..., Future[list[Row]]]
+) -> None:
+    """Its head has ended meanwhile: what comes next is not what was looked at."""
+    head = queue.add(queue_name="q")
+    queue.add(queue_name="q", job_key="k")
+    queue.add(queue_name="q")
+    # The claim's statement, held up before it locks the queue.
+    body = queue.value("select prosrc from pg_proc where proname = '_lock_queued_jobs'")
+    before = "where q.id = h.queue_id"
+    assert body.count(before) == 1
+    held_up = body.replace(before, f"where (select pg_advisory_lock_shared(7)) is not null and {before[6:]}")
+    queue.connection.execute(
+        sql.SQL(
+            "create function tidemill._held_up(identifiers text[], quick text[], express boolean,"
+            " max_jobs integer, forbidden_flags text[], after_queue bigint, per_queue integer)"
+            " returns setof tidemill._claimed_job language plpgsql as {}"
+        ).format(sql.Literal(held_up))
+    )
+    batch, late = another(), another()
+    queue.connection.execute("select pg_advisory_lock(7)")
+    with batch.connection.transaction():
+        locked = batch.claim(express=True, quick=["t"])
+        assert ids(locked) == [head["id"]]
+        claim = aside(
+            late.rows,
+            "select * from tidemill._held_up(array['t'], array['t'], true, 5, null, 0, 5)",
+        )
+        until_it_waits(queue, late)
+        batch.close_batch(done=locked)
+    queue.connection.execute("select pg_advisory_unlock(7)")
+    assert claim.result() == []

@@ -8,6 +8,19 @@ from datetime import timedelta
 
 import psycopg
 
+_CLAIM = """
+    select id, claim_token
+    from tidemill._claim_jobs(
+      worker_id => %(worker)s, identifiers => %(tasks)s, quick => '{}', max_jobs => %(most)s,
+      forbidden_flags => null, mark_priorities => null, mark_run_ats => null, mark_ids => null)
+    where id is not null
+    union all
+    select id, claim_token
+    from tidemill._claim_queued_jobs(
+      worker_id => %(worker)s, identifiers => %(tasks)s, quick => '{}', max_jobs => %(most)s,
+      forbidden_flags => null, after_queue => 0, per_queue => 10)
+"""
+
 
 @dataclass(frozen=True)
 class HandWorker:
@@ -35,13 +48,8 @@ class HandWorker:
 
     def claim(self, most: int = 100) -> dict[int, int]:
         """Claims due jobs; returns their claim tokens by id."""
-        rows = self.connection.execute(
-            "select id, claim_token from tidemill._claim_jobs("
-            "worker_id => %s, identifiers => %s, max_jobs => %s, forbidden_flags => null, "
-            "queues_first => true, after_queue => 0, per_queue => 10)",
-            [self.id, self.identifiers, most],
-        ).fetchall()
-        return dict(rows)
+        rows = self.connection.execute(_CLAIM, {"worker": self.id, "tasks": self.identifiers, "most": most})
+        return dict(rows.fetchall())
 
     def complete(self, tokens: dict[int, int]) -> dict[int, str]:
         """Completes claimed jobs; returns what is to be said of them, by id: nothing where all went well."""

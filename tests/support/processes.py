@@ -17,7 +17,7 @@ import psycopg
 from tests.support import worker_main
 from tests.support.waiting import wait_until
 
-_QUICK = {"lease": 30.0, "heartbeat_interval": 0.2, "poll_interval": 0.2, "migrate": False}
+DEFAULTS: dict[str, Any] = {"lease": 30.0, "heartbeat_interval": 0.2, "poll_interval": 0.2, "migrate": False}
 # For workers that are meant to lose their jobs; too short to rely on elsewhere.
 SHORT_LEASE = 1.0
 
@@ -29,7 +29,7 @@ class WorkerProcess:
         self._log = log
         with log.open("w") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, worker_main.__file__, conninfo, json.dumps({**_QUICK, **options})],
+                [sys.executable, worker_main.__file__, conninfo, json.dumps({**DEFAULTS, **options})],
                 stderr=stderr,
             )
 
@@ -37,6 +37,11 @@ class WorkerProcess:
     def log(self) -> str:
         """What it has written so far."""
         return self._log.read_text()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended by itself."""
+        return self._process.poll() is not None
 
     def signal(self, signum: signal.Signals) -> None:
         self._process.send_signal(signum)
@@ -77,6 +82,11 @@ def make_runs(connection: psycopg.Connection) -> None:
 def runs(connection: psycopg.Connection) -> list[int]:
     """The ids of jobs that began, in their order, as often as they began."""
     return [row[0] for row in connection.execute("select job_id from runs order by job_id")]
+
+
+def leased(connection: psycopg.Connection) -> int:
+    """How many jobs are leased: some that run by express are not yet."""
+    return connection.execute("select from tidemill._jobs where locked_at is not null").rowcount
 
 
 def settled(connection: psycopg.Connection) -> bool:

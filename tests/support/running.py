@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import psycopg
+
+from tests.support.processes import leased
 from tests.support.waiting import wait_until
 from tidemill import App, Worker, WorkerOptions
 from tidemill.jobs import Job
@@ -17,6 +20,11 @@ T = TypeVar("T")
 async def eventually(condition: Callable[[], T], what: str) -> T:
     """wait_until beside a running event loop; the condition is called in a thread."""
     return await asyncio.to_thread(wait_until, condition, what)
+
+
+async def until_leased(connection: psycopg.Connection, count: int = 1) -> None:
+    """Waits until so many jobs are seen to run: by express one may have begun a moment before."""
+    await eventually(lambda: leased(connection) == count, f"{count} jobs to be leased")
 
 
 async def within(event: asyncio.Event, timeout: float = 30.0) -> None:

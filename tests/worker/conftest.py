@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from tidemill import App
+from tests.support import processes
+from tidemill import App, WorkerOptions
+
+LANES = ("lease", "express")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "lane(name): this test is about that lane alone")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("lane")
+    metafunc.parametrize("lane", marker.args if marker else LANES, indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def lane(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The lane of all workers that choose none, in this process and in those that a test starts."""
+    name = str(request.param)
+    made = WorkerOptions.__init__
+
+    @functools.wraps(made)
+    def make(self: WorkerOptions, *args: Any, **named: Any) -> None:
+        made(self, *args, **{"lane": name, **named})
+
+    monkeypatch.setattr(WorkerOptions, "__init__", make)
+    monkeypatch.setitem(processes.DEFAULTS, "lane", name)
+    return name
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""tidemill.cancel_jobs on running jobs."""
+"""tidemill.cancel_jobs on running jobs, which are leased: like all locked rows, a batch is passed over."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.running import eventually, running, within
+from tests.support.processes import leased
+from tests.support.running import eventually, running, until_leased, within
 from tidemill import App, JobContext
 
 # Long beats prove that a notification did it; no listener proves that a beat did.
@@ -51,6 +52,7 @@ async def test_an_async_task_is_cancelled(
         await listening(connection, way)
         job = await app.add_job("hangs")
         await within(begun)
+        await until_leased(connection)
         await app.cancel_jobs([job.id], "no longer wanted")
         await eventually(
             lambda: state(connection) == ("failed", "Cancelled: no longer wanted", None), "the end"
@@ -73,6 +75,7 @@ async def test_a_plain_function_is_told(
         await listening(connection, way)
         job = await app.add_job("hangs")
         await eventually(begun.is_set, "the start")
+        await until_leased(connection)
         await app.cancel_jobs([job.id])
         await eventually(lambda: state(connection) == ("failed", "Cancelled", None), "the end")
 
@@ -91,6 +94,7 @@ async def test_a_cancelled_job_that_ends_well_is_done(app: App, connection: psyc
     async with running(app, **BY_HEARTBEAT):
         job = await app.add_job("stubborn")
         await within(begun)
+        await until_leased(connection)
         await app.cancel_jobs([job.id])
         await eventually(lambda: state(connection) is None, "the end")
 
@@ -114,6 +118,7 @@ async def test_the_next_job_of_the_queue_is_not_cancelled_too(
         job = await app.add_job("hangs", queue_name="letters")
         await app.add_job("after", queue_name="letters")
         await within(begun)
+        await eventually(lambda: leased(connection), "the lease")
         await app.cancel_jobs([job.id])
         await within(done)
     rows = connection.execute("select identifier, last_error, attempts from tidemill.jobs order by id")
@@ -137,6 +142,7 @@ async def test_a_garbled_notification_does_not_deafen_the_worker(
             connection.execute("select pg_notify(%s, '')", [channel])
         job = await app.add_job("hangs")
         await within(begun)
+        await until_leased(connection)
         await app.cancel_jobs([job.id])
         await eventually(lambda: state(connection) == ("failed", "Cancelled", None), "the end")
     assert "a notification on tidemill:jobs was not understood: 'nonsense'" in caplog.text

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.running import eventually, run_all, running
+from tests.support.running import eventually, run_all, running, until_leased
 from tidemill import App
 from tidemill.executables import executable_task
 from tidemill.jobs import Job
@@ -140,7 +140,12 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("how", ["timeout", "cancel", "stop"])
 async def test_it_is_ended_with_its_children(
-    app: App, program: Callable[..., None], tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+    app: App,
+    connection: psycopg.Connection,
+    program: Callable[..., None],
+    tmp_path: Path,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tidemill.executables._KILL_AFTER", 0.2)
     # The child does not heed SIGTERM.
@@ -156,6 +161,7 @@ async def test_it_is_ended_with_its_children(
         pid = int(child.read_text())
         assert alive(pid)
         if how == "cancel":
+            await until_leased(connection)
             await app.cancel_jobs([job.id])
         if how != "stop":
             await eventually(lambda: not alive(pid), "the child's end")

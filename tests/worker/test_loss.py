@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from tests.support.processes import SHORT_LEASE, make_runs, runs, settled, worker_process
+from tests.support.processes import SHORT_LEASE, leased, make_runs, runs, settled, worker_process
 from tests.support.waiting import wait_until
 
 GATE = 1
@@ -56,7 +56,7 @@ def test_a_killed_worker_loses_nothing(database: str, table: psycopg.Connection)
     close_gate(table)
     add(table, "hold", 20)
     with worker_process(database, concurrency=10, lease=SHORT_LEASE) as doomed:
-        wait_until(lambda: len(runs(table)) == 10, "ten jobs to run")
+        wait_until(lambda: leased(table) == len(runs(table)) == 10, "ten jobs to run")
         doomed.signal(signal.SIGKILL)
         doomed.wait()
         open_gate(table)
@@ -74,7 +74,7 @@ def test_a_last_attempt_that_died_with_its_worker_says_so(database: str, table: 
     close_gate(table)
     add(table, "hold", 1, max_attempts=1)
     with worker_process(database, lease=SHORT_LEASE) as doomed:
-        wait_until(lambda: runs(table), "the job to run")
+        wait_until(lambda: leased(table), "the job to run")
         doomed.signal(signal.SIGKILL)
         doomed.wait()
     with worker_process(database) as heir:
@@ -92,10 +92,10 @@ def test_a_stale_worker_completes_nothing_that_is_not_its_own(
     close_gate(table, attempt=2)
     add(table, "hold", 3)
     with worker_process(database, lease=SHORT_LEASE) as stale:
-        wait_until(lambda: len(runs(table)) == 3, "the jobs to run")
+        wait_until(lambda: leased(table) == len(runs(table)) == 3, "the jobs to run")
         stale.signal(signal.SIGSTOP)
         with worker_process(database) as other:
-            wait_until(lambda: len(runs(table)) == 6, "the jobs to run again elsewhere")
+            wait_until(lambda: leased(table) == 3 and len(runs(table)) == 6, "the jobs to run elsewhere")
             leases = table.execute(
                 "select id, locked_by, claim_token, attempts from tidemill._jobs"
             ).fetchall()

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.support.running import eventually, running, within
+from tests.support.running import eventually, running, until_leased, within
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App, JobContext, JobSpec
 
@@ -36,9 +36,12 @@ async def test_the_worker_reconnects_and_loses_nothing(
             await go_on.wait()
             ended.append((job.id, job.attempt))
 
+        watcher = psycopg.connect(database, autocommit=True)
         async with running(app, concurrency=5, poll_interval=0.1, heartbeat_interval=0.1):
             added = await app.add_jobs([JobSpec("waits")] * 20)
             await within(begun)
+            await until_leased(watcher, 5)
+            watcher.close()
             # Between stop and start the worker meets refused connections.
             await asyncio.to_thread(own_server.stop, mode)
             await eventually(lambda: "a heartbeat failed" in caplog.text, "the worker to notice")
@@ -72,6 +75,8 @@ async def test_the_database_is_gone_at_shutdown(own_server: Server, caplog: pyte
         async with running(app, lease=1, heartbeat_interval=0.2):
             job = await app.add_job("waits")
             await within(begun)
+            with psycopg.connect(database, autocommit=True) as watcher:
+                await until_leased(watcher)
             await asyncio.to_thread(own_server.stop, "immediate")
             go_on.set()
     assert (

@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.running import eventually, running, within
 from tidemill import App
+from tidemill.queue.engine import Engine
+from tidemill.queue.looks import Looks
 
 # A poll would come far too late for the test.
 NO_POLLS = {"poll_interval": 600}
@@ -110,3 +112,23 @@ async def test_a_busy_worker_asks_for_no_notifications(app: App, connection: psy
         await eventually(lambda: not declared(connection), "the declaration to be withdrawn")
         stop.set()
         await eventually(lambda: declared(connection), "a new declaration")
+
+
+async def test_an_idle_worker_looks_ever_more_seldom(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Looks] = []
+    look = Engine._look
+
+    def counted(self: Engine, connection: psycopg.Connection) -> None:
+        look(self, connection)
+        looks.append(self._looks)
+
+    monkeypatch.setattr(Engine, "_look", counted)
+
+    @app.task
+    async def never(payload: Any) -> None:
+        """For a lane that has nothing to do."""
+
+    async with running(app, poll_interval=0.5):
+        await eventually(lambda: looks and looks[-1]._wait == 0.5, "the longest wait")
+    # 5, 10, 20 ... 500 ms, and a search that somebody asks for now and then.
+    assert len(looks) <= 20

@@ -4,48 +4,42 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version as package_version
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, NoReturn
 
-import psycopg
-import typer
-
-from tidemill.cli import add, demo, jobs, schema, workers
-from tidemill.cli.output import fail
-from tidemill.database.connect import explain
+from tidemill.cli import worker_words
+from tidemill.cli.collector import paused
+from tidemill.cli.run_worker import run_worker
 from tidemill.errors import EmbeddedServerError, TidemillError
 
-app = typer.Typer(
-    name="tidemill",
-    help="A job system inside PostgreSQL. Without --database and DATABASE_URL, commands use an "
-    "embedded PostgreSQL under .tidemill/ of the working directory.",
-    epilog="Start with: tidemill demo. An error's traceback: add --debug to any command.",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-demo.register(app)
-workers.register(app)
-add.register(app)
-jobs.register(app)
-schema.register(app)
+if TYPE_CHECKING:
+    import typer
+
+# Each command and its module, in the order of the help; a command imports its own module alone.
+_MODULES = {
+    "demo": "demo",
+    "worker": "workers",
+    "workers": "workers",
+    "add": "add",
+    "jobs": "jobs",
+    "migrate": "schema",
+    "uninstall": "schema",
+    "dialect": "schema",
+    "psql": "schema",
+}
 
 
-def _version(show: bool) -> None:
-    if show:
-        typer.echo(f"tidemill {package_version('tidemill')}")
-        raise typer.Exit
+def command_line(words: Sequence[str] = ()) -> typer.Typer:
+    """The command line; with the command that the words begin with alone, if they begin with one."""
+    from tidemill.cli import program
 
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
+    made = program.make()
+    called = _MODULES.get(words[0]) if words else None
+    for module in dict.fromkeys(_MODULES.values()) if called is None else (called,):
+        import_module(f"tidemill.cli.{module}").register(made)
+    return made
 
 
 def main() -> None:
@@ -53,10 +47,10 @@ def main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     if sys.stdout is None:
-        fail("Standard output is closed. Redirect it to /dev/null if nobody reads it.")
+        _fail("Standard output is closed. Redirect it to /dev/null if nobody reads it.")
     try:
         try:
-            app()
+            _run(sys.argv[1:])
         finally:
             # Here, where it can still fail in our words.
             sys.stdout.flush()
@@ -64,11 +58,38 @@ def main() -> None:
         # Whoever read our output has left, as `head` does.
         _discard_output()
         sys.exit(1)
-    except (TidemillError, psycopg.Error, OSError, UnicodeError, RecursionError) as error:
+    except Exception as error:
+        if not isinstance(error, (TidemillError, OSError, UnicodeError, RecursionError, _driver_error())):
+            raise
         _discard_output()
         if debug:
             raise
-        fail(_paragraph(error))
+        _fail(_paragraph(error))
+
+
+def _run(words: Sequence[str]) -> None:
+    if words[:1] == ["worker"] and (plain := worker_words.read(words[1:])) is not None:
+        try:
+            run_worker(**plain)
+        except KeyboardInterrupt:
+            # As Typer ends, before the worker has its own way to end.
+            sys.exit(130)
+        return
+    with paused():
+        run = command_line(words)
+    run()
+
+
+def _driver_error() -> type[Exception]:
+    from psycopg import Error
+
+    return Error
+
+
+def _fail(message: str) -> NoReturn:
+    from tidemill.cli.output import fail
+
+    fail(message)
 
 
 def _discard_output() -> None:
@@ -80,6 +101,10 @@ def _discard_output() -> None:
 
 
 def _paragraph(error: Exception) -> str:
+    import psycopg
+
+    from tidemill.database.connect import explain
+
     match error:
         case FileNotFoundError() | EmbeddedServerError() if not _has_working_directory():
             return "The working directory is gone. Change to one that exists."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import IO, Annotated, Any, Literal, cast
 import msgspec
 import psycopg
 import typer
+from psycopg.errors import InsufficientPrivilege
 
 from tidemill.cli import parse
+from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
-    DatabaseOption,
-    JsonOption,
     job_row,
     open_database,
     print_json,
@@ -28,11 +28,10 @@ from tidemill.cli.output import (
 from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.errors import InvalidJobError
-from tidemill.jobs import JobKeyMode, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
 
 _BATCH = 2000
-_ID, _STATE = (client.COLUMN_NAMES.index(name) for name in ("id", "state"))
 
 
 def register(app: typer.Typer) -> None:
@@ -98,23 +97,25 @@ def add(
         flag,
         key_mode,
     )
-    found = open_database(database)
+    found = open_database(database, may_read=False)
     with connect(found.conninfo) as connection:
-        [(job_id, state)] = _add(connection, [spec])
-    row = job_row(found.conninfo, job_id)
+        call = client.add_jobs([spec])
+        job = _fields(call, _add(connection, call))
     if as_json:
-        print_json(row)
+        print_json(job)
         return
-    say(f"Added job {job_id} ({visible(spec.identifier)}), {state}.")
-    if row is not None:
-        say_what_waits([row])
+    say(f"Added job {job['id']} ({visible(spec.identifier)}), {job['state']}.")
+    # Who may only add jobs may not look at them.
+    with suppress(InsufficientPrivilege):
+        seen = job_row(found.conninfo, job["id"])
+        say_what_waits([] if seen is None else [seen])
 
 
 def _add_many(source: str, database: str | None, as_json: bool) -> None:
     added = 0
     with ExitStack() as stack:
         lines = _open(source, stack)
-        found = open_database(database)
+        found = open_database(database, may_read=False)
         specs = _read_specs(lines)
         batch = list(islice(specs, _BATCH))
         stack.enter_context(explained())
@@ -145,31 +146,36 @@ def _open(source: str, stack: ExitStack) -> IO[bytes]:
         raise typer.BadParameter(f"the file {source!r} cannot be read: {why}.") from None
 
 
-def _add(connection: psycopg.Connection[Any], specs: list[JobSpec]) -> list[tuple[int, str]]:
-    """Adds jobs; returns ids and states alone, as a key may lead to a job that Python cannot hold."""
-    call = client.add_jobs(specs)
+def _add(connection: psycopg.Connection[Any], call: client.Call[list[Job]]) -> list[client.Row]:
+    """Adds jobs; returns what the database tells of them."""
     for attempt in range(1, client.ATTEMPTS + 1):
         try:
-            rows = connection.execute(call.query, call.params).fetchall()
-            break
+            return connection.execute(call.query, call.params).fetchall()
         except psycopg.Error as error:
             # Several batches in a transaction cannot be repeated one by one.
             held = None if connection.autocommit else connection
             if not client.may_repeat(error, held, attempt):
                 client.raise_explained(error)
-    return [(row[_ID], row[_STATE]) for row in rows]
+    raise AssertionError("unreachable")
+
+
+def _fields(call: client.Call[list[Job]], rows: list[client.Row]) -> dict[str, Any]:
+    """The job that was returned, with its payload as it stands there: Python cannot hold all JSON."""
+    [job], [row] = call.read(rows), rows
+    fields = {name: getattr(job, name) for name in client.COLUMN_NAMES}
+    return {**fields, "payload": msgspec.Raw(row[client.COLUMN_NAMES.index("payload")].encode())}
 
 
 def _add_batch(connection: psycopg.Connection[Any], batch: list[tuple[int, JobSpec]]) -> int:
     """Adds jobs of a file. Raises InvalidJobError that names the line."""
     try:
-        return len(_add(connection, [spec for _, spec in batch]))
+        return len(_add(connection, client.add_jobs([spec for _, spec in batch])))
     except InvalidJobError:
         connection.rollback()
         # Not every refusal says which of the jobs it means.
         for number, spec in batch:
             try:
-                _add(connection, [spec])
+                _add(connection, client.add_jobs([spec]))
             except InvalidJobError as error:
                 raise _refused(number, str(error).replace(" (spec 1)", "")) from None
         raise

@@ -17,7 +17,8 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tidemill.app import App
-from tidemill.cli.output import DatabaseOption, console, errors, print_table, say, say_what_waits
+from tidemill.cli.options import DatabaseOption
+from tidemill.cli.output import console, errors, print_table, say, say_what_waits
 from tidemill.database import sql
 from tidemill.database.connect import connect, find_database
 from tidemill.jobs import Job, JobContext, JobSpec, Retry

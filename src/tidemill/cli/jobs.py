@@ -10,9 +10,8 @@ import typer
 import typer.core
 
 from tidemill.cli import parse
+from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
-    DatabaseOption,
-    JsonOption,
     job_row,
     job_rows,
     note,

@@ -6,31 +6,21 @@ import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-import typer
 from psycopg.rows import dict_row
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from tidemill.cli.visible import visible, visible_json
 from tidemill.database import sql
 from tidemill.database.connect import Database, connect, find_database
 from tidemill.database.migrate import migrate, require_schema
+from tidemill.errors import MissingRightsError
 
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(
-        "--database",
-        "-d",
-        metavar="URL",
-        help="postgresql:// URL or libpq conninfo [default: DATABASE_URL, else an embedded PostgreSQL].",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 # Data may look like markup: what is ours to style is a Text.
 console = Console(markup=False, emoji=False, highlight=False)
@@ -56,13 +46,17 @@ def fail(message: object) -> NoReturn:
     sys.exit(1)
 
 
-def open_database(url: str | None, *, needs_schema: bool = True) -> Database:
-    """The database that a command works on, with its schema there; an embedded one is migrated."""
+def open_database(url: str | None, *, needs_schema: bool = True, may_read: bool = True) -> Database:
+    """The database that a command works on, with its schema there; an embedded one is migrated.
+
+    A role that may but add jobs cannot look: with `may_read` false that is no error.
+    """
     database = find_database(url)
     if needs_schema and database.server is not None:
         migrate(database.conninfo)
     elif needs_schema:
-        with connect(database.conninfo) as connection:
+        refusals = () if may_read else (MissingRightsError,)
+        with connect(database.conninfo) as connection, contextlib.suppress(*refusals):
             require_schema(connection)
     return database
 
@@ -89,6 +83,8 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
     if not rows:
         say(empty)
         return
+    from rich.table import Table
+
     # Columns that say nothing are left out: a line shall fit the terminal.
     columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -150,6 +146,8 @@ def ago(moment: datetime) -> str:
 
 def progress_bar(*, shown: bool) -> Progress:
     """A bar on stderr, for a terminal alone, and for what takes a while."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

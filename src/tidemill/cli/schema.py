@@ -12,9 +12,8 @@ from typing import Annotated
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
-    DatabaseOption,
-    JsonOption,
     note,
     open_database,
     print_json,

@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tidemill.database import embedded
-from tidemill.database.embedded import EmbeddedServer
 from tidemill.errors import (
     DatabaseUnavailableError,
     InvalidJobError,
@@ -24,6 +22,9 @@ from tidemill.errors import (
     TidemillError,
     UnsupportedServerError,
 )
+
+if TYPE_CHECKING:
+    from tidemill.database.embedded import EmbeddedServer
 
 OLDEST_SERVER = 150000
 # Without these a connection whose peer vanished stays "open" for hours.
@@ -37,9 +38,9 @@ _DEFAULTS = {
 }
 _ISO_DATES = "set datestyle = 'ISO'"
 # A URL whose password holds a bare @ or / is cut at the wrong place, and part of it becomes a host.
-_URL = re.compile(r"postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?", re.DOTALL)
+_URL = r"(?s)postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?"
 # libpq's words end in a quotation of what was given.
-_QUOTATION = re.compile(r'( after|:) ".*', re.DOTALL)
+_QUOTATION = r'(?s)( after|:) ".*'
 
 _JOB_REFUSALS = {
     "GWBKM",
@@ -100,6 +101,8 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
                 "Use postgresql://USER:PASSWORD@HOST:PORT/DBNAME or host=... dbname=..."
             )
         return Database(make_conninfo(conninfo, **_missing(conninfo, _DEFAULTS)))
+    from tidemill.database import embedded
+
     folder = directory or Path(".tidemill")
     is_new = not folder.exists()
     server = embedded.start(folder)
@@ -119,11 +122,11 @@ def malformed(conninfo: str) -> str | None:
     except psycopg.ProgrammingError as error:
         words = str(error).strip()
         if not words.startswith(("invalid connection option", "invalid URI query parameter")):
-            return _QUOTATION.sub("", words)
+            return re.sub(_QUOTATION, "", words)
         if "password" in conninfo:
             return "an unknown option, or a password with spaces or & that is not quoted"
         return words
-    if conninfo.startswith(("postgresql://", "postgres://")) and not _URL.fullmatch(conninfo):
+    if conninfo.startswith(("postgresql://", "postgres://")) and not re.fullmatch(_URL, conninfo):
         return "an @ or / in a user name or password must be written as %40 or %2F"
     return None
 
@@ -167,6 +170,16 @@ def check_server(connection: psycopg.Connection | psycopg.AsyncConnection) -> No
     problem = unsupported(connection.info.server_version)
     if problem is not None:
         raise UnsupportedServerError(problem)
+
+
+def check_encoding(connection: psycopg.Connection) -> None:
+    """Raises UnsupportedServerError if the database's texts may be anything but text."""
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        raise UnsupportedServerError(
+            f'The database "{connection.info.dbname}" has the encoding SQL_ASCII, in which any bytes pass '
+            "for text. Tidemill needs one whose text can be read as UTF-8: one job with other bytes would "
+            "stop every claim. Use another database: create database NAME encoding 'UTF8' template template0;"
+        )
 
 
 def unsupported(server_version: int) -> str | None:

@@ -25,6 +25,17 @@ def text_of(name: str) -> str:
     return known[name]
 
 
+def fingerprint(text: str) -> str:
+    """What decides whether a dialect of this text is laid again."""
+    # A migration that drops one of our functions or views takes the wrappers along.
+    return files.functions() + text
+
+
+def dropped_on_request(name: str) -> str:
+    """Why a dialect is left out that the user dropped."""
+    return f"dropped on request; `tidemill dialect add {name}` lays it again"
+
+
 def lay(installer: Installer, name: str, *, asked: bool) -> bool:
     """Lays a dialect if that is due; returns whether it did. `asked`: the user named it.
 
@@ -32,11 +43,9 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
         DialectSkippedError: It cannot be laid, or the user dropped it.
     """
     text = text_of(name)
-    # A migration that drops one of our functions or views takes the wrappers along.
-    fingerprint = files.functions() + text
-    part = installer.part(f"dialect {name}", fingerprint)
+    part = installer.part(f"dialect {name}", fingerprint(text))
     if part.known and not part.laid and not asked:
-        raise DialectSkippedError(f"dropped on request; `tidemill dialect add {name}` lays it again")
+        raise DialectSkippedError(dropped_on_request(name))
     [(found, ours, in_use)] = installer.rows("dialect_schema", name=name)
     if part.laid and not part.due and (ours or not asked):
         return False
@@ -53,7 +62,7 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
             if not ours:
                 installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
             installer.run(text)
-            installer.record_part(f"dialect {name}", fingerprint)
+            installer.record_part(f"dialect {name}", fingerprint(text))
     except InsufficientPrivilege as error:
         raise DialectSkippedError(
             f"the role may not lay it ({error.diag.message_primary}). Have an administrator create the "

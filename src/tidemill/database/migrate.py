@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 
 import psycopg
+from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, UndefinedTable
 
 from tidemill.database import dialects as dialect_schemas
 from tidemill.database import sql as files
-from tidemill.database.connect import connect, explained
+from tidemill.database.connect import check_encoding, connect, explained
 from tidemill.database.dialects import DialectSkippedError
 from tidemill.database.installer import Installer, installing, rows
 from tidemill.errors import SchemaError
@@ -47,12 +48,18 @@ def migrate(
     nothing changes and the report carries the SQL.
 
     Raises SchemaError when the schema is newer than this version and no longer
-    fits it, MissingRightsError when the role may not create it.
+    fits it, MissingRightsError when the role may not create it, UnsupportedServerError.
     """
+    if dialects is None:
+        with explained(), connect(conninfo) as connection:
+            current = report_if_current(connection)
+        if current is not None:
+            return current
     report = MigrationReport()
     for name in dialects or ():
         dialect_schemas.text_of(name)
     with installing(conninfo, dry_run=dry_run) as installer:
+        check_encoding(installer.connection)
         _lay_tables(installer, report)
         _lay_functions(installer, report)
         for name in files.dialects() if dialects is None else dialects:
@@ -64,6 +71,57 @@ def migrate(
         if report.changed:
             report.statements = [files.query("install/begin").strip(), *installer.statements, "commit;"]
     return report
+
+
+def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
+    """What `migrate` reports where it has nothing to do, found in one round trip; else None.
+
+    Raises UnsupportedServerError.
+    """
+    check_encoding(connection)
+    state = _state(connection)
+    if state is None or not state.fits:
+        return None
+    report = MigrationReport()
+    for name, text in files.dialects().items():
+        part = f"dialect {name}"
+        if part not in state.parts:
+            return None
+        if state.parts[part] is None:
+            report.skipped[name] = dialect_schemas.dropped_on_request(name)
+        elif state.parts[part] != files.digest(dialect_schemas.fingerprint(text)):
+            return None
+    return report
+
+
+@dataclass
+class _State:
+    """What is installed: the migrations, and the hashes of the parts."""
+
+    migrations: list[int]
+    parts: dict[str, str | None]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the tables and functions are those of this version."""
+        known = [migration.number for migration in files.migrations()]
+        return self.migrations == known and self.parts.get("functions") == files.digest(files.functions())
+
+
+def _state(connection: psycopg.Connection) -> _State | None:
+    """What is installed, in one round trip; None where that cannot be read."""
+    cursor = connection.cursor()
+    try:
+        cursor.execute(files.query("install/state"))
+    except (InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, UndefinedTable):
+        # The long way says why.
+        return None
+    # Its last statement is the one that tells.
+    while cursor.nextset():
+        pass
+    row = cursor.fetchone()
+    assert row is not None
+    return _State(*row)
 
 
 def _lay_tables(installer: Installer, report: MigrationReport) -> None:
@@ -149,6 +207,9 @@ def _warn_of_newer_schema(connection: psycopg.Connection) -> None:
 def require_schema(connection: psycopg.Connection) -> None:
     """Raises SchemaError unless the schema is there and fits this version, MissingRightsError."""
     with explained():
+        state = _state(connection)
+        if state is not None and state.fits:
+            return
         _require_any_schema(connection)
         _warn_of_newer_schema(connection)
         missing = {migration.number for migration in files.migrations()}

@@ -2,109 +2,193 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from typing import Any, Literal, LiteralString
 
+import msgspec
 import psycopg
+from psycopg.types.numeric import Int8BinaryLoader
 
-from tidemill.queue.complete import Settlement, Settlements
+from tidemill.database.sql import query
+from tidemill.queue.marks import Marks, Ration, moment
 
-# Python knows no year before 1, and a job may be due since -infinity.
-_CLAIM = (
-    "select id, identifier, queue_id, queue_name, payload, priority, greatest(run_at, '0001-01-02Z'), "
-    "attempts, max_attempts, created_at, key, revision, flags, claim_token "
-    "from tidemill._claim_jobs(%s, %s, %s, %s, %s, %s, %s)"
-)
+LONGEST_QUEUE_RUN = 20
+"""How many jobs of a named queue are claimed at once, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
-    """A job in this worker's hand, named by its claim token."""
+class ClaimedJob(msgspec.Struct, gc=False):
+    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`.
+
+    Times are microseconds since 2000, as PostgreSQL holds them: few tasks look at them.
+    """
 
     id: int
     identifier: str
-    queue_id: int | None
-    queue_name: str | None
     payload: str
     priority: int
-    run_at: datetime
+    run_at: int
     attempt: int
     max_attempts: int
-    created_at: datetime
+    created_at: int
     key: str | None
     revision: int
-    flags: list[str]
-    token: int
+    flags: list[str] | None
+    queue_id: int | None = None
+    queue_name: str | None = None
+    token: int = 0
+    next: ClaimedJob | None = None
+    """The job of the same named queue that runs after this one."""
 
 
-Unit = list[ClaimedJob]
-"""Jobs that run one after the other: those of one named queue, or a single one."""
+@dataclass(frozen=True)
+class Search:
+    """What to look for."""
+
+    limit: int
+    """How many jobs, at most about."""
+    most_queues: int
+    per_queue: int
+    """How many jobs of one named queue, at most."""
+    quick: Sequence[str]
+    """Tasks whose jobs are for the express lane, where nothing else speaks against it."""
+    forbidden_flags: Sequence[str]
+    thorough: bool
+    """Look everywhere, whatever it costs."""
+    told: bool
+    """Notifications said where the new jobs are: look there, and elsewhere another time."""
 
 
-class Lane(Protocol):
-    """A way to claim and settle jobs. All calls come from the engine's thread."""
+class Finder:
+    """Looks for jobs: from marks on, and in rotation among named queues.
 
-    def claim(self, limit: int, per_queue: int, forbidden_flags: Sequence[str]) -> list[Unit]:
-        """Claims about `limit` due jobs, most urgent first."""
+    `lane` is `express`, where what is found is locked, or `lease`, where it is leased to the worker.
+    """
 
-    def settle(self, settlements: Sequence[Settlement]) -> Settlements:
-        """Writes how jobs ended; says which must be tried again or are no longer ours."""
-
-    def recover(self, tokens: Sequence[int]) -> list[int]:
-        """After a lost connection: frees claims whose answer never arrived."""
-
-
-class LeaseLane:
-    """Claims by writing a lease into each job's row, and completes by deleting the row."""
-
-    def __init__(self, worker_id: str, identifiers: Sequence[str], connection: psycopg.Connection) -> None:
+    def __init__(self, lane: Literal["express", "lease"], worker_id: str, identifiers: Sequence[str]) -> None:
+        verb = "lock" if lane == "express" else "claim"
+        self._singles = query(f"{verb}_jobs")
+        self._queued = query(f"{verb}_queued_jobs")
         self._worker_id = worker_id
         self._identifiers = list(identifiers)
-        self._connection = connection
         self._queues_first = False
         self._after_queue = 0
+        self._queue_searches = Ration()
+        self.marks = Marks()
 
-    def claim(self, limit: int, per_queue: int, forbidden_flags: Sequence[str]) -> list[Unit]:
-        """See `Lane.claim`. Named queues and other jobs take turns at being first."""
+    @property
+    def next_search(self) -> float | None:
+        """When a search that was asked for, and had to wait for its turn, may be made."""
+        asked = (self.marks.full_scans.next, self._queue_searches.next)
+        return min((at for at in asked if at is not None), default=None)
+
+    def ask(self) -> None:
+        """Jobs may be anywhere."""
+        self.marks.full_scans.ask()
+        self._queue_searches.ask()
+
+    def ask_queues(self) -> None:
+        """A named queue may have a job."""
+        self._queue_searches.ask()
+
+    def forget(self) -> None:
+        """What was seen counts no longer."""
+        self.marks.forget()
+        self._queue_searches.ask(at_once=True)
+
+    def find(self, connection: psycopg.Connection, search: Search) -> tuple[list[ClaimedJob], bool]:
+        """Finds jobs, those of one named queue as a chain, and says whether there may be more.
+
+        Named queues and other jobs take turns at being first.
+        """
         self._queues_first = not self._queues_first
-        looked_after = self._after_queue
-        rows = self._connection.execute(
-            _CLAIM,
-            [
-                self._worker_id,
-                self._identifiers,
-                limit,
-                list(forbidden_flags) or None,
-                self._queues_first,
-                looked_after,
-                per_queue,
-            ],
-        ).fetchall()
-        rows.sort(key=lambda row: (row[5], row[6], row[0]))
-        units: dict[int, Unit] = {}
-        for row in rows:
-            *fields, flags, token = row
-            job = ClaimedJob(*[*fields, flags or [], token])
-            # Single jobs stand under their own number, apart from the queues' ones.
-            units.setdefault(-job.id if job.queue_id is None else job.queue_id, []).append(job)
-        last_queue = max((job.queue_id or 0 for unit in units.values() for job in unit), default=0)
-        # Unless other jobs had filled the room before a queue was looked at, the rotation ends
-        # where no queue is found behind the last one.
-        if last_queue or self._queues_first or len(rows) < limit:
-            self._after_queue = last_queue
-        if not units and looked_after:
-            return self.claim(limit, per_queue, forbidden_flags)
-        return list(units.values())
+        found: list[ClaimedJob] = []
+        more = False
+        for queued in (self._queues_first, not self._queues_first):
+            if queued and search.told:
+                continue
+            room = search.limit - sum(map(chain_length, found))
+            if room <= 0:
+                return found, True
+            jobs, filled = (self._find_queued if queued else self._find_singles)(connection, search, room)
+            found += jobs
+            more = more or filled
+        return found, more
 
-    def settle(self, settlements: Sequence[Settlement]) -> Settlements:
-        """See `Lane.settle`."""
-        return Settlements.write(self._connection, self._worker_id, settlements)
+    def _find_singles(
+        self, connection: psycopg.Connection, search: Search, room: int
+    ) -> tuple[list[ClaimedJob], bool]:
+        places = self.marks.places(thorough=search.thorough, told=search.told)
+        started = time.perf_counter()
+        priorities, run_ats, ids = places or (None, None, None)
+        rows = self._rows(
+            connection, self._singles, search, most=room, priorities=priorities, run_ats=run_ats, ids=ids
+        )
+        *rows, last = rows
+        jobs = [ClaimedJob(*row) for row in rows]
+        filled = len(jobs) >= room
+        self.marks.scanned(
+            jobs,
+            full=places is None,
+            filled=filled,
+            until=moment(last[4]),
+            seconds=time.perf_counter() - started,
+        )
+        return jobs, filled
 
-    def recover(self, tokens: Sequence[int]) -> list[int]:
-        """See `Lane.recover`."""
-        rows = self._connection.execute(
-            "select tidemill._return_unknown_jobs(%s, %s::bigint[])", [self._worker_id, list(tokens)]
-        ).fetchall()
-        return [row[0] for row in rows]
+    def _find_queued(
+        self, connection: psycopg.Connection, search: Search, room: int
+    ) -> tuple[list[ClaimedJob], bool]:
+        if not search.thorough and not self._queue_searches.allows:
+            return [], False
+        started = time.perf_counter()
+        most = min(room, search.most_queues)
+        heads: dict[int, ClaimedJob] = {}
+        tails: dict[int, ClaimedJob] = {}
+        # The rotation begins anew where no queue is found behind the last one.
+        for after in {self._after_queue: None, 0: None}:
+            for row in self._rows(
+                connection, self._queued, search, most=most, after=after, per_queue=search.per_queue
+            ):
+                job, queue = ClaimedJob(*row), row[11]
+                if queue in tails:
+                    tails[queue].next = job
+                else:
+                    heads[queue] = job
+                tails[queue] = job
+            if heads:
+                break
+        self._after_queue = max(heads, default=0)
+        filled = len(heads) >= most
+        if not filled:
+            self._queue_searches.spend(time.perf_counter() - started)
+            if heads:
+                self._queue_searches.ask()
+        return list(heads.values()), filled
+
+    def _rows(
+        self, connection: psycopg.Connection, statement: LiteralString, search: Search, **params: object
+    ) -> list[tuple[Any, ...]]:
+        with connection.cursor(binary=True) as cursor:
+            # Reading times as the integers that they are is many times cheaper.
+            cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+            params |= {
+                "worker_id": self._worker_id,
+                "identifiers": self._identifiers,
+                "quick": list(search.quick),
+                "forbidden": list(search.forbidden_flags) or None,
+            }
+            return cursor.execute(statement, params).fetchall()
+
+
+def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:
+    """A job and those of its named queue that run after it."""
+    while job is not None:
+        yield job
+        job = job.next
+
+
+def chain_length(job: ClaimedJob) -> int:
+    """How many jobs that are."""
+    return 1 if job.next is None else sum(1 for _ in chain(job))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Generic, LiteralString, NoReturn, TypeVar
 
 import msgspec
@@ -42,26 +44,54 @@ _TIMES = ("run_at", "created_at", "updated_at", "locked_at")
 
 def _column(name: str) -> str:
     if name in _TIMES:
-        # As microseconds: readable under any DateStyle of the caller's connection. In SQL
-        # run_at may be +-infinity; Python's years go from 1 to 9999.
-        return (
-            f"(extract(epoch from least(greatest({name}, '0001-01-02Z'), '9999-12-30Z')) * 1000000)::bigint"
-        )
+        # In the wire's form: readable under any DateStyle of the caller's connection, and exact.
+        return f"timestamptz_send({name})"
     return "payload::text" if name == "payload" else name
 
 
 _COLUMNS = ", ".join(map(_column, COLUMN_NAMES))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+# In SQL run_at may be +-infinity; Python's years go from 1 to 9999.
+_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
-def _job(row: Row) -> Job:
-    fields = dict(zip(COLUMN_NAMES, row, strict=True))
-    for name in _TIMES:
-        if fields[name] is not None:
-            fields[name] = _EPOCH + timedelta(microseconds=fields[name])
-    if fields["payload"] is not None:
-        fields["payload"] = _payload(fields["payload"])
-    return Job(**fields)
+def _time(wire: bytes) -> datetime:
+    try:
+        moment = _EPOCH + timedelta(microseconds=int.from_bytes(wire, signed=True))
+    except OverflowError:
+        return _EARLIEST if wire[0] & 0x80 else _LATEST
+    return min(max(moment, _EARLIEST), _LATEST)
+
+
+def _jobs(rows: list[Row]) -> list[Job]:
+    # Of jobs added together most times are one and the same.
+    time = lru_cache(_time)
+    return [
+        Job(
+            job_id,
+            identifier,
+            queue_name,
+            None if payload is None else _payload(payload),
+            state,
+            priority,
+            time(run_at),
+            attempts,
+            max_attempts,
+            last_error,
+            time(created_at),
+            time(updated_at),
+            key,
+            None if locked_at is None else time(locked_at),
+            locked_by,
+            revision,
+            flags,
+        )
+        for (
+            job_id, identifier, queue_name, payload, state, priority, run_at, attempts, max_attempts,
+            last_error, created_at, updated_at, key, locked_at, locked_by, revision, flags,
+        ) in rows
+        if job_id is not None
+    ]  # fmt: skip
 
 
 def _payload(text: str) -> Any:
@@ -70,10 +100,6 @@ def _payload(text: str) -> Any:
     except (msgspec.DecodeError, ValueError, RecursionError):
         # PostgreSQL's json takes what Python cannot hold. The call has been carried out: do not fail.
         return msgspec.Raw(text.encode())
-
-
-def _jobs(rows: list[Row]) -> list[Job]:
-    return [_job(row) for row in rows if row[0] is not None]
 
 
 def _maybe_job(rows: list[Row]) -> Job | None:
@@ -99,28 +125,45 @@ def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
     return msgspec.Raw(text)
 
 
-def _record(spec: JobSpec) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "identifier": spec.identifier,
-        "payload": encode_payload(spec.payload, spec.identifier),
-        "queue_name": spec.queue_name,
-        "max_attempts": spec.max_attempts,
-        "job_key": spec.job_key,
-        "priority": spec.priority,
-        "flags": None if spec.flags is None else list(spec.flags),
-        "job_key_mode": spec.job_key_mode,
-    }
-    if isinstance(spec.run_at, timedelta):
-        record["run_in"] = f"{spec.run_at.total_seconds():.6f} seconds"
-    elif isinstance(spec.run_at, datetime):
-        record["run_at"] = spec.run_at.isoformat()
-    return record
+_DEFAULT_PAYLOAD = msgspec.Raw(b"{}")
+_NULL = b"null"
+
+
+def _payload_of(spec: JobSpec) -> msgspec.Raw:
+    text = encode_payload(spec.payload, spec.identifier)
+    return _DEFAULT_PAYLOAD if text is None or bytes(text) == _NULL else text
+
+
+def _run_at(spec: JobSpec) -> str | None:
+    return spec.run_at.isoformat() if isinstance(spec.run_at, datetime) else None
+
+
+def _run_in(spec: JobSpec) -> str | None:
+    return f"{spec.run_at.total_seconds():.6f} seconds" if isinstance(spec.run_at, timedelta) else None
+
+
+_FIELDS: dict[str, Callable[[JobSpec], Any]] = {
+    "identifier": attrgetter("identifier"),
+    "payload": _payload_of,
+    "queue_name": attrgetter("queue_name"),
+    "run_at": _run_at,
+    "run_in": _run_in,
+    "max_attempts": attrgetter("max_attempts"),
+    "job_key": attrgetter("job_key"),
+    "priority": attrgetter("priority"),
+    "flags": lambda spec: None if spec.flags is None else list(spec.flags),
+    "job_key_mode": attrgetter("job_key_mode"),
+}
+
+
+def _as_json(values: list[Any]) -> str | None:
+    return None if values.count(None) == len(values) else msgspec.json.encode(values).decode()
 
 
 def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
     """Adds jobs and returns them in the order of the specs."""
     try:
-        text = msgspec.json.encode([_record(spec) for spec in specs]).decode()
+        given = {name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()}
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
     # The private function takes a mode for each spec; producers may call the public one alone.
@@ -130,7 +173,7 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         if alike
         else "tidemill._add_jobs(given.specs, given.modes)"
     )
-    return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", {"specs": text}, _jobs)
+    return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", given, _jobs)
 
 
 def remove_job(job_key: str) -> Call[Job | None]:

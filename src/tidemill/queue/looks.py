@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable
 
 _FIRST_LOOK = 0.005
-_BUSY_BEFORE_UNDECLARING = 0.1
+# Busy is who has no room, or has found so many jobs a second for this long: fewer notifications
+# cost producers little.
+_WINDOW = 0.1
+_BUSY_RATE = 1000
+_BUSY_PACE = 0.005
 _MOST_REMEMBERED = 1000
 
 Execute = Callable[[str], None]
@@ -18,8 +22,8 @@ Execute = Callable[[str], None]
 class Looks:
     """Plans the looks of one worker. Thread-safe: `notify`; all else is the engine's.
 
-    An idle worker is *declared*: it stands in `_listeners`, and producers notify
-    it. A producer that looked there before the declaration may commit after our
+    A worker is *declared* unless it is busy: it stands in `_listeners`, and producers
+    notify it. A producer that looked there before the declaration may commit after our
     next look, and notifies nobody: so after declaring we look again at growing
     intervals, up to the poll interval.
     """
@@ -32,7 +36,11 @@ class Looks:
         self._at = 0.0
         self._wait = poll_interval
         self._declared = False
-        self._busy_since: float | None = None
+        self._is_regular = True
+        self._is_busy = False
+        self._window_began = 0.0
+        self._found = 0
+        self._was_full = False
 
     def notify(self, milliseconds: int) -> None:
         """A job is due in so many milliseconds."""
@@ -56,32 +64,42 @@ class Looks:
         self._declared = False
         self._at = 0.0
 
-    def begin(self, now: float) -> None:
-        """A look begins: it serves all notifications that are due."""
+    def begin(self, now: float) -> bool:
+        """A look begins: it serves all notifications that are due. False if it is for these alone."""
+        self._is_regular = now >= self._at
         with self._lock:
             while self._due and self._due[0] <= now:
                 heapq.heappop(self._due)
+        return self._is_regular
 
-    def found_less(self, execute: Execute) -> None:
-        """The look found less than there was room for: wait for more."""
-        self._busy_since = None
-        if self._declares and not self._declared:
-            execute("insert into tidemill._listeners values (%s) on conflict do nothing")
-            self._declared = True
-            self._wait = _FIRST_LOOK
-        else:
-            self._wait = min(self._wait * 2, self._poll_interval)
-        self._at = time.monotonic() + self._wait
-
-    def found_enough(self, execute: Execute, *, full: bool) -> None:
-        """The look filled all room (`full`: there was none): go on, or wait for a job to end."""
+    def looked(self, *, found: int, more: bool, full: bool, execute: Execute) -> None:
+        """A look found so many jobs, and `more` may be there at once; `full`: there is no room for any."""
         now = time.monotonic()
-        self._busy_since = self._busy_since or now
-        if self._declared and now - self._busy_since > _BUSY_BEFORE_UNDECLARING:
+        self._found += found
+        self._was_full = self._was_full or full
+        elapsed = now - self._window_began
+        if elapsed >= _WINDOW:
+            self._is_busy = self._was_full or self._found >= _BUSY_RATE * elapsed
+            self._window_began, self._found, self._was_full = now, 0, False
+        if self._is_busy and self._declared:
             execute("delete from tidemill._listeners where worker_id = %s")
             self._declared = False
-        # When full, room made by a settlement brings the next look.
-        self._at = now + self._poll_interval if full else 0.0
+        if more:
+            self._at = 0.0
+        elif full:
+            # Room that is made brings the next look.
+            self._at = now + (_WINDOW if self._declared else self._poll_interval)
+        elif self._is_busy:
+            # Nobody notifies us, since there is always something.
+            self._at = now + _BUSY_PACE
+        elif self._is_regular:
+            if self._declares and not self._declared:
+                execute("insert into tidemill._listeners values (%s) on conflict do nothing")
+                self._declared = True
+                self._wait = _FIRST_LOOK
+            else:
+                self._wait = min(self._wait * 2, self._poll_interval)
+            self._at = time.monotonic() + self._wait
 
     def nothing_for_a_while(self) -> None:
         """The look could not be made."""

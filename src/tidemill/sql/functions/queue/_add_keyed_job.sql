@@ -6,22 +6,29 @@ declare
 begin
   -- Somebody may add or take away the key between two of our statements: look again then.
   loop
-    select * into j from tidemill._jobs o where o.key = new.key for update;
-
-    if found and mode = 'unsafe_dedupe' then
-      update tidemill._jobs o set revision = o.revision + 1, updated_at = now()
-        where o.id = j.id returning o.* into j;
-      return j;
-    elsif found and j.locked_at is null and j.attempts < j.max_attempts then
+    -- First what happens most: the job waits, and one statement changes it.
+    if mode <> 'unsafe_dedupe' then
       update tidemill._jobs o set
           task_id = new.task_id, queue_id = new.queue_id, max_attempts = new.max_attempts,
           priority = new.priority, flags = new.flags, attempts = 0, last_error = null,
           payload = tidemill._merged_payload(o.payload, new.payload),
           run_at = case when mode = 'preserve_run_at' and o.attempts = 0 then o.run_at else new.run_at end,
           revision = o.revision + 1, updated_at = now()
-        where o.id = j.id returning o.* into j;
-      return j;
-    elsif found then
+        where o.key = new.key and o.locked_at is null and o.attempts < o.max_attempts
+        returning o.* into j;
+      if found then
+        return j;
+      end if;
+    end if;
+
+    select * into j from tidemill._jobs o where o.key = new.key for update;
+    if found then
+      if mode = 'unsafe_dedupe' then
+        update tidemill._jobs o set revision = o.revision + 1, updated_at = now()
+          where o.id = j.id returning o.* into j;
+        return j;
+      end if;
+      continue when j.locked_at is null and j.attempts < j.max_attempts;
       -- Running or failed for good: it keeps its row and loses its key, and will not be retried.
       update tidemill._jobs o set
           key = null, attempts = o.max_attempts, updated_at = now(),

@@ -23,15 +23,12 @@ end
 $$;
 
 create or replace function tidemill._queue_id(queue_name text) returns bigint
-language plpgsql
+language plpgsql strict
 as $$
 #variable_conflict use_variable
 declare
   found_id bigint;
 begin
-  if queue_name is null then
-    return null;
-  end if;
   loop
     select q.id into found_id from tidemill._queues q where q.queue_name = queue_name;
     if found then
@@ -45,3 +42,14 @@ begin
   end loop;
 end
 $$;
+
+create or replace function tidemill._task_ids(identifiers text[]) returns integer[]
+language plpgsql
+as $$
+begin
+  return array(select (select t.id from tidemill._tasks t where t.identifier = i.name)
+               from unnest(identifiers) as i(name));
+end
+$$;
+comment on function tidemill._task_ids is
+  'Numbers of tasks, each in the place of its identifier; NULL where no job of a task was ever added.';

@@ -43,7 +43,7 @@ end
 $$;
 
 create or replace function tidemill._normal_flags(flags text[]) returns text[]
-language plpgsql immutable
+language plpgsql immutable strict
 as $$
 begin
   return case when cardinality(flags) > 0

@@ -6,11 +6,13 @@ create or replace function tidemill._register_worker(
 ) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at)
+  insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at, backend_pid)
     values (worker_id, hostname, pid, version, concurrency,
-            array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease)
+            array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease,
+            pg_backend_pid())
     on conflict (id) do update set
-      identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at, expires_at = excluded.expires_at
+      identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
+      expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, lost_at = null
 $$;
 
 create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
@@ -21,8 +23,11 @@ as $$
 begin
   update tidemill._workers w set
       heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + lease,
-      in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping
-    where w.id = worker_id;
+      in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping,
+      backend_pid = pg_backend_pid(), lost_at = null
+    where w.id = worker_id
+      -- Lost and past its deadline: a sweep has freed what it held.
+      and not (w.lost_at is not null and w.expires_at <= clock_timestamp());
   alive := found;
   select array_agg(j.id) into cancelled from tidemill._jobs j
     where j.locked_by = worker_id and j.withdrawn = 'cancelled';
@@ -40,6 +45,11 @@ as $$
 declare
   dead text[];
 begin
+  update tidemill._workers w set lost_at = clock_timestamp()
+    where w.lost_at is null
+      and (w.expires_at <= clock_timestamp()
+        or not exists (select from pg_stat_activity a where a.pid = w.backend_pid));
+
   with recursive holders(id) as (
     (select min(j.locked_by) from tidemill._jobs j)
     union all
@@ -54,25 +64,49 @@ begin
     select w.id from tidemill._workers w
   )
   select array_agg(s.id) into dead from suspects s
-  where not exists (select from tidemill._workers w where w.id = s.id and w.expires_at > clock_timestamp());
+  -- Noted as lost above, so that its next heartbeat learns of it.
+  where not exists (
+    select from tidemill._workers w
+    where w.id = s.id and (w.lost_at is null or w.expires_at > clock_timestamp()));
 
   return query select * from tidemill._release_leases(
     coalesce(dead, '{}'), true, 'its worker stopped without a word: killed, crashed, or cut off from the database');
   delete from tidemill._workers w
     where w.id = any(dead) and w.expires_at <= clock_timestamp()
+      and w.lost_at <= clock_timestamp() - tidemill._caution()
       and not exists (select from tidemill._jobs j where j.locked_by = w.id);
   delete from tidemill._listeners l
     where not exists (select from tidemill._workers w where w.id = l.worker_id);
 end
 $$;
 comment on function tidemill._sweep_leases is
-  'Frees what dead workers hold; attempts stay spent, and a job on its last one is failed with a message.';
+$$Frees what dead workers hold; attempts stay spent, and a job on its last one is failed with a message.
+
+Notes which workers are lost: those that missed their deadline, and those whose heartbeat's
+connection is gone, which shows at once. They stay on the list for a minute.$$;
+
+create or replace function tidemill._caution() returns interval
+language sql immutable
+as $$ select interval '1 minute' $$;
+comment on function tidemill._caution is 'How long after the loss of a worker all others claim by lease alone.';
+
+create or replace function tidemill._express_is_safe() returns boolean
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select from tidemill._workers w where w.lost_at > clock_timestamp() - tidemill._caution())
+$$;
+comment on function tidemill._express_is_safe is
+$$Whether no worker was lost lately. A claim by row locks spends no attempt, so a job that kills
+its worker would be run again and again; claimed by lease it comes to an end.$$;
 
 create or replace function tidemill._release_leases(worker_ids text[], if_ended boolean, why text)
 returns table (worker_id text, id bigint, failed boolean)
 language plpgsql
 as $$
 #variable_conflict use_column
+declare
+  freed_any boolean;
 begin
   if worker_ids = '{}' then
     return;
@@ -100,6 +134,7 @@ begin
       returning h.locked_by, j.id, j.attempts >= j.max_attempts
     )
     select * from freed;
+  freed_any := found;
   with held as materialized (
     select q.id from tidemill._queues q
     where q.locked_by = any(worker_ids)
@@ -108,7 +143,9 @@ begin
   )
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
     from held h where q.id = h.id;
-  perform tidemill._notify_workers(now());
+  if freed_any or found then
+    perform tidemill._notify_workers(now());
+  end if;
 end
 $$;
 comment on function tidemill._release_leases is

@@ -2,10 +2,12 @@
 -- changes nothing. Rows that a producer holds are left for the next call, so a
 -- worker never waits for one. Rows come back for what was not settled
 -- ('busy': try again; 'lost': no longer ours) and, from _fail_jobs, for each job.
+-- coalesce(locked_by, '') keeps the planner from the index of leases: a worker
+-- has many, and comparing all of them with all that is given takes the square.
 
 create or replace function tidemill._complete_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -16,7 +18,7 @@ begin
     ),
     held as materialized (
       select j.id from given g join tidemill._jobs j on j.id = g.id
-      where j.locked_by = worker_id and j.claim_token = g.token
+      where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
     ),
     gone as (
@@ -34,7 +36,7 @@ create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
   delays interval[], permanent boolean[], payloads text[]
 ) returns table (id bigint, outcome text, run_at timestamptz)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -48,7 +50,7 @@ begin
     held as materialized (
       select j.id, g.message, g.delay, g.permanent, g.payload
       from given g join tidemill._jobs j on j.id = g.id
-      where j.locked_by = worker_id and j.claim_token = g.token
+      where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
     ),
     failed as (
@@ -77,7 +79,7 @@ run_at if that is later; permanent spends all attempts; payload, where given, re
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -88,7 +90,7 @@ begin
     ),
     held as materialized (
       select j.id from given g join tidemill._jobs j on j.id = g.id
-      where j.locked_by = worker_id and j.claim_token = g.token
+      where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
     ),
     returned as (
@@ -115,7 +117,7 @@ comment on function tidemill._return_jobs is
 
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin

@@ -13,32 +13,58 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
+  queue_id bigint;
   j tidemill._jobs;
+  added tidemill.job;
 begin
-  if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
-    perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
+  -- Each expression costs about a microsecond a call, so one covers all that most calls leave out.
+  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags) > 0 then
+    if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
+      perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
+    end if;
+    if job_key is not null then
+      perform tidemill._check_job_key_mode(job_key_mode, '');
+    end if;
+    queue_id := tidemill._queue_id(queue_name);
+    flags := tidemill._normal_flags(flags);
   end if;
-
-  j.task_id := tidemill._task_id(identifier);
-  j.queue_id := tidemill._queue_id(queue_name);
-  j.payload := coalesce(payload, '{}');
-  j.run_at := coalesce(run_at, now());
-  j.max_attempts := coalesce(max_attempts, 25);
-  j.priority := coalesce(priority, 0);
-  j.flags := tidemill._normal_flags(flags);
 
   if job_key is null then
-    insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
-      values (j.queue_id, j.task_id, j.priority, j.max_attempts, j.run_at, j.payload, j.flags)
-      returning i.* into j;
+    loop
+      insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+        select queue_id, t.id, coalesce(priority, 0), coalesce(max_attempts, 25),
+               coalesce(run_at, now()), coalesce(payload, '{}'), flags
+          from tidemill._tasks t where t.identifier = identifier
+        returning (tidemill._job_row(i, identifier, queue_name)).* into added;
+      exit when found;
+      -- A task that is known fits; this one may not.
+      perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
+      perform tidemill._task_id(identifier);
+    end loop;
   else
-    perform tidemill._check_job_key_mode(job_key_mode, '');
+    j.queue_id := queue_id;
+    j.task_id := tidemill._task_id(identifier);
+    j.priority := coalesce(priority, 0);
+    j.max_attempts := coalesce(max_attempts, 25);
+    j.run_at := coalesce(run_at, now());
     j.key := job_key;
+    j.payload := coalesce(payload, '{}');
+    j.flags := flags;
     j := tidemill._as_caller_may_see(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')));
+    if job_key_mode = 'unsafe_dedupe' then
+      -- A job that was there may be of another task and queue.
+      added := tidemill._job_row(j);
+    else
+      added := tidemill._job_row(j, identifier, queue_name);
+    end if;
   end if;
 
-  perform tidemill._notify_workers(j.run_at);
-  return tidemill._job_row(j);
+  if exists (select from tidemill._listeners) then
+    -- Jobs of named queues are not in the order that the place is for.
+    perform tidemill._notify_workers(
+      added.run_at, case when added.queue_name is null then added.priority end, 0);
+  end if;
+  return added;
 end
 $$;
 comment on function tidemill.add_job is

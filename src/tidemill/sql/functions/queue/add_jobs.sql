@@ -1,66 +1,88 @@
-create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
-returns setof tidemill.job
-language plpgsql set search_path = pg_catalog, pg_temp
+create or replace function tidemill._check_specs(
+  specs tidemill.job_spec[], job_key_modes text[],
+  out identifier text, out task_id integer, out keyed boolean
+)
+language plpgsql
 as $$
+#variable_conflict use_variable
 declare
+  seen record;
   bad record;
-  spec record;
-  new tidemill._jobs;
-  due timestamptz;
-  ids bigint[];
 begin
-  select s.* into bad
-    from unnest(specs) with ordinality
-      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
-    where not tidemill._job_fits(s.identifier, s.queue_name, s.max_attempts, s.job_key, s.priority, s.flags)
-    order by s.place limit 1;
-  if found then
-    perform tidemill._refuse_job(bad.identifier, bad.queue_name, bad.max_attempts, bad.job_key,
-                                 bad.priority, bad.flags, format(' (spec %s)', bad.place));
-  end if;
-  perform tidemill._check_job_key_mode(m.mode, format(' (spec %s)', m.place))
-    from (
-      select s.mode, min(s.place) as place
-      from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
-        s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
-      where s.job_key is not null
-      group by s.mode order by 2
-    ) m;
-
-  perform tidemill._task_id(s.identifier)
-    from (select distinct u.identifier from unnest(specs) u order by 1) s;
-  perform tidemill._queue_id(s.queue_name)
-    from (select distinct u.queue_name from unnest(specs) u where u.queue_name is not null order by 1) s;
-  select min(coalesce(s.run_at, now())) into due from unnest(specs) s;
-  if due is not null then
-    perform tidemill._notify_workers(due);
-  end if;
-
-  if not exists (select from unnest(specs) s where s.job_key is not null) then
-    return query
-      with added as (
-        insert into tidemill._jobs as i
-            (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
-          select q.id, t.id, coalesce(s.priority, 0::smallint), coalesce(s.max_attempts, 25::smallint),
-                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
-          from unnest(specs) with ordinality
-            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
-          join tidemill._tasks t on t.identifier = s.identifier
-          left join tidemill._queues q on q.queue_name = s.queue_name
-          order by s.place
-          returning i.*
-      )
-      select (x.r).*
-      from (
-        select tidemill._job_row(a, t.identifier, q.queue_name) as r
-        from added a join tidemill._tasks t on t.id = a.task_id left join tidemill._queues q on q.id = a.queue_id
-        order by a.id
-        offset 0
-      ) x;
+  -- One pass over the specs answers for all of them together.
+  select bool_and(tidemill._job_fits(
+           s.identifier, s.queue_name, s.max_attempts, s.job_key, s.priority, s.flags)) as fit,
+         min(s.identifier collate "C") as identifier,
+         min(s.identifier collate "C") = max(s.identifier collate "C") as one_task,
+         count(s.queue_name) > 0 as queued, count(s.job_key) > 0 as keyed,
+         min(coalesce(s.run_at, now())) as run_at,
+         min(coalesce(s.priority, 0)) as priority, max(coalesce(s.priority, 0)) as last_priority
+    into seen
+    from unnest(specs) s;
+  if seen.run_at is null then
+    keyed := false;
     return;
   end if;
 
-  -- With keys: every spec draws its id first, so that ids follow the order of the specs,
+  if not seen.fit then
+    select s.* into bad
+      from unnest(specs) with ordinality
+        s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+      where not tidemill._job_fits(s.identifier, s.queue_name, s.max_attempts, s.job_key, s.priority, s.flags)
+      order by s.place limit 1;
+    perform tidemill._refuse_job(bad.identifier, bad.queue_name, bad.max_attempts, bad.job_key,
+                                 bad.priority, bad.flags, format(' (spec %s)', bad.place));
+  end if;
+
+  keyed := seen.keyed;
+  if keyed then
+    perform tidemill._check_job_key_mode(m.mode, format(' (spec %s)', m.place))
+      from (
+        select s.mode, min(s.place) as place
+        from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
+          s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
+        where s.job_key is not null
+        group by s.mode order by 2
+      ) m;
+  end if;
+
+  -- In the order of their names, so that two callers cannot deadlock on new ones.
+  if seen.queued then
+    perform tidemill._queue_id(s.queue_name)
+      from (select distinct u.queue_name from unnest(specs) u where u.queue_name is not null order by 1) s;
+  end if;
+  if not seen.one_task then
+    perform tidemill._task_id(s.identifier)
+      from (select distinct u.identifier from unnest(specs) u order by 1) s;
+  elsif seen.queued or keyed then
+    perform tidemill._task_id(seen.identifier);
+  else
+    identifier := seen.identifier;
+    task_id := tidemill._task_id(identifier);
+  end if;
+
+  -- Only where all stand in one order is the least of them known.
+  perform tidemill._notify_workers(
+    seen.run_at,
+    case when seen.priority = seen.last_priority and not seen.queued and not keyed
+      then seen.priority::smallint end,
+    0);
+end
+$$;
+comment on function tidemill._check_specs is
+$$Refuses specs that do not fit, makes their tasks and queues known, wakes workers, and tells what they are:
+whether any has a key, and, where all are plain jobs of one task, which task that is.$$;
+
+create or replace function tidemill._add_keyed_jobs(specs tidemill.job_spec[], job_key_modes text[])
+returns setof tidemill.job
+language plpgsql
+as $$
+declare
+  ids bigint[];
+  spec record;
+  new tidemill._jobs;
+begin
+  -- Every spec draws its id first, so that ids follow the order of the specs,
   -- while keys are taken in key order, so that two callers cannot deadlock.
   select array_agg(nextval('tidemill._jobs_id_seq') order by n)
     into ids from generate_series(1, cardinality(specs)) n;
@@ -68,7 +90,7 @@ begin
   insert into tidemill._jobs as i
       (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags)
     overriding system value
-    select ids[s.place], q.id, t.id, coalesce(s.priority, 0::smallint), coalesce(s.max_attempts, 25::smallint),
+    select ids[s.place], q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
            coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
     from unnest(specs) with ordinality
       s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
@@ -111,6 +133,18 @@ begin
     ) x;
 end
 $$;
+comment on function tidemill._add_keyed_jobs is
+  'Adds specs of which some have keys, one key after the other. For specs that have been checked.';
+
+create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
+returns setof tidemill.job
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill._check_specs(specs, job_key_modes);
+  return query select * from tidemill._add_keyed_jobs(specs, job_key_modes);
+end
+$$;
 comment on function tidemill._add_jobs is
   'add_jobs with a job_key_mode for each spec; NULL means replace.';
 
@@ -121,12 +155,41 @@ create or replace function tidemill.add_jobs(
 ) returns setof tidemill.job
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  modes text[] := array_fill(
+    coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
+    array[coalesce(cardinality(specs), 0)]);
+  seen record := tidemill._check_specs(specs, modes);
 begin
-  return query select * from tidemill._add_jobs(
-    specs,
-    array_fill(
-      coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
-      array[coalesce(cardinality(specs), 0)]));
+  if seen.keyed then
+    return query select * from tidemill._add_keyed_jobs(specs, modes);
+  elsif seen.task_id is not null then
+    -- Straight from the INSERT into the result: a join to the names would cost a quarter more.
+    return query
+      insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags)
+        select seen.task_id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
+               coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+        from unnest(specs) s
+        returning (tidemill._job_row(i, seen.identifier, null)).*;
+  else
+    return query
+      with added as (
+        insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+          select q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
+                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+          from unnest(specs) with ordinality
+            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+          join tidemill._tasks t on t.identifier = s.identifier
+          left join tidemill._queues q on q.queue_name = s.queue_name
+          order by s.place
+          returning i.*
+      )
+      select (tidemill._job_row(a, t.identifier, q.queue_name)).*
+      from added a
+      join tidemill._tasks t on t.id = a.task_id
+      left join tidemill._queues q on q.id = a.queue_id
+      order by a.id;
+  end if;
 end
 $$;
 comment on function tidemill.add_jobs is

@@ -25,7 +25,7 @@ join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
 comment on view tidemill.jobs is 'Jobs that are not done, one row each. A job that is done is gone.';
 comment on column tidemill.jobs.state is
-  'ready (due, waits for a worker), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
+  'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
 comment on column tidemill.jobs.attempts is 'Attempts used up, the running one included; max_attempts once the job has failed for good.';
 comment on column tidemill.jobs.updated_at is 'When it was last changed by an add, an administrator or a failed attempt.';
 comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
@@ -39,7 +39,7 @@ select
   w.pid,
   w.version,
   case
-    when w.expires_at <= clock_timestamp() then 'lost'
+    when w.lost_at is not null or w.expires_at <= clock_timestamp() then 'lost'
     when w.stopping then 'stopping'
     else 'running'
   end as state,
@@ -52,5 +52,5 @@ select
 from tidemill._workers w;
 comment on view tidemill.workers is 'Worker processes that run now.';
 comment on column tidemill.workers.state is
-  'running, stopping (finishes what it has), or lost (missed its deadline; the next sweep frees its jobs)';
+  'running, stopping (finishes what it has), or lost (its connection is gone or it missed its deadline, when its leases end; listed for a minute)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';

@@ -1,0 +1,124 @@
+"""What `tidemill worker` does. It imports neither typer nor rich: a worker is to start fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tidemill.cli.collector import paused, suit_batches
+from tidemill.errors import TaskLoadError
+from tidemill.worker_options import LaneChoice, WorkerOptions
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from tidemill.app import App
+
+DEFAULTS = WorkerOptions()
+
+
+def run_worker(
+    *,
+    tasks: Path | None = None,
+    app: str | None = None,
+    concurrency: int = DEFAULTS.concurrency,
+    once: bool = False,
+    forbid_flag: Sequence[str] = (),
+    poll_interval: float = DEFAULTS.poll_interval,
+    no_listen: bool = False,
+    grace_period: float = DEFAULTS.grace_period,
+    lease: float = DEFAULTS.lease,
+    lane: LaneChoice = DEFAULTS.lane,
+    no_migrate: bool = False,
+    log_format: Literal["text", "json"] = "text",
+    log_level: Literal["debug", "info", "warning", "error"] = "info",
+    database: str | None = None,
+) -> None:
+    """Runs a worker until it is stopped; see `tidemill worker`. Raises TidemillError."""
+    with paused():
+        from tidemill.cli import logs
+        from tidemill.worker import Worker
+
+        logs.set_up(log_format, log_level)
+        options = WorkerOptions(
+            concurrency=concurrency,
+            once=once,
+            poll_interval=poll_interval,
+            listen=not no_listen,
+            forbidden_flags=forbid_flag,
+            grace_period=grace_period,
+            lease=lease,
+            heartbeat_interval=min(DEFAULTS.heartbeat_interval, lease / 6),
+            lane=lane,
+            migrate=not no_migrate,
+        )
+        loaded = _load(app, tasks)
+        runner = _runner()
+    suit_batches()
+    if database is not None:
+        loaded.database_url = database
+    with runner:
+        runner.run(Worker(loaded, options).run(handle_signals=True))
+
+
+def _load(app_name: str | None, directory: Path | None) -> App:
+    from tidemill.app import App
+
+    # As for `python -m`: users' modules are found from where they stand.
+    sys.path.insert(0, os.fspath(Path.cwd()))
+    app = _load_app(app_name) if app_name else App()
+    if directory is None and app_name is None:
+        directory = Path("tasks")
+    if directory is not None:
+        _load_directory(directory, app)
+    return app
+
+
+def _load_app(name: str) -> App:
+    from tidemill.app import App
+
+    module_name, _, attribute = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise TaskLoadError(
+            f"--app {name}: the module {module_name!r} does not import: {type(error).__name__}: {error}"
+        ) from error
+    found = getattr(module, attribute or "app", None)
+    if not isinstance(found, App):
+        raise TaskLoadError(
+            f"--app {name}: {module_name!r} has no App called {attribute or 'app'!r}; write MODULE:NAME."
+        )
+    return found
+
+
+def _load_directory(directory: Path, app: App) -> None:
+    from tidemill.task_directory import load_directory
+
+    tasks, problems = load_directory(directory)
+    if problems:
+        from tidemill.cli.output import note
+
+        for problem in problems:
+            note(problem, label="Not loaded:", style="yellow")
+    for task in tasks:
+        app.register(task)
+    if not app.tasks:
+        raise TaskLoadError(f"The directory {str(directory)!r} has no task that loads.")
+
+
+def _runner() -> asyncio.Runner:
+    import asyncio
+
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    try:
+        import uvloop
+    except ImportError:
+        pass
+    else:
+        factory = uvloop.new_event_loop
+    return asyncio.Runner(loop_factory=factory)

@@ -1,0 +1,36 @@
+"""Durations: how long jobs take, which decides how they are claimed."""
+
+from __future__ import annotations
+
+# Weight of the newest attempt in the moving averages.
+_NEWEST = 0.05
+QUICK_SECONDS = 0.02
+# A task near the limit must not go back and forth.
+_SLOW_SECONDS = 0.04
+
+
+class Durations:
+    """Moving averages by task. The event loop writes, the engine reads."""
+
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+        self._quick: dict[str, bool] = {}
+        self.mean: float | None = None
+        """Of leased jobs of all tasks; None before the first."""
+
+    def add(self, identifier: str, seconds: float, *, leased: bool) -> None:
+        """An attempt took so long."""
+        mean = self._means.get(identifier, seconds)
+        self._means[identifier] = mean + _NEWEST * (seconds - mean)
+        if leased:
+            mean = seconds if self.mean is None else self.mean
+            self.mean = mean + _NEWEST * (seconds - mean)
+
+    def is_quick(self, identifier: str, *, unknown: bool) -> bool:
+        """Whether the jobs of a task take a few milliseconds; `unknown` is said of one never seen."""
+        mean = self._means.get(identifier)
+        if mean is None:
+            return unknown
+        if mean < QUICK_SECONDS or mean > _SLOW_SECONDS:
+            self._quick[identifier] = mean < QUICK_SECONDS
+        return self._quick.get(identifier, False)

@@ -1,0 +1,221 @@
+"""The express lane: batches that are claimed by row locks, and written once, at their end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import psycopg
+
+from tidemill.queue.batch import Batch, Settle
+from tidemill.queue.claim import LONGEST_QUEUE_RUN, ClaimedJob, Finder, Search
+from tidemill.queue.complete import array
+from tidemill.queue.marks import moment
+
+logger = logging.getLogger("tidemill")
+
+# Two overlap: one batch runs while the other is written down and the next one claimed.
+_LANES = 2
+_LARGEST_BATCH = 2000
+_SMALLEST_BATCH = 20
+# What a batch is sized for, and when its transaction ends at the latest.
+_BATCH_SECONDS = 0.04
+_BUDGET_SECONDS = 0.15
+# When no lane is free and nothing waits to start, what goes on is leased after this time.
+_PATIENCE_SECONDS = 0.01
+_GROWTH = 4
+_CAUTION_SECONDS = 60.0
+
+
+class _Open:
+    """A batch with the connection whose transaction holds its locks."""
+
+    def __init__(self, connection: psycopg.Connection, batch: Batch, filled: bool, now: float) -> None:
+        self.connection = connection
+        self.batch = batch
+        self.filled = filled
+        self.opened = now
+
+    def is_due(self, now: float) -> bool:
+        return self.batch.is_over or now >= self.opened + _BUDGET_SECONDS
+
+
+class ExpressLane:
+    """Claims and closes batches. All methods belong to the engine's thread.
+
+    `on_leased` is told of jobs that were leased when their batch was closed,
+    `settle` takes how jobs of closed batches end, `wake` the engine when a batch is over.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        identifiers: Sequence[str],
+        *,
+        connect: Callable[[], psycopg.Connection],
+        settle: Settle,
+        on_leased: Callable[[Sequence[ClaimedJob]], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._worker_id = worker_id
+        self._connect = connect
+        self._settle = settle
+        self._on_leased = on_leased
+        self._wake = wake
+        self.finder = Finder("express", worker_id, identifiers)
+        self._idle: list[psycopg.Connection] = []
+        self._open: list[_Open] = []
+        self.is_moving = True
+        """Whether any job of the batches closed last has ended."""
+        self.freed_queues = False
+        """Whether the batches closed last held named queues."""
+        self.freed_jobs = False
+        """Whether they held jobs that had not started."""
+        self._closed_at = 0.0
+        self._paused_until = 0.0
+        self._job_seconds = _BATCH_SECONDS / _SMALLEST_BATCH
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is open."""
+        return bool(self._open)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another batch may be claimed."""
+        return len(self._open) < _LANES
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a connection was lost lately: a job may be what kills connections or workers."""
+        return time.monotonic() < self._paused_until
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs of open batches that have not ended."""
+        return sum(one.batch.size - one.batch.ended for one in list(self._open))
+
+    @property
+    def next_due(self) -> float | None:
+        """When a batch must be closed, at the latest."""
+        if not self._open:
+            return None
+        wait = _BUDGET_SECONDS if self.has_room else _PATIENCE_SECONDS
+        first, now = self._open[0].opened, time.monotonic()
+        # Past its patience it was kept since jobs wait to start: the next end of a batch wakes us.
+        return first + (wait if first + wait > now else _BUDGET_SECONDS)
+
+    def claim(
+        self,
+        concurrency: int,
+        quick: Sequence[str],
+        forbidden: Sequence[str],
+        *,
+        thorough: bool,
+        told: bool,
+    ) -> tuple[Batch | None, bool]:
+        """Claims a batch, and says whether there may be more jobs."""
+        wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, int(_BATCH_SECONDS / self._job_seconds)))
+        # The jobs of a queue run one after the other.
+        per_queue = max(1, min(LONGEST_QUEUE_RUN, int(_BATCH_SECONDS / self._job_seconds / concurrency)))
+        search = Search(
+            wanted, max(concurrency, wanted // per_queue), per_queue, quick, forbidden, thorough, told
+        )
+        connection: psycopg.Connection | None = None
+        try:
+            connection = self._idle.pop() if self._idle else self._connect()
+            token = _begin(connection)
+            jobs, more = self.finder.find(connection, search)
+            if not jobs:
+                connection.execute("rollback")
+                self._idle.append(connection)
+                return None, False
+        except psycopg.Error as error:
+            self._lost(connection, error)
+            return None, False
+        batch = Batch(token, jobs, self._settle, self._wake)
+        self._open.append(_Open(connection, batch, more, time.monotonic()))
+        return batch, more
+
+    def close_due(self, now: float, *, may_wait: bool = True) -> bool:
+        """Closes the batches that are over or out of time, without `may_wait` all; True if there was one."""
+        due = [one for one in self._open if not may_wait or one.is_due(now)]
+        if not due and not self.has_room and not any(one.batch.has_waiting for one in self._open):
+            # A few long jobs must not keep both lanes from the short ones.
+            due = [one for one in self._open[:1] if now >= one.opened + _PATIENCE_SECONDS]
+        if due:
+            self.is_moving = any(one.batch.ended for one in due)
+        self.freed_queues = any(one.batch.has_queues for one in due)
+        self.freed_jobs = any(one.batch.has_waiting for one in due)
+        for one in due:
+            self._open.remove(one)
+            self._close(one)
+        return bool(due)
+
+    def disconnect(self) -> None:
+        """Closes what is open, and the connections."""
+        self.close_due(0.0, may_wait=False)
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _close(self, one: _Open) -> None:
+        batch, connection = one.batch, one.connection
+        closed = batch.close()
+        done, started = array(closed.done), array(job.id for job in closed.started)
+        try:
+            connection.execute(
+                "select tidemill._settle_batch(%s, %s, %s::bigint[], %s::bigint[], %s::bigint[])",
+                [self._worker_id, batch.token, done, started, array(closed.queues)],
+            )
+            connection.execute("commit")
+        except psycopg.Error as error:
+            self._lost(connection, error)
+            logger.warning(
+                "%s jobs of the batch that this connection held had started; "
+                "they run again unless their end was written just before",
+                len(closed.done) + len(closed.started),
+            )
+            return
+        self._idle.append(one.connection)
+        self._on_leased(closed.started)
+        for settlement in closed.failed:
+            self._settle(settlement)
+        for job in closed.unstarted:
+            if job.queue_id is None:
+                self.finder.marks.lower(job.priority, (moment(job.run_at), job.id))
+        self._measure(one)
+
+    def _measure(self, one: _Open) -> None:
+        """Learns how many jobs are run in a second."""
+        now = time.monotonic()
+        ended = one.batch.ended
+        seconds = (now - max(one.opened, self._closed_at)) / max(1, ended)
+        self._closed_at = now
+        # A small batch says little of what a large one would take.
+        if one.filled or ended < one.batch.size or seconds < self._job_seconds:
+            self._job_seconds = max(seconds, self._job_seconds / _GROWTH)
+
+    def _lost(self, connection: psycopg.Connection | None, error: psycopg.Error) -> None:
+        """Drops a connection; the server undoes what was not committed."""
+        if connection is not None:
+            connection.close()
+        self.finder.forget()
+        self._paused_until = time.monotonic() + _CAUTION_SECONDS
+        logger.warning(
+            "the express lane lost its connection (%s); for %g s all jobs are claimed by lease",
+            " ".join(str(error).split()) or type(error).__name__,
+            _CAUTION_SECONDS,
+        )
+
+
+def _begin(connection: psycopg.Connection) -> int:
+    """Begins a transaction; returns the number of the claim, for what will have to be leased."""
+    # Above read committed, a row that another claim has just left is an error, not one to pass over.
+    cursor = connection.execute(
+        "begin isolation level read committed; select nextval('tidemill._claim_tokens')"
+    )
+    cursor.nextset()
+    [(token,)] = cursor.fetchall()
+    return int(token)

@@ -1,0 +1,50 @@
+"""The first step of a coroutine, taken at once; the rest of it, if there is any, later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any
+
+
+class Suspended:
+    """A coroutine that waits for something; awaiting it goes on with it. To be awaited once.
+
+    It runs in a context of its own, as a task's would: what it sets there, others do not see.
+    """
+
+    __slots__ = ("_context", "_coroutine", "_waits_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waits_for: Any, context: Context) -> None:
+        self._coroutine = coroutine
+        self._waits_for = waits_for
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Drives the coroutine to its end; returns or raises what it does."""
+        coroutine, waits_for, run = self._coroutine, self._waits_for, self._context.run
+        while True:
+            error: BaseException | None = None
+            sent: Any = None
+            try:
+                sent = yield waits_for
+            except BaseException as raised:
+                error = raised
+            try:
+                waits_for = run(coroutine.send, sent) if error is None else run(coroutine.throw, error)
+            except StopIteration as stop:
+                return stop.value
+
+
+def first_step(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+    """Calls an async function and runs it until it waits: returns what it returns, or a Suspended.
+
+    Must be called within an asyncio task, and what is Suspended be awaited in the same one.
+    """
+    coroutine = function(*args)
+    context = copy_context()
+    try:
+        waits_for = context.run(coroutine.send, None)
+    except StopIteration as stop:
+        return stop.value
+    return Suspended(coroutine, waits_for, context)
