@@ -19,10 +19,10 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean remake
+.PHONY: help demo test lint bench bench-smoke clean remake
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed-$(DEMO) ## See it work, on a PostgreSQL of its own
 	@$(VENV)/bin/tidemill demo $(ARGS)
@@ -35,8 +35,12 @@ lint: $(VENV)/.installed-dev ## Check style and types
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.installed-dev ## Measure it (ARGS passes more)
-	@$(VENV)/bin/python -m bench $(ARGS)
+bench: $(VENV)/.installed-dev ## Measure it beside its peers (ONLY=throughput PEERS=pgqueuer JOBS= ROUNDS= ARGS=--publish)
+	@$(VENV)/bin/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
+bench-smoke: $(VENV)/.installed-dev ## Measure a short throughput, without peers
+	@$(VENV)/bin/python -m bench --smoke
 
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) .tidemill .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/out

@@ -1,90 +1,59 @@
-"""Measures Tidemill and its peers in the same run, interleaved, on the embedded PostgreSQL 18.
-
-python -m bench                                     everything
-python -m bench --only throughput --peers graphile-worker
-"""
+"""Measures Tidemill and its peers in the same run, interleaved, on the embedded PostgreSQL 18."""
 
 from __future__ import annotations
 
-import argparse
-import platform
-import statistics
+import sys
 import tempfile
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import psycopg
+from bench import machine, output, page
+from bench.context import Bench
+from bench.measure.databases import Databases
+from bench.options import Options, parse
+from bench.results import OURS, Shape
+from bench.run import Run, measure, usable
+from bench.shapes import SHAPES
+from bench.systems import SYSTEMS
+from bench.systems.base import OUT
 
-from bench.graphile_worker import GraphileWorker
-from bench.systems import System
-from bench.tidemill_system import Tidemill
-from tidemill.database import embedded
-
-SHAPES: dict[str, tuple[str, Callable[[System, str, int], float]]] = {
-    "throughput": ("jobs/s, no-op jobs, one worker process", lambda s, c, n: s.throughput(c, n)),
-    "bulk_add": ("jobs/s added, one add_jobs call in SQL", lambda s, c, n: s.bulk_add(c, n)),
-    "single_add": (
-        "add_job calls/s, 8 clients, an idle worker listening",
-        lambda s, c, n: s.single_add(c, clients=8, calls=n // 100),
-    ),
-    "latency": ("ms from add_job to the task's start, median", lambda s, c, n: s.latency(c, 300)),
-}
+# Long enough for a steady rate, short enough that all shapes and peers end within half an hour.
+_CAP = 5.0
+_SMOKE_JOBS = 20_000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", action="append", choices=SHAPES, help="only this shape")
-    parser.add_argument("--peers", nargs="*", default=["graphile-worker"], help="peers beside Tidemill")
-    parser.add_argument("--jobs", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-
-    systems: list[System] = [Tidemill()]
-    if "graphile-worker" in options.peers:
-        systems.append(GraphileWorker())
-    for system in systems:
-        system.install()
-
+def main() -> int:
+    """Runs what the command line says; 1 if Tidemill itself could not be measured."""
+    options = parse(sys.argv[1:])
+    OUT.mkdir(exist_ok=True)
+    wanted = [] if options.smoke else options.peers
+    systems, left_out = usable(SYSTEMS, wanted)
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
+        # The server runs as another account if we are root.
         Path(place).chmod(0o711)
-        with embedded.start(Path(place) / "server") as server:
-            _describe(server.conninfo())
-            for shape in options.only or SHAPES:
-                _run(shape, systems, server, options.jobs, options.rounds)
+        with Databases(Path(place) / "server") as databases:
+            with databases.maintenance() as connection:
+                about = machine.describe(connection, systems, left_out, sys.argv[1:])
+            output.print_about(about)
+            bench = Bench(databases, systems, _jobs(options), _CAP, options.full)
+            run = Run(about, [measure(shape, bench, options.rounds) for shape in _shapes(options)])
+    if not options.smoke:
+        output.print_verdicts(run)
+        print(f"Written: {output.write_json(run)}")
+    if options.publish:
+        print(f"Published: {page.publish(run)}")
+    return int(any(label.startswith(OURS) for measured in run.measured for label in measured.failures))
 
 
-def _describe(conninfo: str) -> None:
-    with psycopg.connect(conninfo) as connection:
-        settings = {
-            name: connection.execute("select current_setting(%s)", [name]).fetchone()
-            for name in ("server_version", "fsync", "synchronous_commit", "shared_buffers")
-        }
-    print(f"Machine: {platform.machine()}, Python {platform.python_version()}")
-    print("Server: " + ", ".join(f"{name} {value[0]}" for name, value in settings.items() if value))
+def _shapes(options: Options) -> list[Shape]:
+    shapes = [SHAPES[name] for name in options.shapes]
+    # A figure to look at: on a machine like CI's, no target says anything.
+    return [replace(shape, verdicts=lambda results: []) for shape in shapes] if options.smoke else shapes
 
 
-def _run(shape: str, systems: list[System], server: embedded.EmbeddedServer, jobs: int, rounds: int) -> None:
-    unit, measure = SHAPES[shape]
-    results: dict[str, list[float]] = {system.name: [] for system in systems}
-    for number in range(rounds):
-        for system in systems:
-            name = f"bench_{system.name.replace('-', '_')}"
-            with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-                connection.execute(f"drop database if exists {name} with (force)".encode())
-                connection.execute(f"create database {name}".encode())
-                connection.execute("checkpoint")
-            conninfo = server.conninfo(name)
-            system.prepare(conninfo)
-            results[system.name].append(measure(system, conninfo, jobs))
-            print(
-                f"  {shape}, round {number + 1}, {system.name}: {results[system.name][-1]:,.1f}", flush=True
-            )
-    ours = statistics.median(results[systems[0].name])
-    print(f"{shape} ({unit})")
-    for system in systems:
-        median = statistics.median(results[system.name])
-        print(f"  {system.name:16} {system.version:10} {median:12,.1f}  {ours / median:6.2f} x")
+def _jobs(options: Options) -> int:
+    return options.jobs or (_SMOKE_JOBS if options.smoke else 200_000)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What a run was made on and with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+
+from bench.systems.base import System
+
+_SERVER = (
+    *("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"),
+    *("shared_buffers", "max_wal_size", "max_connections", "autovacuum"),
+)
+
+
+class Used(NamedTuple):
+    """A system, as it was run."""
+
+    name: str
+    version: str
+    settings: str
+    done: str
+
+
+@dataclass(frozen=True)
+class About:
+    """Machine, versions, settings and command of a run; nothing that tells whose machine it is."""
+
+    date: str
+    command: str
+    machine: Mapping[str, str]
+    server: Mapping[str, str]
+    systems: Sequence[Used]
+    left_out: Mapping[str, str]
+
+
+def describe(
+    connection: psycopg.Connection[Any],
+    systems: Sequence[System],
+    left_out: Mapping[str, str],
+    arguments: Sequence[str],
+) -> About:
+    """Asks the machine and the server."""
+    server = {}
+    for name in _SERVER:
+        row = connection.execute("select current_setting(%s)", [name]).fetchone()
+        assert row is not None
+        server[name] = str(row[0])
+    return About(
+        date=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        command=shlex.join(["python", "-m", "bench", *arguments]),
+        machine={
+            "CPU": _cpu(),
+            "cores": str(len(os.sched_getaffinity(0))),
+            "memory": f"{_memory_gb():.0f} GB",
+            "system": f"{platform.system()} {platform.machine()}",
+            "Python": platform.python_version(),
+        },
+        server=server,
+        systems=[Used(s.name, s.version, s.settings, s.done) for s in systems],
+        left_out=left_out,
+    )
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

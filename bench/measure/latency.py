@@ -1,0 +1,61 @@
+"""How long jobs wait for their start, on a clock that producer and worker share."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import psycopg
+
+from bench.measure.workers import Worker
+from bench.systems.base import System
+
+
+def one_by_one(system: System, conninfo: str, worker: Worker, count: int) -> list[float]:
+    """Adds jobs to an idle worker, each when the last has started; returns milliseconds add to start.
+
+    They count from before the call that adds to the task's first line.
+    """
+    samples = []
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        for number in range(count):
+            payload = json.dumps({"id": number})
+            called = time.time()
+            connection.execute(system.add_one.format(task="started", payload=payload).encode())
+            samples.append((worker.next_start().at - called) * 1000)
+    return samples
+
+
+def steadily(
+    system: System, conninfo: str, worker: Worker, *, per_second: float, seconds: float, long_every: int = 0
+) -> list[float]:
+    """Adds jobs at a steady rate, and returns the milliseconds add to start of the short ones.
+
+    With `long_every`, each so many-th job takes two seconds.
+    """
+    count = int(per_second * seconds)
+    called: dict[str, float] = {}
+    short = set[str]()
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        began = time.perf_counter()
+        for number in range(count):
+            is_long = long_every and number % long_every == 0
+            payload = json.dumps({"id": str(number), **({"seconds": 2} if is_long else {})})
+            # Nothing to wait for but the time: this is the producer's rate.
+            time.sleep(max(0.0, began + number / per_second - time.perf_counter()))
+            called[str(number)] = time.time()
+            connection.execute(system.add_one.format(task="started", payload=payload).encode())
+            if not is_long:
+                short.add(str(number))
+    samples = []
+    for _ in range(count):
+        start = worker.next_start()
+        if start.id in short:
+            samples.append((start.at - called[start.id]) * 1000)
+    return samples
+
+
+def percentile(samples: list[float], share: float) -> float:
+    """The smallest sample that at least this share of them do not exceed."""
+    ordered = sorted(samples)
+    return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]

@@ -1,1 +1,0 @@
-module.exports = async (payload) => { console.log("started " + payload.id); };

@@ -1,0 +1,84 @@
+"""One job at a time, by many clients, while a worker listens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import psycopg
+
+from bench.context import Bench, warm
+from bench.measure import pgbench
+from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_least, over
+from bench.systems.base import Can, System
+
+_CLIENTS = (1, 8, 32)
+_SECONDS = 3
+_RATE = "calls/s"
+_BARE = "bare INSERT"
+_BARE_TABLE = (
+    "create table bare (id bigint generated always as identity primary key, task_id integer not null, "
+    "run_at timestamptz not null default now(), payload json not null)"
+)
+_BARE_INSERT = "insert into bare (task_id, payload) values (1, '{\"id\": 1}');"
+_NEEDS = frozenset({Can.ADD_IN_SQL, Can.TELL_START})
+
+
+def _variant(clients: int) -> str:
+    return f"{clients} client{'s' if clients > 1 else ''}"
+
+
+def _add(bench: Bench, system: System, clients: int) -> Mapping[str, float]:
+    script = system.add_one.format(task="noop", payload='{"id": 1}') + ";"
+    with bench.databases.of(system) as conninfo, warm(system, conninfo) as worker:
+        calls = pgbench.call(bench.databases.pgbench, conninfo, script, clients=clients, seconds=_SECONDS)
+        worker.check()
+    return {_RATE: calls.per_second, **({"errors": calls.errors} if calls.errors else {})}
+
+
+def _bare(bench: Bench, system: System, clients: int) -> Mapping[str, float]:
+    # Our idle worker is there, too: what is compared is what a call costs.
+    with bench.databases.of(system) as conninfo, warm(system, conninfo):
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute(_BARE_TABLE)
+        calls = pgbench.call(
+            bench.databases.pgbench, conninfo, _BARE_INSERT, clients=clients, seconds=_SECONDS
+        )
+    return {_RATE: calls.per_second}
+
+
+def _cells(bench: Bench) -> list[Cell]:
+    systems = bench.able(_NEEDS)
+    cells = []
+    for clients in _CLIENTS:
+        cells += [
+            Cell(system.name, _variant(clients), partial(_add, bench, system, clients)) for system in systems
+        ]
+        cells.append(Cell(_BARE, _variant(clients), partial(_bare, bench, systems[0], clients)))
+    return cells
+
+
+def _verdicts(results: Results) -> list[Verdict]:
+    most = _variant(_CLIENTS[-1])
+    ours = results.median(OURS, most, _RATE)
+    return [
+        at_least(
+            "8 times graphile-worker's with 32 clients",
+            over(ours, results.median("graphile-worker", most, _RATE)),
+            8,
+            "times",
+        ),
+        at_least("0.8 of a bare INSERT with 32 clients", over(ours, results.median(_BARE, most, _RATE)), 0.8),
+    ]
+
+
+SHAPE = Shape(
+    "single_add",
+    "Single adds beside a listening worker",
+    f"add_job by 1, 8 and 32 clients of pgbench (prepared, {_SECONDS} s) while one worker, idle at first, "
+    "runs what they add; beside an INSERT into a bare table with an identity key.",
+    _cells,
+    _verdicts,
+    _NEEDS,
+    [Chart(_RATE, "single-add", "add_job calls per second, beside a listening worker")],
+)

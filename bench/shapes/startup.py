@@ -1,0 +1,61 @@
+"""What a worker costs before it has done anything, and its memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+import psycopg
+
+from bench.context import Bench, memory, warm
+from bench.measure.workers import running
+from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_most
+from bench.systems.base import Can, System
+
+_START, _REST, _BUSY = "start ms", "MB at rest", "MB at full rate"
+_NEEDS = frozenset({Can.ADD_IN_SQL, Can.TELL_START})
+
+
+def _measure(bench: Bench, system: System) -> Mapping[str, float]:
+    with bench.databases.of(system) as conninfo:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute(system.add_one.format(task="started", payload='{"id": 1}').encode())
+        began = time.time()
+        with running(system, conninfo) as [worker]:
+            start = worker.next_start().at - began
+    with bench.databases.of(system) as conninfo, warm(system, conninfo) as worker:
+        at_rest = memory(worker.process.pid)
+    jobs = min(bench.jobs, system.most_jobs)
+    with bench.databases.of(
+        system, f"{jobs}_jobs", lambda conninfo: bench.fill(system, conninfo, jobs)
+    ) as conninfo:
+        _, [busy] = bench.throughput(system, conninfo)
+    return {_START: start * 1000, _REST: at_rest / 1000, _BUSY: busy / 1000}
+
+
+def _cells(bench: Bench) -> list[Cell]:
+    return [Cell(system.name, "", partial(_measure, bench, system)) for system in bench.able(_NEEDS)]
+
+
+def _verdicts(results: Results) -> list[Verdict]:
+    return [
+        at_most("start under 150 ms", results.median(OURS, "", _START), 150, "ms"),
+        at_most("under 80 MB at rest", results.median(OURS, "", _REST), 80, "MB"),
+        at_most("under 80 MB at full rate", results.median(OURS, "", _BUSY), 80, "MB"),
+    ]
+
+
+SHAPE = Shape(
+    "startup",
+    "Start and memory",
+    "From the start of a worker's process to its first job's first line; its resident memory at rest, and "
+    "the most that it ever had at full rate.",
+    _cells,
+    _verdicts,
+    _NEEDS,
+    [
+        Chart(_START, "startup", "Worker start to first job, ms (less is better)"),
+        Chart(_BUSY, "memory", "Memory of a worker at full rate, MB (less is better)"),
+    ],
+)

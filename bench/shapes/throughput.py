@@ -1,0 +1,47 @@
+"""No-op jobs: the cost of the queue alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from bench.context import Bench
+from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_least, over
+from bench.systems.base import System
+
+RATE = "jobs/s"
+
+
+def measure(bench: Bench, system: System, count: int) -> Mapping[str, float]:
+    """The rate of so many worker processes on a full queue."""
+    jobs = min(bench.jobs, system.most_jobs)
+    with bench.databases.of(system, f"{jobs}_jobs", lambda at: bench.fill(system, at, jobs)) as conninfo:
+        drain, _ = bench.throughput(system, conninfo, count=count)
+        return {RATE: drain.rate}
+
+
+def _cells(bench: Bench) -> list[Cell]:
+    return [Cell(system.name, "", partial(measure, bench, system, 1)) for system in bench.systems]
+
+
+def _verdicts(results: Results) -> list[Verdict]:
+    ours = results.median(OURS, "", RATE)
+    return [
+        at_least(
+            "8 times graphile-worker's one process",
+            over(ours, results.median("graphile-worker", "", RATE)),
+            8,
+            "times",
+        ),
+        at_least("stretch: 200k jobs/s", ours, 200_000, RATE),
+    ]
+
+
+SHAPE = Shape(
+    "throughput",
+    "Throughput, one worker process",
+    "No-op jobs in a full queue, one worker process; jobs per second until all are done.",
+    _cells,
+    _verdicts,
+    charts=[Chart(RATE, "throughput", "No-op jobs per second, one worker process")],
+)

@@ -1,0 +1,105 @@
+"""What the harness has to know of a job system to measure it."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from enum import Enum
+from pathlib import Path
+from urllib.parse import quote
+
+from psycopg.conninfo import conninfo_to_dict
+
+HERE = Path(__file__).parents[1]
+OUT = HERE / "out"
+
+
+class Unavailable(Exception):
+    """A peer that cannot be measured here; the message says why."""
+
+
+class Can(Enum):
+    """What a system can be asked for, beyond running jobs that were added from its own language."""
+
+    ADD_IN_SQL = "adding a job in SQL"
+    ADD_MANY_IN_SQL = "adding many jobs by one SQL call"
+    TELL_START = "a task that tells when it starts"
+    NAMED_QUEUES = "named queues"
+    KEYS = "job keys"
+    BACKLOG = "scheduled, failed and foreign jobs"
+    NAP = "tasks that wait without blocking"
+
+
+class System(ABC):
+    """A job system, driven through its own worker and its own ways to add jobs.
+
+    Its workers know three tasks: `noop`; `nap`, which sleeps for the 5 ms (or, in its payload,
+    `seconds`) without blocking; and `started`, which prints `started <id> <Unix time>` with the
+    payload's id, and naps if the payload has `seconds`.
+    """
+
+    name: str
+    version: str = ""
+    settings: str
+    """How it is run, in a line; printed and published."""
+    done: str = "its row is gone"
+    """What counts as a finished job."""
+    pending: str
+    """SQL for the ids of the noop and nap jobs that are not finished, without an order."""
+    finished: str = ""
+    """SQL that counts finished jobs, for a system that keeps them where an id does not find them."""
+    add_one: str = ""
+    """SQL that adds one job; {task} and {payload} (JSON) go inside its quotes."""
+    add_many: str = ""
+    """SQL that adds {jobs} jobs of {task} in one call, with {queue}, {run_at}, {priority}; n numbers them."""
+    add_keyed: str = ""
+    """SQL that adds a noop job with the SQL expression {key} as its key."""
+    fail_all: str = ""
+    """SQL that fails all jobs permanently."""
+    can: frozenset[Can] = frozenset()
+    """What it can do, or what this harness knows how to make it do."""
+    most_jobs: int = 10_000_000
+    """More than this it could never finish within a measurement's time: so no more are added."""
+    concurrency: int = 24
+
+    @abstractmethod
+    def install(self) -> None:
+        """Makes it ready to run, from its registry. Raises Unavailable if that cannot be."""
+
+    @abstractmethod
+    def prepare(self, conninfo: str) -> None:
+        """Lays its schema into an empty database."""
+
+    @abstractmethod
+    def worker(self, conninfo: str, concurrency: int) -> list[str]:
+        """The command of a worker process."""
+
+    def environment(self, conninfo: str) -> dict[str, str]:
+        """The environment of its processes."""
+        return environment(conninfo)
+
+    @abstractmethod
+    def add_from_language(self, conninfo: str, jobs: int) -> float:
+        """Adds noop jobs by its own bulk call, and returns the seconds that this took."""
+
+
+def url(conninfo: str) -> str:
+    """The connection as a URL that drivers of all languages understand."""
+    parts = conninfo_to_dict(conninfo)
+    host = quote(str(parts["host"]), safe="")
+    return f"postgres://{parts['user']}@localhost:{parts['port']}/{parts['dbname']}?host={host}"
+
+
+def environment(conninfo: str) -> dict[str, str]:
+    """The environment of a process that finds its database there."""
+    parts = conninfo_to_dict(conninfo)
+    # Python compiles a module once and keeps the result, unless a shell asks it not to.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {
+        **inherited,
+        "DATABASE_URL": url(conninfo),
+        "PGHOST": str(parts["host"]),
+        "PGPORT": str(parts["port"]),
+        "PGUSER": str(parts["user"]),
+        "PGDATABASE": str(parts["dbname"]),
+    }

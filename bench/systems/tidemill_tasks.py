@@ -1,0 +1,36 @@
+"""The tasks that Tidemill's workers run when they are measured."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+from tidemill import App
+from tidemill.queue import express
+
+# For the plot of the rate against the batch size; users have no such option.
+if size := os.environ.get("TIDEMILL_BENCH_BATCH"):
+    express._LARGEST_BATCH = int(size)
+
+app = App()
+
+
+@app.task
+async def noop(payload: Any) -> None:
+    """What throughput measures."""
+
+
+@app.task
+async def nap(payload: Any) -> None:
+    """What waits a little without working."""
+    await asyncio.sleep(0.005)
+
+
+@app.task
+async def started(payload: dict[str, Any]) -> None:
+    """What latency measures."""
+    print("started", payload["id"], time.time(), flush=True)
+    if seconds := payload.get("seconds"):
+        await asyncio.sleep(seconds)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bench import svg
+from bench.machine import About, Used
+from bench.options import chosen, parse
+from bench.page import publish
+from bench.results import Cell, Chart, Results, Shape, at_least
+from bench.run import Measured, Run
+from bench.shapes import SHAPES
+from bench.systems import PEERS, SYSTEMS
+
+
+def _texts(drawing: str) -> list[str | None]:
+    return [text.text for text in ElementTree.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_bars_stand_under_their_groups_and_are_as_long_as_their_values() -> None:
+    drawing = svg.bars(
+        "A < B", [svg.Bar("1 process", "tidemill", 2000, True), svg.Bar("1 process", "other", 500, False)]
+    )
+
+    assert _texts(drawing) == ["A < B", "1 process", "tidemill", "2,000", "other", "500"]
+    rects = ElementTree.fromstring(drawing).findall("{http://www.w3.org/2000/svg}rect")
+    _, ours, other = (float(rect.attrib["width"]) for rect in rects)
+    assert ours == pytest.approx(4 * other, rel=0.01)
+
+
+def test_lines_have_ticks_and_names() -> None:
+    texts = _texts(svg.lines("Rate", "jobs", {"tidemill": [(1000, 70_000), (1_000_000, 150_000)]}))
+
+    assert {"Rate", "jobs", "tidemill", "1k", "1M", "0", "160,000"} <= set(texts)
+
+
+def test_a_line_may_have_a_single_point() -> None:
+    assert "tidemill" in _texts(svg.lines("Rate", "jobs", {"tidemill": [(1000, 5)]}))
+
+
+def test_all_shapes_and_peers_are_the_default() -> None:
+    options = parse([])
+
+    assert options.shapes == list(SHAPES)
+    assert options.peers == PEERS
+    assert (options.rounds, options.jobs) == (3, None)
+
+
+def test_shapes_and_peers_can_be_narrowed() -> None:
+    options = parse(["--only", "latency,throughput", "--peers", "none", "--jobs", "5000", "--rounds", "1"])
+
+    assert options.shapes == ["throughput", "latency"]
+    assert (options.peers, options.jobs, options.rounds) == ([], 5000, 1)
+
+
+def test_the_smoke_test_is_one_round_of_throughput() -> None:
+    options = parse(["--smoke"])
+
+    assert (options.shapes, options.rounds) == (["throughput"], 1)
+
+
+@pytest.mark.parametrize("wrong", ["--only=speed", "--peers=celery", "--rounds=0", "--jobs=9"])
+def test_wrong_arguments_are_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([wrong])
+    assert "bench: error:" in capsys.readouterr().err
+
+
+def test_unknown_names_are_told_with_the_known() -> None:
+    with pytest.raises(ValueError, match="there is no c; there are: a, b"):
+        chosen("a,c", ["a", "b"])
+
+
+def test_every_shape_has_plots_of_its_own() -> None:
+    files = [chart.file for shape in SHAPES.values() for chart in shape.charts]
+
+    assert len(set(files)) == len(files)
+    assert all(shape.charts for shape in SHAPES.values())
+
+
+def test_every_system_says_how_it_is_run() -> None:
+    assert all(system.settings and system.pending and system.done for system in SYSTEMS.values())
+
+
+def test_a_run_becomes_a_page_with_plots_in_place_of_the_last(tmp_path: Path) -> None:
+    (tmp_path / "old.svg").touch()
+    results = Results()
+    results.add(Cell("tidemill", "", dict), {"jobs/s": 100_000.0})
+    results.add(Cell("other", "", dict), {"jobs/s": 10_000.0})
+    shape = Shape(
+        "throughput",
+        "Throughput",
+        "No-op jobs.",
+        lambda bench: [],
+        lambda results: [at_least("8 times other's", 10, 8, "times")],
+        charts=[Chart("jobs/s", "throughput", "Jobs per second"), Chart("ms", "none", "Not measured")],
+    )
+    about = About(
+        "2026-01-01 00:00 UTC",
+        "python -m bench",
+        {"CPU": "fast"},
+        {"fsync": "on"},
+        [Used("tidemill", "1", "-c 24", "its row is gone")],
+        {"oban": "it needs Python 3.12"},
+    )
+
+    publish(Run(about, [Measured(shape, results, {}, {"job keys": ["pgqueuer"]}, 1.0)]), tmp_path)
+
+    assert [file.name for file in tmp_path.glob("*.svg")] == ["throughput.svg"]
+    page = (tmp_path / "README.md").read_text()
+    for part in (
+        "| Throughput | 8 times other's | 10.0 times | **met** |",
+        "| other |  | 10,000 jobs/s | 10.00 |",
+        "![Jobs per second](throughput.svg)",
+        "oban is left out: it needs Python 3.12.",
+        "Unsupported: pgqueuer; they have not, or this harness does not use of them: job keys.",
+        "| fsync | on |",
+        "`python -m bench`",
+    ):
+        assert part in page
