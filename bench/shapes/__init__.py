@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.results import Shape
 from bench.shapes import (
+    actions,
     backlog,
     bulk_add,
     growth,
@@ -33,6 +34,7 @@ SHAPES: dict[str, Shape] = {
         keyed,
         sleep_5ms,
         mixed,
+        actions,
         startup,
         growth,
     )

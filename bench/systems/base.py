@@ -28,6 +28,7 @@ class Can(Enum):
     KEYS = "job keys"
     BACKLOG = "scheduled, failed and foreign jobs"
     NAP = "tasks that wait without blocking"
+    SCHEDULE = "actions on a schedule"
 
 
 class System(ABC):

@@ -29,7 +29,7 @@ class GraphileWorker(NodePeer, System):
         "select count(*) from graphile_worker.permanently_fail_jobs("
         "array(select id from graphile_worker._private_jobs), 'for the benchmark')"
     )
-    can = frozenset(Can)
+    can = frozenset(Can) - {Can.SCHEDULE}
 
     def prepare(self, conninfo: str) -> None:
         self.run(conninfo, self._cli, "-c", url(conninfo), "--schema-only")

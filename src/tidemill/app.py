@@ -19,6 +19,7 @@ from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.retry import Delay, Strategy
+from tidemill.schedule import Every, Missed
 from tidemill.sync import SyncApp
 from tidemill.tasks import Task, TaskRegistry
 
@@ -78,6 +79,10 @@ class App:
         max_attempts: int | None = None,
         retry: Strategy | None = None,
         timeout: Delay | None = None,
+        every: Every | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        missed: Missed | None = None,
     ) -> task_module._Decorate: ...
     def task(self, first: Any = None, /, **options: Any) -> Any:
         """Like `tidemill.task`, and registers the task with this app."""

@@ -41,8 +41,23 @@ class InvalidJobError(TidemillError):
         self.sqlstate = sqlstate
 
 
+class ActionError(TidemillError):
+    """An action is not there, was refused, or failed where it was run by hand.
+
+    `sqlstate` is PostgreSQL's code for it, for instance `42704`; None where the error is not the database's.
+    """
+
+    def __init__(self, message: str, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
 class TaskLoadError(TidemillError):
     """A task, a task file or an `--app` could not be loaded."""
+
+
+class CrontabError(TidemillError):
+    """A crontab could not be read; the message names the line."""
 
 
 class AttemptError(TidemillError):

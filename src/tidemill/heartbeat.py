@@ -62,11 +62,13 @@ class Heartbeat:
         self._is_registered = False
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
-    def register(self) -> None:
-        """Makes the worker known, and sweeps. Raises what the database raises."""
-        self._register(self._open())
+    def register(self) -> psycopg.Connection:
+        """Makes the worker known, sweeps, and returns the connection. Raises what the database raises."""
+        connection = self._open()
+        self._register(connection)
         self._is_registered = True
-        self._sweep(self._open())
+        self._sweep(connection)
+        return connection
 
     def start(self) -> None:
         """Starts the thread."""

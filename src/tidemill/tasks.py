@@ -15,6 +15,7 @@ import msgspec
 from tidemill.errors import PayloadError, TaskLoadError
 from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
 from tidemill.retry import Delay, Strategy, seconds
+from tidemill.schedule import Every, Missed, read_schedule
 
 if TYPE_CHECKING:
     import psycopg
@@ -39,6 +40,10 @@ class Task(Generic[P]):
         max_attempts: int | None = None,
         retry: Strategy | None = None,
         timeout: Delay | None = None,
+        every: Every | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        missed: Missed | None = None,
     ) -> None:
         """See `task` for the options. Raises TaskLoadError for what cannot be a task."""
         if not 1 <= len(identifier) <= 128:
@@ -56,6 +61,7 @@ class Task(Generic[P]):
         self.max_attempts = max_attempts
         self.retry = retry
         self.timeout = None if timeout is None else seconds(timeout)
+        self.schedule = read_schedule(identifier, every=every, cron=cron, timezone=timezone, missed=missed)
         self.is_async = inspect.iscoroutinefunction(function)
         self.takes_job, self.decode = _inspect(function, identifier)
         self.app: App | None = None
@@ -148,6 +154,10 @@ def task(
     max_attempts: int | None = None,
     retry: Strategy | None = None,
     timeout: Delay | None = None,
+    every: Every | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
 ) -> _Decorate: ...
 def task(
     first: Any = None,
@@ -156,6 +166,10 @@ def task(
     max_attempts: int | None = None,
     retry: Strategy | None = None,
     timeout: Delay | None = None,
+    every: Every | None = None,
+    cron: str | None = None,
+    timezone: str | None = None,
+    missed: Missed | None = None,
 ) -> Any:
     """Makes a task of a function that takes `(payload)` or `(payload, job)`.
 
@@ -165,14 +179,30 @@ def task(
     retry         a strategy from `tidemill.retry`; default exp(min(10, attempts)) seconds
     timeout       seconds or a timedelta for one attempt; default none. An async function is
                   cancelled, a plain one is told through `job.cancelled`
+    every         run it by itself each 10 minutes: "10m", a timedelta, or seconds. The times lie on
+                  a grid from Monday 2000-01-03 00:00 on, whenever workers start
+    cron          or at the times of a cron line such as "30 4 * * 1"
+    timezone      in which both count, for instance "Europe/Berlin"; default UTC
+    missed        "run_once" (default) makes up for times that no worker ran at, "skip" does not
 
+    A worker that starts makes an action of each schedule, which adds jobs with the payload {}.
     Async functions run on the event loop, plain ones in threads. An annotated payload
     (dataclass, TypedDict, msgspec Struct, pydantic model) is decoded and checked.
     """
 
     def decorate(function: TaskFunction[Any]) -> Task[Any]:
         name = first if isinstance(first, str) else function.__name__
-        return Task(function, name, max_attempts=max_attempts, retry=retry, timeout=timeout)
+        return Task(
+            function,
+            name,
+            max_attempts=max_attempts,
+            retry=retry,
+            timeout=timeout,
+            every=every,
+            cron=cron,
+            timezone=timezone,
+            missed=missed,
+        )
 
     return decorate(first) if callable(first) else decorate
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
+from tidemill.actions.service import ActionService
 from tidemill.database.connect import Database, connect, explained
 from tidemill.database.listen import Listener
 from tidemill.database.migrate import require_schema
@@ -108,10 +109,6 @@ class Worker:
 
     async def _run(self) -> None:
         options, loop = self._options, asyncio.get_running_loop()
-        if not self._app.tasks:
-            raise TidemillError(
-                "There is no task to run. Add one with @app.task, or name a directory with --tasks."
-            )
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
             if options.migrate:
@@ -165,6 +162,13 @@ class Worker:
                 once=options.once,
                 on_end=self._on_engine_end,
             )
+            actions = ActionService(
+                self.id,
+                options,
+                self._app.tasks,
+                connect=open_connection,
+                conninfo=database.for_application(self.id),
+            )
             listener = Listener(
                 name=self.id,
                 connect=open_connection,
@@ -173,28 +177,34 @@ class Worker:
                     "tidemill:cancel": lambda payload: _call(
                         loop, executor.cancel, [int(part) for part in payload.split(",")]
                     ),
+                    "tidemill:actions": lambda _: actions.notify(),
                 },
-                on_connect=engine.notify,
+                on_connect=lambda: _notify_all(engine, actions),
                 ping_interval=options.heartbeat_interval,
             )
             try:
-                await _finish(asyncio.to_thread(self._register, database, heartbeat))
-                await self._work(engine, executor, heartbeat, listener)
+                await _finish(asyncio.to_thread(self._register, database, heartbeat, actions))
+                await self._work(engine, executor, heartbeat, listener, actions)
             finally:
                 await _finish(asyncio.to_thread(heartbeat.stop, self._patience))
         if self._engine_error is not None:
             with explained():
                 raise self._engine_error
 
-    def _register(self, database: Database, heartbeat: Heartbeat) -> None:
+    def _register(self, database: Database, heartbeat: Heartbeat, actions: ActionService) -> None:
         if not self._options.migrate:
             with connect(database.conninfo) as connection:
                 require_schema(connection)
         with explained():
-            heartbeat.register()
+            actions.declare(heartbeat.register())
 
     async def _work(
-        self, engine: Engine, executor: Executor, heartbeat: Heartbeat, listener: Listener
+        self,
+        engine: Engine,
+        executor: Executor,
+        heartbeat: Heartbeat,
+        listener: Listener,
+        actions: ActionService,
     ) -> None:
         options = self._options
         listens = options.listen and not options.once
@@ -209,20 +219,38 @@ class Worker:
             options.concurrency,
             ", ".join(sorted(self._app.tasks)),
         )
-        engine.start()
-        self.ready.set()
         try:
+            if options.once:
+                # Before the jobs, since it may add some.
+                actions.start()
+                await _first(actions.wait_idle(), self._stop_asked.wait())
+            engine.start()
+            self.ready.set()
+            if not options.once:
+                actions.start()
             await _first(self._stop_asked.wait(), self._engine_ended.wait())
         except asyncio.CancelledError:
             self.stop(hurry=True)
             raise
         finally:
+            if not self.ready.is_set():
+                # It never began, so it will not tell of its end.
+                self._engine_ended.set()
             # However often we are cancelled, jobs in hand are settled and the threads end.
-            leave = self._leave(engine, executor, listener if listens else None)
+            leave = self._leave(engine, executor, listener if listens else None, actions)
             await _finish(leave, on_cancel=lambda: self.stop(hurry=True))
 
-    async def _leave(self, engine: Engine, executor: Executor, listener: Listener | None) -> None:
-        await self._shut_down(engine, executor)
+    async def _leave(
+        self,
+        engine: Engine,
+        executor: Executor,
+        listener: Listener | None,
+        actions: ActionService,
+    ) -> None:
+        await asyncio.gather(
+            self._shut_down(engine, executor),
+            actions.stop(self._options.grace_period, self._hurry_asked, self._patience),
+        )
         if listener is not None:
             await asyncio.to_thread(listener.stop, self._patience)
         if self._options.once:
@@ -283,6 +311,11 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args:
     # A closed loop has no worker to tell.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)
+
+
+def _notify_all(engine: Engine, actions: ActionService) -> None:
+    engine.notify()
+    actions.notify()
 
 
 def _notify(engine: Engine, payload: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from tidemill.errors import TidemillError
@@ -36,6 +37,10 @@ class WorkerOptions:
     `express`: tasks that were not seen yet count as quick too."""
     migrate: bool = True
     """Bring the schema to this version first; otherwise it must fit."""
+    action_concurrency: int = 4
+    """Routines of actions that run at once; 0: this worker runs no actions."""
+    crontab: Path | str | None = None
+    """A file with a crontab, or the text of one. It is not used with `once`."""
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
@@ -44,8 +49,9 @@ class WorkerOptions:
         if self.lane not in get_args(LaneChoice):
             choices = ", ".join(get_args(LaneChoice))
             raise TidemillError(f"lane is {self.lane!r}; it must be one of {choices}.")
-        if self.grace_period < 0:
-            raise TidemillError(f"grace_period is {self.grace_period}; it must not be negative.")
+        for name in ("grace_period", "action_concurrency"):
+            if getattr(self, name) < 0:
+                raise TidemillError(f"{name} is {getattr(self, name)}; it must not be negative.")
         if self.heartbeat_interval * 2 > self.lease:
             raise TidemillError(
                 f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "

@@ -1,10 +1,14 @@
-"""The tour, on the embedded server and with nothing set up."""
+"""The tour, on the embedded server and with nothing set up, and on a database of one's own."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+
 from tests.support.commands import CommandLine
+
+_SAID = 'Executing job {} with config {{"hypertable": "metrics"}}'
 
 
 def test_demo_needs_nothing_and_leaves_nothing(directory: Path) -> None:
@@ -15,7 +19,50 @@ def test_demo_needs_nothing_and_leaves_nothing(directory: Path) -> None:
     assert "One row, job 4, changed 9 times." in told
     assert "The task ran 1 time, with {'n': 9}." in told
     assert "0 jobs of it are left" in told
+    assert "SELECT add_job('user_defined_action', '1h', config => '{\"hypertable\":\"metrics\"}');" in told
+    assert "CALL run_job(1000);" in told
+    _check_runs(told, 1000)
+
     assert cli.json("jobs") == []
+    assert [action["id"] for action in cli.json("actions") if action["id"] >= 1000] == []
+    assert [run for run in cli.json("actions", "history") if run["action_id"] >= 1000] == []
     assert cli.ok("psql", "-At", "-c", "select to_regnamespace('tidemill_demo') is null") == "t\n"
     # Its last user has gone.
     assert not list(directory.glob(".tidemill/data-*/postmaster.pid"))
+
+
+def test_demo_does_without_the_dialect_and_tidies_up(
+    cli: CommandLine, connection: psycopg.Connection
+) -> None:
+    # As a tour leaves it that was killed.
+    connection.execute("create schema tidemill_demo")
+    connection.execute(
+        "create function tidemill_demo.user_defined_action(integer, jsonb) returns void language sql as ''"
+    )
+    connection.execute(
+        "select tidemill.add_action('tidemill_demo.user_defined_action', '1 hour', scheduled => false)"
+    )
+    connection.execute("call tidemill.run_action(1000)")
+    told = cli.ok("demo")
+    assert "SELECT tidemill.add_action('user_defined_action', '1h'," in told
+    assert "CALL tidemill.run_action(1001);" in told
+    _check_runs(told, 1001)
+    left = connection.execute(
+        "select to_regnamespace('tidemill_demo') is null, "
+        "(select count(*) from tidemill._actions where id >= 1000), "
+        "(select count(*) from tidemill._action_runs where action_id >= 1000)"
+    ).fetchone()
+    assert left == (True, 0, 0)
+
+
+def _check_runs(told: str, action_id: int) -> None:
+    """By hand it is seen at once; on its schedule it is in the history."""
+    said = _SAID.format(action_id)
+    assert f"\nNOTICE: {said}\n" in told
+    rows = [line.split("\t") for line in told.splitlines() if "\tsuccess\t" in line]
+    scheduled = [output for _, _, by_hand, _, output in rows if not by_hand]
+    # The first one is shown twice.
+    assert len(scheduled) >= 1 + 3
+    assert set(scheduled) == {f"NOTICE:  {said}"}
+    assert [output for _, _, by_hand, _, output in rows if by_hand] == [""]
+    assert "three times on its schedule and once by hand" in told

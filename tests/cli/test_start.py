@@ -21,9 +21,11 @@ from tidemill.cli.run_worker import run_worker
 # Each costs more than a millisecond, some as much as all the rest of the start.
 _HEAVY = {
     "click",
+    "json5",
     "psycopg_pool",
     "pydantic",
     "rich",
+    "tidemill.actions.crontab",
     "tidemill.cli.demo",
     "tidemill.cli.output",
     "tidemill.database.embedded",
@@ -106,6 +108,8 @@ def test_defaults_are_the_same() -> None:
         "--lane express --lease 12.5 --poll-interval 2 --grace-period 0",
         "--log-format json --log-level debug --no-migrate",
         "--concurrency 3 --concurrency 4",
+        "--action-concurrency 0 --crontab jobs/crontab",
+        "--action-concurrency=12",
     ],
 )
 def test_plain_words_mean_the_same(words: str) -> None:
@@ -129,6 +133,10 @@ def test_plain_words_mean_the_same(words: str) -> None:
         "--concurrency 0",
         "--concurrency x",
         "--concurrency 1_0",
+        "--action-concurrency -1",
+        "--action-concurrency 1.5",
+        "--action-concurrency 01",
+        "--crontab",
         "--lease -1",
         "--lease 1e3",
         "--lease inf",

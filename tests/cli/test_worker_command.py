@@ -8,12 +8,31 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.support.commands import CommandLine
 from tests.support.waiting import wait_until
+
+# Runs `tidemill worker`, but for the worker itself.
+_TELL_THE_CRONTAB = """
+import sys
+import tidemill.worker
+from tidemill.cli import worker_words
+from tidemill.cli.run_worker import run_worker
+
+class Worker:
+    def __init__(self, app, options):
+        self.options = options
+
+    async def run(self, *, handle_signals):
+        print(self.options.crontab)
+
+tidemill.worker.Worker = Worker
+run_worker(**worker_words.read(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
@@ -67,11 +86,83 @@ def test_an_app_in_a_module(cli: CommandLine, connection: psycopg.Connection) ->
     assert "does not import" in cli.refused("worker", "--app", "shopp", "--once")
 
 
-def test_worker_without_tasks_says_what_to_do(cli: CommandLine) -> None:
-    assert "The task directory 'tasks' does not exist" in cli.refused("worker", "--once")
+def test_a_worker_without_tasks_runs_actions_alone(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute("create table seen (config jsonb)")
+    connection.execute(
+        "create procedure note(action_id integer, config jsonb) language sql"
+        " as 'insert into seen values (config)'"
+    )
+    connection.execute("select tidemill.add_action('note', '1 hour', '{\"a\": 1}')")
+    done = cli.run("worker", "--once")
+    assert done.returncode == 0
+    assert "there are no tasks: this worker runs actions alone. Make a directory ./tasks" in done.stderr
+    assert connection.execute("select config from seen").fetchall() == [({"a": 1},)]
+
+
+def test_what_has_no_task_and_should(cli: CommandLine) -> None:
+    assert "The task directory 'jobs' does not exist" in cli.refused("worker", "--once", "--tasks", "jobs")
+    assert "There are no tasks, and with --action-concurrency 0" in cli.refused(
+        "worker", "--once", "--action-concurrency", "0"
+    )
     (cli.directory / "tasks").mkdir()
     assert "has no task that loads" in cli.refused("worker", "--once")
     assert "at least two heartbeats" not in cli.refused("worker", "--once", "--lease", "1")
+
+
+def test_a_crontab_that_cannot_be_read(tasks: CommandLine) -> None:
+    assert "'nowhere' cannot be read: No such file or directory." in tasks.refused(
+        "worker", "--crontab", "nowhere"
+    )
+    (tasks.directory / "crontab").write_text("# none\n* * * * hello\n")
+    assert "crontab: Could not process line '2' of crontab: '* * * * hello'" in tasks.refused("worker")
+    # It has no minutes to wait for.
+    tasks.ok("worker", "--once")
+    assert "--crontab has no effect with --once" in tasks.refused("worker", "--once", "--crontab", "crontab")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("", "crontab"),
+        ("--tasks tasks", "crontab"),
+        ("--tasks deep/tasks", "deep/crontab"),
+        ("--tasks deep/tasks --app shop", "deep/crontab"),
+        ("--app shop", "crontab"),
+        ("--app shop --crontab mine", "mine"),
+        ("--tasks other/tasks", None),
+    ],
+)
+def test_where_the_crontab_is(tmp_path: Path, words: str, found: str | None) -> None:
+    for place in ("tasks", "deep/tasks", "other/tasks"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "hello.py").write_text("def task(payload): ...\n")
+    (tmp_path / "crontab").touch()
+    (tmp_path / "deep/crontab").touch()
+    (tmp_path / "other/crontab").mkdir()
+    (tmp_path / "shop.py").write_text("from tidemill import App\napp = App()\n")
+    told = subprocess.run(
+        [sys.executable, "-c", _TELL_THE_CRONTAB, *words.split()],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == f"{found}\n"
+
+
+def test_tasks_with_schedules_become_actions(cli: CommandLine, connection: psycopg.Connection) -> None:
+    folder = cli.directory / "tasks"
+    folder.mkdir()
+    source = "from tidemill import task\n@task({})\ndef rollup(payload): ...\n"
+    (folder / "rollup.py").write_text(source.format("cron='30 4 * * 1', timezone='Europe/Berlin'"))
+    cli.ok("worker", "--once")
+    declared = "select name, task, schedule, timezone from tidemill.actions where task is not null"
+    assert connection.execute(declared).fetchall() == [("rollup", "rollup", "30 4 * * 1", "Europe/Berlin")]
+    (folder / "rollup.py").write_text(source.format("cron='30 4 * * 1', timezone='Mars'"))
+    assert "The schedule of task 'rollup' is refused: time zone \"Mars\"" in cli.refused("worker", "--once")
+    (folder / "rollup.py").write_text(source.format(""))
+    cli.ok("worker", "--once")
+    assert connection.execute(declared).fetchall() == []
 
 
 @pytest.fixture

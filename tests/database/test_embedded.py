@@ -247,6 +247,8 @@ def test_a_ctrl_c_in_the_terminal_does_not_reach_it(directory: Path) -> None:
         from pathlib import Path
         from tidemill.database import embedded
         server = embedded.start(Path(sys.argv[1]))
+        # Ignored where the tests were started in the background.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             os.killpg(0, signal.SIGINT)
             signal.pause()

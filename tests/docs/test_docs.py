@@ -14,6 +14,8 @@ json, toml, ini, dockerfile
 A block in python or sh whose first line is a comment with a path is that file,
 or with `, continued` the rest of it.
 A block that cannot run here has the comment `<!-- not run: the reason -->` before it.
+A page with the comment `<!-- in a database with the dialect timescaledb -->` gets one with that:
+its names are in the schema public, where the role of the tests may not create.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from urllib.parse import urlencode
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.support.dialects import lay_timescaledb
 from tests.support.documents import ROOT, Block, Page, pages
 from tests.support.servers import Server
 from tests.support.terminal import Terminal, agrees, commands
@@ -49,6 +52,7 @@ from tests.support.terminal import Terminal, agrees, commands
 NOT_RUN = {
     "README.md": 2,
     "docs/how-to/coming-from-graphile-worker.md": 2,
+    "docs/how-to/coming-from-pg-cron.md": 2,
     "docs/how-to/run-in-production.md": 2,
 }
 
@@ -176,6 +180,8 @@ def runner(
     if "from django" in page.path.read_text(encoding="utf-8"):
         # As manage.py does; it has no types.
         importlib.import_module("django").setup()
+    if "<!-- in a database with the dialect timescaledb -->" in page.path.read_text(encoding="utf-8"):
+        lay_timescaledb(server, database)
     modules = set(sys.modules)
     with asyncio.Runner() as loop:
         yield Runner(server.bin_dir / "psql", database, Terminal(directory_of_page, dict(os.environ)), loop)

@@ -43,7 +43,7 @@ def _plain(cell: str) -> str:
 def test_every_public_function_is_described(connection: psycopg.Connection) -> None:
     functions = connection.execute(
         """
-        select 'tidemill.' || p.proname, p.proargnames, p.oid::regprocedure::text,
+        select 'tidemill.' || p.proname, p.proargnames[:p.pronargs], p.oid::regprocedure::text,
                array(select format_type(t, null) from unnest(p.proargtypes::oid[]) with ordinality a(t, n)
                      order by n),
                array(select pg_get_function_arg_default(p.oid, n) from generate_series(1, p.pronargs) n)

@@ -29,6 +29,33 @@ COLUMNS = {
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
     ),
+    "tidemill.actions": (
+        "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
+        " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
+        " next_start timestamptz, state text, scheduled boolean, paused_because text, owner regrole,"
+        " config jsonb, check_config text, max_runtime interval, max_retries integer, retry_period interval,"
+        " missed text, backfill_period interval, on_failure text, job_options jsonb, declared boolean,"
+        " created_at timestamptz"
+    ),
+    "tidemill.action_stats": (
+        "action_id integer, name text, state text, run_id bigint, running_since timestamptz,"
+        " last_start timestamptz, last_finish timestamptz, last_duration interval, last_run_success boolean,"
+        " last_successful_finish timestamptz, next_start timestamptz, total_runs bigint,"
+        " total_successes bigint, total_failures bigint, total_crashes bigint, total_duration interval,"
+        " total_duration_failures interval, consecutive_failures integer, consecutive_crashes integer"
+    ),
+    "tidemill.action_history": (
+        "id bigint, action_id integer, name text, outcome text, succeeded boolean, by_hand boolean,"
+        " slot timestamptz, started_at timestamptz, finished_at timestamptz, duration interval, routine text,"
+        " task text, job_id bigint, owner regrole, worker_id text, pid integer, config jsonb, sqlstate text,"
+        " message text, detail text, hint text, context text, output text"
+    ),
+    "tidemill.action_errors": (
+        "id bigint, action_id integer, name text, outcome text, by_hand boolean, slot timestamptz,"
+        " started_at timestamptz, finished_at timestamptz, duration interval, routine text, task text,"
+        " owner regrole, worker_id text, pid integer, config jsonb, sqlstate text, message text, detail text,"
+        " hint text, context text, output text"
+    ),
     "graphile_worker.job_spec": JOB_SPEC,
     "graphile_worker.jobs": (
         "id bigint, queue_name text, task_identifier text, priority smallint, run_at timestamptz,"
@@ -40,6 +67,9 @@ COLUMNS = {
     "graphile_worker._private_tasks": "id integer, identifier text",
     "graphile_worker._private_job_queues": (
         "id integer, queue_name text, locked_at timestamptz, locked_by text, is_available boolean"
+    ),
+    "graphile_worker._private_known_crontabs": (
+        "identifier text, known_since timestamptz, last_execution timestamptz"
     ),
 }
 ADD_JOB = (
@@ -69,6 +99,50 @@ FUNCTIONS = {
         "cancel_jobs": ("job_ids bigint[], reason text DEFAULT NULL::text", "SETOF {row}"),
     },
     "graphile_worker": SHARED | {"add_jobs": (SPECS, "SETOF {row}")},
+}
+ADD_ACTION = (
+    "proc regproc DEFAULT NULL::regproc, schedule_interval interval DEFAULT NULL::interval,"
+    " config jsonb DEFAULT NULL::jsonb, initial_start timestamptz DEFAULT NULL::timestamptz,"
+    " scheduled boolean DEFAULT true, check_config regproc DEFAULT NULL::regproc,"
+    " fixed_schedule boolean DEFAULT true, timezone text DEFAULT NULL::text, name text DEFAULT NULL::text,"
+    " schedule text DEFAULT NULL::text, task text DEFAULT NULL::text,"
+    " max_runtime interval DEFAULT NULL::interval, max_retries integer DEFAULT NULL::integer,"
+    " retry_period interval DEFAULT NULL::interval, missed text DEFAULT 'run_once'::text,"
+    " backfill_period interval DEFAULT NULL::interval, on_failure text DEFAULT NULL::text,"
+    " job_options jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false"
+)
+ALTER_ACTION = (
+    "action_id integer, schedule_interval interval DEFAULT NULL::interval,"
+    " max_runtime interval DEFAULT NULL::interval, max_retries integer DEFAULT NULL::integer,"
+    " retry_period interval DEFAULT NULL::interval, scheduled boolean DEFAULT NULL::boolean,"
+    " config jsonb DEFAULT NULL::jsonb, next_start timestamptz DEFAULT NULL::timestamptz,"
+    " if_exists boolean DEFAULT false, check_config regproc DEFAULT NULL::regproc,"
+    " fixed_schedule boolean DEFAULT NULL::boolean,"
+    " initial_start timestamptz DEFAULT NULL::timestamptz, timezone text DEFAULT NULL::text,"
+    " name text DEFAULT NULL::text, config_merge jsonb DEFAULT NULL::jsonb,"
+    " schedule text DEFAULT NULL::text, missed text DEFAULT NULL::text,"
+    " backfill_period interval DEFAULT NULL::interval, on_failure text DEFAULT NULL::text,"
+    " job_options jsonb DEFAULT NULL::jsonb"
+)
+ALTERED_ACTION = (
+    "TABLE(action_id integer, schedule_interval interval, max_runtime interval, max_retries integer,"
+    " retry_period interval, scheduled boolean, config jsonb, next_start timestamptz, check_config text,"
+    " fixed_schedule boolean, initial_start timestamptz, timezone text, application_name name, name text,"
+    " schedule text, missed text, backfill_period interval, on_failure text, job_options jsonb)"
+)
+NEXT_START = "schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz"
+NEXT_RUNS = "action_id integer, n integer DEFAULT 5, after timestamptz DEFAULT NULL::timestamptz"
+ACTIONS = {
+    "add_action": (ADD_ACTION, "integer"),
+    "alter_action": (ALTER_ACTION, ALTERED_ACTION),
+    "delete_action": ("action_id integer", "void"),
+    "run_action": ("IN action_id integer", None),
+    "next_start": (NEXT_START, "timestamptz"),
+    "next_runs": (NEXT_RUNS, "SETOF timestamptz"),
+    "set_on_failure": ("task text", "void"),
+    "grant_actions": ("to_role regrole", "void"),
+    "prune_action_history": ("IN job_id integer, IN config jsonb", None),
+    "check_history_retention": ("config jsonb", "void"),
 }
 ROWS = {"tidemill": "tidemill.job", "graphile_worker": "graphile_worker._private_jobs"}
 
@@ -113,6 +187,31 @@ def test_functions(queue: Queue, schema: str) -> None:
             assert row["proconfig"] == ["search_path=pg_catalog, pg_temp"]
 
 
+def test_functions_for_actions(queue: Queue) -> None:
+    rows = queue.rows(
+        "select proname, pg_get_function_arguments(oid) as arguments, pg_get_function_result(oid) as result"
+        " from pg_proc where pronamespace = 'tidemill'::regnamespace and proname not like '\\_%%'"
+        " and proname <> all(%s)",
+        [list(FUNCTIONS["tidemill"])],
+    )
+    told = {
+        row["proname"]: tuple(
+            text and text.replace("timestamp with time zone", "timestamptz")
+            for text in (row["arguments"], row["result"])
+        )
+        for row in rows
+    }
+    assert told == ACTIONS
+
+
+def test_functions_with_rights_of_their_own_say_where_they_look(queue: Queue) -> None:
+    unsafe = queue.rows(
+        "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace and prosecdef"
+        " and not 'search_path=pg_catalog, pg_temp' = any(proconfig) is true"
+    )
+    assert unsafe == []
+
+
 @pytest.mark.parametrize("schema", FUNCTIONS)
 def test_comments_on_functions(queue: Queue, schema: str) -> None:
     bare = queue.rows(
@@ -141,10 +240,10 @@ def test_comments_on_views_and_types(queue: Queue) -> None:
 def test_nobody_else_may_call_them(queue: Queue) -> None:
     open_to_all = queue.rows(
         "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace"
-        " and has_function_privilege('public', oid, 'execute')"
+        " and has_function_privilege('public', oid, 'execute') order by 1"
     )
-    # The view tidemill.jobs calls it as whoever reads it.
-    assert open_to_all == [{"proname": "_state"}]
+    # Views call these as whoever reads them.
+    assert open_to_all == [{"proname": "_application_name"}, {"proname": "_state"}]
 
 
 # The dialect

@@ -24,6 +24,7 @@ _MODULES = {
     "workers": "workers",
     "add": "add",
     "jobs": "jobs",
+    "actions": "actions",
     "migrate": "schema",
     "uninstall": "schema",
     "dialect": "schema",

@@ -17,10 +17,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tidemill.app import App
+from tidemill.cli import demo_actions
+from tidemill.cli.demo_words import show, title
 from tidemill.cli.options import DatabaseOption
-from tidemill.cli.output import console, errors, print_table, say, say_what_waits
+from tidemill.cli.output import errors, print_table, say, say_what_waits
 from tidemill.database import sql
 from tidemill.database.connect import connect, find_database
+from tidemill.database.migrate import installed_dialects
 from tidemill.jobs import Job, JobContext, JobSpec, Retry
 from tidemill.middleware import Middleware
 from tidemill.worker import Worker, WorkerOptions
@@ -35,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(database: DatabaseOption = None) -> None:
-    """See it work: a trigger adds jobs, a worker runs them, one fails, one is debounced.
+    """See it work: a trigger adds jobs, a worker runs them, one fails; SQL runs on a schedule.
 
     Works in a schema tidemill_demo of its own, which it drops at the end.
     """
@@ -88,6 +91,7 @@ class _Tour:
         self._register_tasks()
         await app.migrate()
         with connect(app.database().conninfo) as connection:
+            demo_actions.clean_up(connection)
             connection.execute(sql.query("demo_tables"))
             worker = Worker(app, WorkerOptions(poll_interval=0.5))
             running = asyncio.create_task(worker.run())
@@ -98,6 +102,7 @@ class _Tour:
                 worker.stop(hurry=True)
                 await running
                 connection.execute("set client_min_messages = warning")
+                demo_actions.clean_up(connection)
                 connection.execute("drop schema tidemill_demo cascade")
 
     def _register_tasks(self) -> None:
@@ -130,24 +135,24 @@ class _Tour:
             pass
 
     async def _tour(self, connection: psycopg.Connection) -> None:
-        _title("1. A trigger adds jobs, in the transaction that inserts the rows")
-        _show(sql.query("demo_trigger"))
+        title("1. A trigger adds jobs, in the transaction that inserts the rows")
+        show(sql.query("demo_trigger"))
         connection.execute(sql.query("demo_trigger"))
-        _show(sql.query("demo_insert"))
+        show(sql.query("demo_insert"))
         connection.execute(sql.query("demo_insert"))
         await self.ended.wait("send_verification_email", 2)
-        _say(f"A Python task has sent mail to {' and '.join(sorted(self.sent))}.")
+        say(f"A Python task has sent mail to {' and '.join(sorted(self.sent))}.")
 
-        _title("2. A job that fails is retried")
-        _show("await app.add_job('charge_card', {'order': 1})")
+        title("2. A job that fails is retried")
+        show("await app.add_job('charge_card', {'order': 1})")
         await self.app.add_job("charge_card", {"order": 1})
         await self.ended.wait("charge_card", 1)
         for failure in self.ended.failures:
-            _say(f"{failure}; it will be retried")
-        _say("attempt 3: done")
+            say(f"{failure}; it will be retried")
+        say("attempt 3: done")
 
-        _title("3. A key turns ten requests into one job")
-        _show(
+        title("3. A key turns ten requests into one job")
+        show(
             "for n in range(10):\n"
             "    await app.add_job('reindex', {'n': n}, job_key='reindex', run_at=timedelta(seconds=0.5))",
         )
@@ -157,25 +162,25 @@ class _Tour:
                 "reindex", {"n": n}, job_key="reindex", run_at=timedelta(seconds=0.5)
             )
         assert job is not None
-        _say(f"One row, job {job.id}, changed {job.revision} times.")
+        say(f"One row, job {job.id}, changed {job.revision} times.")
         await self.ended.wait("reindex", 1)
-        _say(f"The task ran {len(self.indexed)} time, with {self.indexed[0]}.")
+        say(f"The task ran {len(self.indexed)} time, with {self.indexed[0]}.")
 
-        _title(f"4. {_BULK:,} jobs in one call")
-        _show(f"await app.add_jobs([resize_image.spec({{'n': n}}) for n in range({_BULK})])")
+        title(f"4. {_BULK:,} jobs in one call")
+        show(f"await app.add_jobs([resize_image.spec({{'n': n}}) for n in range({_BULK})])")
         started = time.perf_counter()
         await self.app.add_jobs([JobSpec("resize_image", {"n": n}) for n in range(_BULK)])
         added = time.perf_counter() - started
         await self._follow("resize_image", _BULK)
         ran = time.perf_counter() - started
-        _say(
+        say(
             f"Added in {added:.1f} s, all done after {ran:.1f} s, by one worker; "
             f"{len(await self._left())} jobs of it are left."
         )
 
-        _title("5. A job that no worker knows waits, and says so")
+        title("5. A job that no worker knows waits, and says so")
         fax = """select tidemill.add_job('send_fax', '{"to": "+1 555 0100"}', job_key => 'fax')"""
-        _show(fax + ";")
+        show(fax + ";")
         connection.execute(fax)
         rows = connection.execute(
             "select id, state, identifier, has_worker from tidemill.jobs where identifier = 'send_fax'"
@@ -185,7 +190,8 @@ class _Tour:
         print_table(found, columns[:3], empty="")
         say_what_waits(found)
         connection.execute("select tidemill.remove_job('fax')")
-        self._summary()
+        has_dialect = installed_dialects(self.app.database().conninfo).get("timescaledb", False)
+        self._summary(await demo_actions.tour(connection, has_dialect=has_dialect))
 
     async def _left(self) -> list[Any]:
         async with self.app.connection() as connection:
@@ -214,36 +220,23 @@ class _Tour:
                 break
             await asyncio.sleep(0.01)
 
-    def _summary(self) -> None:
+    def _summary(self, of_actions: str) -> None:
         done = self.ended.done
-        _title("That was")
-        _say(f"{done['send_verification_email']} jobs from a trigger, one after two retries,")
-        _say(f"{done['reindex']} out of ten requests with one key, and {done['resize_image']:,} in bulk.")
-        _title("Try next")
-        _show(
+        title("That was")
+        say(f"{done['send_verification_email']} jobs from a trigger, one after two retries,")
+        say(f"{done['reindex']} out of ten requests with one key, {done['resize_image']:,} in bulk,")
+        say(of_actions)
+        title("Try next")
+        show(
             "mkdir tasks\n"
             'echo \'def task(payload): print("Hello", payload["name"])\' > tasks/hello.py\n'
             f'{_program()} add hello \'{{"name": "you"}}\'\n'
             f"{_program()} worker --once\n"
             f"{_program()} psql    # select * from tidemill.jobs;",
         )
-        _say("Then read docs/tutorial.md. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")
+        say("Then read docs/tutorial.md. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")
 
 
 def _program() -> str:
     """How to call us from here: by name if the shell finds it, as `make demo` does otherwise."""
     return "tidemill" if shutil.which("tidemill") else os.path.relpath(sys.argv[0])
-
-
-def _title(text: str) -> None:
-    console.print()
-    say("", label=text, style="bold")
-
-
-def _say(text: str) -> None:
-    say(text)
-
-
-def _show(code: str) -> None:
-    indented = "\n".join("    " + line for line in code.strip().splitlines())
-    console.print(indented, style="cyan", soft_wrap=True)

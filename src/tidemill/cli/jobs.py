@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, LiteralString
 
 import psycopg
 import typer
-import typer.core
 
 from tidemill.cli import parse
+from tidemill.cli.groups import listing_group
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
     job_row,
@@ -33,20 +33,8 @@ _GREATEST_ID = 2**63 - 1
 _COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error")
 
 
-class _ListByDefault(typer.core.TyperGroup):
-    """`tidemill jobs --state failed` means `tidemill jobs list --state failed`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        asks_help = bool(args) and args[0] in ctx.help_option_names
-        if not asks_help and not (args and args[0] in self.commands):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-group = typer.Typer(
-    cls=_ListByDefault,
-    help="List and change jobs; without a command, list them (for filters see `tidemill jobs list -h`).",
-    context_settings={"help_option_names": ["-h", "--help"]},
+group = listing_group(
+    "List and change jobs; without a command, list them (for filters see `tidemill jobs list -h`)."
 )
 
 IdsArgument = Annotated[

@@ -26,7 +26,23 @@ if TYPE_CHECKING:
 console = Console(markup=False, emoji=False, highlight=False)
 errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
-_COLOURS = {"ready": "cyan", "scheduled": "blue", "running": "green", "failed": "red", "lost": "red"}
+_COLOURS = {
+    "ready": "cyan",
+    "scheduled": "blue",
+    "running": "green",
+    "failed": "red",
+    "lost": "red",
+    "paused": "yellow",
+    "success": "green",
+    "skipped": "yellow",
+    "stopped": "yellow",
+    "failure": "red",
+    "timeout": "red",
+    "backend_terminated": "red",
+    "worker_lost": "red",
+    "server_restarted": "red",
+}
+_COLOURED = {"state", "outcome", "last_outcome"}
 
 
 def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
@@ -88,12 +104,23 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
     # Columns that say nothing are left out: a line shall fit the terminal.
     columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    numbers = {"id", "priority", "in_hand", "concurrency", "pid"}
+    numbers = {"id", "priority", "in_hand", "concurrency", "pid", "took"}
+    whole = {
+        "id",
+        "state",
+        "identifier",
+        "run_at",
+        "attempts",
+        "next_start",
+        "start",
+        "started_at",
+        "outcome",
+    }
     for column in columns:
         table.add_column(
             column.replace("_", " "),
             justify="right" if column in numbers else "left",
-            no_wrap=column in ("id", "state", "identifier", "run_at", "attempts"),
+            no_wrap=column in whole,
         )
     for row in rows:
         table.add_row(*(_cell(column, row[column]) for column in columns))
@@ -113,7 +140,7 @@ def print_fields(row: Mapping[str, Any]) -> None:
 
 def _cell(column: str, value: Any) -> Text:
     text = _text(value)
-    return Text(visible(text), style=_COLOURS.get(text, "") if column == "state" else "")
+    return Text(visible(text), style=_COLOURS.get(text, "") if column in _COLOURED else "")
 
 
 def _plain(value: Any) -> str:

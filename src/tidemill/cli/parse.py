@@ -57,15 +57,21 @@ def zoned(text: str) -> datetime:
 
 def payload(text: str | None) -> Any:
     """JSON, kept as it is written. Raises typer.BadParameter with the place of the mistake."""
+    given = json_text(text, "the payload")
+    return None if given is None else msgspec.Raw(given.encode())
+
+
+def json_text(text: str | None, what: str) -> str | None:
+    """The same as a text, `what` naming it. Raises typer.BadParameter."""
     if text is None:
         return None
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError) as error:
         raise typer.BadParameter(
-            f"the payload is not JSON ({error}); quote it for the shell, "
+            f"{what} is not JSON ({error}); quote it for the shell, "
             """as in '{"to": "ann@example.com"}'."""
         ) from None
     except RecursionError:
-        raise typer.BadParameter("the payload is nested too deep.") from None
-    return msgspec.Raw(text.encode())
+        raise typer.BadParameter(f"{what} is nested too deep.") from None
+    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tidemill.cli.collector import paused, suit_batches
-from tidemill.errors import TaskLoadError
+from tidemill.errors import TaskLoadError, TidemillError
 from tidemill.worker_options import LaneChoice, WorkerOptions
 
 if TYPE_CHECKING:
     import asyncio
 
     from tidemill.app import App
+
+logger = logging.getLogger("tidemill")
 
 DEFAULTS = WorkerOptions()
 
@@ -25,7 +28,9 @@ def run_worker(
     *,
     tasks: Path | None = None,
     app: str | None = None,
+    crontab: Path | None = None,
     concurrency: int = DEFAULTS.concurrency,
+    action_concurrency: int = DEFAULTS.action_concurrency,
     once: bool = False,
     forbid_flag: Sequence[str] = (),
     poll_interval: float = DEFAULTS.poll_interval,
@@ -44,8 +49,12 @@ def run_worker(
         from tidemill.worker import Worker
 
         logs.set_up(log_format, log_level)
+        if once and crontab is not None:
+            raise TidemillError("--crontab has no effect with --once: leave one of them out.")
         options = WorkerOptions(
             concurrency=concurrency,
+            action_concurrency=action_concurrency,
+            crontab=crontab or _crontab_beside(tasks),
             once=once,
             poll_interval=poll_interval,
             listen=not no_listen,
@@ -57,6 +66,8 @@ def run_worker(
             migrate=not no_migrate,
         )
         loaded = _load(app, tasks)
+        if not loaded.tasks:
+            _allow_no_tasks(options)
         runner = _runner()
     suit_batches()
     if database is not None:
@@ -71,11 +82,25 @@ def _load(app_name: str | None, directory: Path | None) -> App:
     # As for `python -m`: users' modules are found from where they stand.
     sys.path.insert(0, os.fspath(Path.cwd()))
     app = _load_app(app_name) if app_name else App()
-    if directory is None and app_name is None:
+    if directory is None and app_name is None and Path("tasks").is_dir():
         directory = Path("tasks")
     if directory is not None:
         _load_directory(directory, app)
     return app
+
+
+def _crontab_beside(tasks: Path | None) -> Path | None:
+    """The file that is used when no other is named."""
+    # Without a directory of tasks, it is beside the one that there might be.
+    found = (tasks or Path("tasks")).parent / "crontab"
+    return found if found.is_file() else None
+
+
+def _allow_no_tasks(options: WorkerOptions) -> None:
+    how = "Make a directory ./tasks, or name one with --tasks, or an App with --app MODULE:APP."
+    if not options.action_concurrency and options.crontab is None:
+        raise TaskLoadError(f"There are no tasks, and with --action-concurrency 0 nothing else to do. {how}")
+    logger.warning("there are no tasks: this worker runs actions alone. %s", how)
 
 
 def _load_app(name: str) -> App:

@@ -16,12 +16,17 @@ from tidemill.worker_options import LaneChoice
 
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_COUNT_OR_NONE = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
 FLAGS = {"--once": "once", "--no-listen": "no_listen", "--no-migrate": "no_migrate"}
 
 
 def _count(text: str) -> int:
     return int(_matching(_COUNT, text))
+
+
+def _count_or_none(text: str) -> int:
+    return int(_matching(_COUNT_OR_NONE, text))
 
 
 def _seconds(text: str) -> float:
@@ -46,8 +51,10 @@ def _one_of(*known: str) -> Callable[[str], str]:
 OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--tasks": ("tasks", Path),
     "--app": ("app", str),
+    "--crontab": ("crontab", Path),
     "--concurrency": ("concurrency", _count),
     "-c": ("concurrency", _count),
+    "--action-concurrency": ("action_concurrency", _count_or_none),
     "--forbid-flag": ("forbid_flag", str),
     "--poll-interval": ("poll_interval", _seconds),
     "--grace-period": ("grace_period", _seconds),

@@ -33,9 +33,16 @@ def worker(
         typer.Option(metavar="DIR", help="Directory of tasks [default: ./tasks if there is one]."),
     ] = None,
     app: Annotated[str | None, typer.Option(metavar="MODULE:APP", help="An App in a module.")] = None,
+    crontab: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A crontab [default: `crontab` beside the tasks if there is one]."),
+    ] = None,
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs at once.")] = (
         DEFAULTS.concurrency
     ),
+    action_concurrency: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Runs of actions at once; 0 for none.")
+    ] = DEFAULTS.action_concurrency,
     once: Annotated[bool, typer.Option("--once", help="End when nothing is ready.")] = False,
     forbid_flag: Annotated[
         list[str] | None, typer.Option(metavar="FLAG", help="Leave jobs with this flag alone; repeatable.")
@@ -68,7 +75,7 @@ def worker(
     ] = "info",
     database: DatabaseOption = None,
 ) -> None:
-    """Run jobs until stopped.
+    """Run jobs and actions until stopped.
 
     SIGTERM or Ctrl-C lets running jobs finish within the grace period and gives the rest back;
     a second one hurries.
@@ -77,7 +84,9 @@ def worker(
     run_worker(
         tasks=tasks,
         app=app,
+        crontab=crontab,
         concurrency=concurrency,
+        action_concurrency=action_concurrency,
         once=once,
         forbid_flag=forbid_flag or (),
         poll_interval=poll_interval,

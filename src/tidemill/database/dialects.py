@@ -1,15 +1,20 @@
-"""Dialects: other systems' SQL names, each in the schema of its name."""
+"""Dialects: other systems' SQL names, in schemas of their own and as routines in `public`."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
 from psycopg import sql
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, InvalidFunctionDefinition, InvalidTableDefinition
 
 from tidemill.database import sql as files
-from tidemill.database.installer import Installer
+from tidemill.database.installer import Installer, rows
 from tidemill.errors import SchemaError
 
-# By its beginning a schema is known as ours, in queries/install/dialect_schema*.sql.
+# By its beginning a schema or routine is known as ours, in queries/install/dialect_*.sql.
 _MARK = "Laid by Tidemill: thin wrappers over the functions of the schema tidemill."
 
 
@@ -17,23 +22,66 @@ class DialectSkippedError(Exception):
     """A dialect cannot be laid; the message is the reason and the remedy."""
 
 
-def text_of(name: str) -> str:
-    """The SQL of a dialect. Raises SchemaError for one that does not exist."""
+@dataclass(frozen=True)
+class Dialect:
+    """What a dialect consists of, as the comments at the head of its file say."""
+
+    name: str
+    text: LiteralString
+    schemas: tuple[str, ...]
+    """All its own; by default one of its name."""
+    routines: tuple[str, ...]
+    """What it puts into `public`, as `name(types)`."""
+
+    @property
+    def part(self) -> str:
+        """What it is called among the installed parts."""
+        return f"dialect {self.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The text that decides whether it is laid again."""
+        # A migration that drops one of our functions or views takes the wrappers along.
+        return files.functions() + self.text
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A schema or routine of a dialect, or what stands in its place."""
+
+    kind: str
+    name: str
+    found: bool
+    ours: bool
+    obstacle: str | None
+    extension: str | None
+    role: str
+
+
+def find(name: str) -> Dialect:
+    """The dialect of a name. Raises SchemaError if there is none."""
     known = files.dialects()
     if name not in known:
         raise SchemaError(f'There is no dialect "{name}". Known are: {", ".join(known)}.')
-    return known[name]
-
-
-def fingerprint(text: str) -> str:
-    """What decides whether a dialect of this text is laid again."""
-    # A migration that drops one of our functions or views takes the wrappers along.
-    return files.functions() + text
+    text = known[name]
+    head = dict.fromkeys(("schemas", "public"), "")
+    for key, value in re.findall(r"^-- (schemas|public): (.+)$", text, re.MULTILINE):
+        head[key] += f"{value}\n"
+    schemas = tuple(head["schemas"].replace(",", " ").split()) or (name,)
+    return Dialect(name, text, schemas, tuple(head["public"].splitlines()))
 
 
 def dropped_on_request(name: str) -> str:
     """Why a dialect is left out that the user dropped."""
     return f"dropped on request; `tidemill dialect add {name}` lays it again"
+
+
+def obstacle(connection: psycopg.Connection, name: str) -> str | None:
+    """Why a dialect cannot be laid, with the remedy; None if it can."""
+    dialect = find(name)
+    with connection.transaction():
+        connection.execute("set local search_path = pg_catalog, pg_temp")
+        return _reason(dialect, _objects(connection, dialect))
 
 
 def lay(installer: Installer, name: str, *, asked: bool) -> bool:
@@ -42,31 +90,35 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
     Raises:
         DialectSkippedError: It cannot be laid, or the user dropped it.
     """
-    text = text_of(name)
-    part = installer.part(f"dialect {name}", fingerprint(text))
+    dialect = find(name)
+    part = installer.part(dialect.part, dialect.fingerprint)
     if part.known and not part.laid and not asked:
         raise DialectSkippedError(dropped_on_request(name))
-    [(found, ours, in_use)] = installer.rows("dialect_schema", name=name)
-    if part.laid and not part.due and (ours or not asked):
+    objects = _objects(installer.connection, dialect)
+    if part.laid and not part.due and (not asked or all(found.ours for found in objects)):
         return False
-    if in_use and not ours:
-        raise DialectSkippedError(
-            f'the schema "{name}" already exists and is not Tidemill\'s. Rename or drop it, '
-            f"then run `tidemill dialect add {name}`"
-        )
-    schema = sql.Identifier(name)
+    reason = _reason(dialect, objects)
+    if reason is not None:
+        raise DialectSkippedError(reason)
     try:
         with installer.attempt():
-            if not found:
-                installer.run(sql.SQL("create schema {};").format(schema))
-            if not ours:
-                installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
-            installer.run(text)
-            installer.record_part(f"dialect {name}", fingerprint(text))
+            try:
+                with installer.attempt():
+                    _create(installer, dialect)
+            except (InvalidFunctionDefinition, InvalidTableDefinition):
+                # Results and columns of what is there cannot be replaced.
+                _remove(installer, dialect)
+                _create(installer, dialect)
+            installer.record_part(dialect.part, dialect.fingerprint)
     except InsufficientPrivilege as error:
         raise DialectSkippedError(
-            f"the role may not lay it ({error.diag.message_primary}). Have an administrator create the "
-            f'schema "{name}" with this role as its owner, then run `tidemill dialect add {name}`'
+            f"the role may not lay it ({error.diag.message_primary}). Have an administrator grant it that, "
+            f"then run `tidemill dialect add {name}`"
+        ) from error
+    except SchemaError as error:
+        raise DialectSkippedError(
+            f"it changed, and must be dropped to be laid anew. {str(error).removesuffix('.')}, "
+            f"then run `tidemill dialect add {name}`"
         ) from error
     return True
 
@@ -77,9 +129,77 @@ def drop(installer: Installer, name: str) -> bool:
     Raises:
         SchemaError: There is no such dialect, or the user's objects are built on it.
     """
-    text_of(name)
-    [(_, ours, _)] = installer.rows("dialect_schema", name=name)
-    if ours:
-        installer.drop_schemas([name])
-    installer.record_part(f"dialect {name}", None)
-    return bool(ours)
+    dialect = find(name)
+    was_there = _remove(installer, dialect)
+    installer.record_part(dialect.part, None)
+    return was_there
+
+
+def everything(installer: Installer) -> tuple[list[str], dict[int, str]]:
+    """The schemas of all dialects that are laid, and their routines in `public`, by number."""
+    schemas = [name for (name,) in installer.rows("dialect_schemas")]
+    routines = installer.rows("dialect_routines", names=None, routines=[])
+    return schemas, {number: signature for number, signature, _ in routines}
+
+
+def _objects(connection: psycopg.Connection, dialect: Dialect) -> list[_Object]:
+    schemas, routines = list(dialect.schemas), list(dialect.routines)
+    found = rows(connection, "dialect_objects", schemas=schemas, routines=routines)
+    return [_Object(*row) for row in found]
+
+
+def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
+    """Why it cannot be laid, with the remedy."""
+    again = f"then run `tidemill dialect add {dialect.name}`"
+    blocked = [found for found in objects if found.obstacle is not None]
+    if not blocked:
+        return None
+    # That a name is taken matters more than a right that is missing.
+    [first, *_] = sorted(blocked, key=lambda found: found.obstacle != "taken")
+    what = f'{first.kind} "{first.name}"' if first.kind == "schema" else f"{first.kind} {first.name}"
+    if first.extension is not None:
+        return (
+            f"the extension {first.extension} is installed here, and has the {what}. "
+            f"To use Tidemill's instead, drop the extension, {again}"
+        )
+    if first.obstacle == "taken":
+        return f"the {what} already exists and is not Tidemill's. Rename or drop it, {again}"
+    role = sql.Identifier(first.role).as_string()
+    if first.kind == "schema":
+        return (
+            f"the role {role} may not lay it. Have an administrator create the {what} "
+            f"with this role as its owner, {again}"
+        )
+    return (
+        f"the role {role} may not create functions in the schema public. Have an administrator run "
+        f"`grant create on schema public to {role}`, {again}"
+    )
+
+
+def _create(installer: Installer, dialect: Dialect) -> None:
+    """Creates or replaces what the dialect consists of."""
+    for found in _objects(installer.connection, dialect):
+        if found.kind == "schema" and not found.ours:
+            schema = sql.Identifier(found.name)
+            if not found.found:
+                installer.run(sql.SQL("create schema {};").format(schema))
+            installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
+    installer.run(dialect.text)
+    # Those of an older version, which would make calls ambiguous.
+    installer.drop([], {number: name for number, name, current in _laid(installer, dialect) if not current})
+
+
+def _remove(installer: Installer, dialect: Dialect) -> bool:
+    """Drops what is there of a dialect; returns whether anything was."""
+    objects = _objects(installer.connection, dialect)
+    schemas = [found.name for found in objects if found.kind == "schema" and found.ours]
+    routines = {number: signature for number, signature, _ in _laid(installer, dialect)}
+    installer.drop(schemas, routines)
+    return bool(schemas or routines)
+
+
+def _laid(installer: Installer, dialect: Dialect) -> list[tuple[int, str, bool]]:
+    """Our routines in `public` of the dialect's names, and whether each is of this version."""
+    names = [signature.partition("(")[0] for signature in dialect.routines]
+    found = installer.rows("dialect_routines", names=names, routines=list(dialect.routines))
+    return [(number, signature, current) for number, signature, current in found]

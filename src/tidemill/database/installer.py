@@ -75,20 +75,25 @@ class Installer:
             hash=None if text is None else files.digest(text),
         )
 
-    def drop_schemas(self, names: list[str]) -> None:
-        """Drops schemas with all that is in them.
+    def drop(self, schemas: list[str], routines: dict[int, str]) -> None:
+        """Drops schemas with all that is in them, and routines, whose keys are their numbers.
 
         Raises:
             SchemaError: Objects elsewhere are built on them.
         """
-        others = [description for (description,) in self.rows("dependents", schemas=names)]
+        found = self.rows("dependents", schemas=schemas, routines=list(routines))
+        others = [description for (description,) in found]
         if others:
             shown = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
+            parts = [f"the schema {' or '.join(schemas)}"] if schemas else []
+            parts += [f"the routine {' or '.join(routines.values())}"] if routines else []
             raise SchemaError(
-                f"Nothing was dropped, since other objects are built on the schema {' or '.join(names)} "
+                f"Nothing was dropped, since other objects are built on {' or '.join(parts)} "
                 f"and would go with it: {shown}. Drop or change them first."
             )
-        for name in names:
+        for signature in routines.values():
+            self.run(f"drop routine {signature} cascade;")
+        for name in schemas:
             self.run(sql.SQL("drop schema {} cascade;").format(sql.Identifier(name)))
 
 

@@ -57,7 +57,7 @@ def migrate(
             return current
     report = MigrationReport()
     for name in dialects or ():
-        dialect_schemas.text_of(name)
+        dialect_schemas.find(name)
     with installing(conninfo, dry_run=dry_run) as installer:
         check_encoding(installer.connection)
         _lay_tables(installer, report)
@@ -74,22 +74,25 @@ def migrate(
 
 
 def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
-    """What `migrate` reports where it has nothing to do, found in one round trip; else None.
+    """What `migrate` reports where it has nothing to do; else None.
 
-    Raises UnsupportedServerError.
+    One round trip tells, and another for each dialect that could not be laid. Raises UnsupportedServerError.
     """
     check_encoding(connection)
     state = _state(connection)
     if state is None or not state.fits:
         return None
     report = MigrationReport()
-    for name, text in files.dialects().items():
-        part = f"dialect {name}"
-        if part not in state.parts:
-            return None
-        if state.parts[part] is None:
+    for name in files.dialects():
+        dialect = dialect_schemas.find(name)
+        if dialect.part not in state.parts:
+            reason = dialect_schemas.obstacle(connection, name)
+            if reason is None:
+                return None
+            report.skipped[name] = reason
+        elif state.parts[dialect.part] is None:
             report.skipped[name] = dialect_schemas.dropped_on_request(name)
-        elif state.parts[part] != files.digest(dialect_schemas.fingerprint(text)):
+        elif state.parts[dialect.part] != files.digest(dialect.fingerprint):
             return None
     return report
 
@@ -160,7 +163,7 @@ def installed_dialects(conninfo: str) -> dict[str, bool]:
 
 
 def drop_dialect(conninfo: str, name: str) -> bool:
-    """Drops a dialect's schema, and remembers that; False if it was not there.
+    """Drops a dialect, and remembers that; False if it was not there.
 
     Raises SchemaError when the user's own objects are built on it.
     """
@@ -176,7 +179,8 @@ def uninstall(conninfo: str) -> None:
     """
     with installing(conninfo) as installer:
         _require_any_schema(installer.connection)
-        installer.drop_schemas([*(name for (name,) in installer.rows("dialect_schemas")), "tidemill"])
+        schemas, routines = dialect_schemas.everything(installer)
+        installer.drop([*schemas, "tidemill"], routines)
 
 
 def refuse_newer_schema(connection: psycopg.Connection) -> int | None:

@@ -48,6 +48,9 @@ create or replace view graphile_worker._private_job_queues as
 select q.id::integer as id, q.queue_name, q.locked_at, q.locked_by, q.locked_at is null as is_available
 from tidemill._queues q;
 
+create or replace view graphile_worker._private_known_crontabs as
+select k.identifier, k.known_since, k.last_execution from tidemill._known_crontabs k;
+
 create or replace view graphile_worker._private_jobs as
 select
   j.id,

@@ -1,8 +1,12 @@
--- Objects outside of these schemas that dropping the schemas would take along.
+-- Objects outside of these schemas and routines that dropping them would take along.
 with recursive doomed (class, id, part) as (
-  select 'pg_namespace'::regclass::oid, n.oid, 0
-  from pg_namespace n
-  where n.nspname = any(%(schemas)s::text[])
+  (
+    select 'pg_namespace'::regclass::oid, n.oid, 0
+    from pg_namespace n
+    where n.nspname = any(%(schemas)s::text[])
+    union all
+    select 'pg_proc'::regclass::oid, unnest(%(routines)s::oid[]), 0
+  )
   union
   -- What stands between a view and what it reads is its rule.
   select
@@ -19,7 +23,12 @@ from doomed o
 cross join lateral pg_identify_object(o.class, o.id, o.part) i
 cross join lateral pg_identify_object_as_address(o.class, o.id, o.part) a
 where coalesce(i.schema, a.object_names[1]) not in (select unnest(%(schemas)s::text[]) union values ('pg_toast'))
+  and not (o.class = 'pg_proc'::regclass and o.id = any(%(routines)s::oid[]))
   -- Row types, arrays, toast tables: parts of what is named already.
   and not exists (
     select from pg_depend d where d.classid = o.class and d.objid = o.id and d.deptype = 'i')
+  -- Tidemill's own event trigger: it goes with its function.
+  and not exists (
+    select from pg_event_trigger e
+    where o.class = 'pg_event_trigger'::regclass and e.oid = o.id and e.evtname = 'tidemill_routines')
 order by 1;

@@ -1,0 +1,245 @@
+"""The crontab's clock: adds the jobs of crontab items, each minute's once among all workers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+
+from tidemill.actions.crontab import CrontabItem
+from tidemill.database.sql import query
+
+logger = logging.getLogger("tidemill")
+
+MINUTE = timedelta(minutes=1)
+# So that a long backfill goes in steps.
+_MOST_AT_ONCE, _LONGEST_LOOK = 500, timedelta(days=7)
+# Timers end a little early now and then.
+_MARGIN = 0.001
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 60.0
+# The clock may have been set in the meantime.
+_LONGEST_WAIT = 60.0
+
+
+class Known(NamedTuple):
+    """What the database knows of an identifier."""
+
+    known_since: datetime
+    last_execution: datetime | None
+
+
+@dataclass(frozen=True)
+class Due:
+    """An item and a minute for which its job is to be added."""
+
+    item: CrontabItem
+    minute: datetime
+    backfilled: bool
+
+    def payload(self) -> str:
+        """The job's payload as JSON."""
+        minute = f"{self.minute:%Y-%m-%dT%H:%M}:00.000Z"
+        return json.dumps({**self.item.payload, "_cron": {"ts": minute, "backfilled": self.backfilled}})
+
+
+class CrontabPlan:
+    """Which minutes of which items come next. Knows neither a clock nor a database.
+
+    start  when the worker began: minutes before it count as missed
+    known  by identifier; one that is not in it is new, and has missed nothing
+
+    All times are in UTC, where a minute later is always a minute later.
+
+    Minutes are looked at one after the other and never again, so a clock that steps back
+    brings none a second time, and one that is late or leaps ahead leaves none out.
+    """
+
+    def __init__(self, items: Sequence[CrontabItem], start: datetime, known: Mapping[str, Known]) -> None:
+        self._items = items
+        self._start = start
+        self._known = known
+        self.next = min([_ceil(start), *(_ceil(since) for item in items if (since := self._since(item)))])
+        """The minute to look at next."""
+
+    def due(self, now: datetime, most: int = _MOST_AT_ONCE) -> tuple[list[Due], datetime]:
+        """What is to be added by now, oldest first, and the minute after it, for `advance`.
+
+        Stops after the minute in which there are `most` of them, or after a week.
+        """
+        found: list[Due] = []
+        minute = self.next
+        last = min(now, minute + _LONGEST_LOOK)
+        while minute <= last and len(found) < most:
+            missed = minute < self._start
+            found += [
+                Due(item, minute, missed)
+                for item in self._items
+                if item.matches(minute) and (not missed or self._is_filled(item, minute))
+            ]
+            minute += MINUTE
+        return found, minute
+
+    def advance(self, minute: datetime) -> None:
+        """Goes on to this minute: those before it are done."""
+        self.next = minute
+
+    def _since(self, item: CrontabItem) -> datetime | None:
+        """The earliest time that an item is backfilled from, if it is at all."""
+        known = self._known.get(item.identifier)
+        if known is None or not item.backfill:
+            return None
+        earliest = known.last_execution or known.known_since
+        return self._start - item.backfill if self._start - earliest > item.backfill else earliest
+
+    def _is_filled(self, item: CrontabItem, minute: datetime) -> bool:
+        since = self._since(item)
+        known = self._known.get(item.identifier)
+        return since is not None and since <= minute and known is not None and minute != known.last_execution
+
+
+def _ceil(time: datetime) -> datetime:
+    floor = time.replace(second=0, microsecond=0)
+    return floor if floor == time else floor + MINUTE
+
+
+def database_time(connection: psycopg.Connection) -> datetime:
+    """The time of the database's clock, which all of its workers share."""
+    [(now,)] = connection.execute("select clock_timestamp()").fetchall()
+    assert isinstance(now, datetime)
+    return now.astimezone(UTC)
+
+
+class CrontabClock:
+    """Ticks each minute, in a thread of its own, over a connection of its own.
+
+    items    as `read_crontab` returns them
+    connect  opens the connection, in autocommit mode
+    tasks    names of the tasks that this worker runs; others are warned of
+    time     asks for the time: by default the database's, so that workers need not agree on one
+    longest_wait
+             seconds between two looks at it, at most
+
+    After an error it connects anew and goes on with the minute that it had come to.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[CrontabItem],
+        *,
+        connect: Callable[[], psycopg.Connection],
+        tasks: Collection[str],
+        time: Callable[[psycopg.Connection], datetime] = database_time,
+        longest_wait: float = _LONGEST_WAIT,
+    ) -> None:
+        self._items = items
+        self._connect = connect
+        self._tasks = tasks
+        self._time = time
+        self._longest_wait = longest_wait
+        self._plan: CrontabPlan | None = None
+        self._connection: psycopg.Connection | None = None
+        self._failures = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="tidemill-crontab", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        logger.info("the crontab has %s item(s): %s", len(self._items), ", ".join(self._identifiers()))
+        foreign = sorted({item.task for item in self._items} - set(self._tasks))
+        if foreign:
+            logger.warning(
+                "the crontab adds jobs of tasks that this worker does not know: %s", ", ".join(foreign)
+            )
+        self._thread.start()
+
+    def stop(self, patience: float) -> None:
+        """Ends the thread; waits for it up to `patience` seconds."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                wait = self._tick(self._open())
+                self._failures = 0
+            except Exception as error:
+                # Whatever it was: without this thread no item would ever be due again.
+                wait = self._failed(error)
+            self._stop.wait(wait)
+        self._close()
+
+    def _tick(self, connection: psycopg.Connection) -> float:
+        """Adds what is due; returns in how many seconds to look again."""
+        now = self._time(connection)
+        if self._plan is None:
+            self._plan = self._begin(connection, now)
+        elif now - self._plan.next > MINUTE:
+            logger.warning("the crontab is late: the minutes since %s are caught up", self._plan.next)
+        while self._plan.next <= now and not self._stop.is_set():
+            due, following = self._plan.due(now)
+            if due:
+                self._add(connection, due)
+            self._plan.advance(following)
+        left = max(0.0, (self._plan.next - now).total_seconds())
+        return min(self._longest_wait, left + _MARGIN)
+
+    def _begin(self, connection: psycopg.Connection, now: datetime) -> CrontabPlan:
+        rows = connection.execute(
+            "select identifier, known_since, last_execution from tidemill._register_crontab(%s::text[], %s)",
+            [self._identifiers(), now],
+        ).fetchall()
+        known = {
+            identifier: Known(since.astimezone(UTC), last and last.astimezone(UTC))
+            for identifier, since, last in rows
+        }
+        return CrontabPlan(self._items, now, known)
+
+    def _add(self, connection: psycopg.Connection, due: Sequence[Due]) -> None:
+        rows = connection.execute(query("run_crontab"), _parameters(due)).fetchall()
+        for identifier, minute, job_id in rows:
+            logger.info("crontab: %s of %s is job %s", identifier, minute, job_id)
+
+    def _identifiers(self) -> list[str]:
+        return [item.identifier for item in self._items]
+
+    def _failed(self, error: Exception) -> float:
+        self._close()
+        wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 1.5 ** min(self._failures, 100))
+        wait *= random.uniform(0.5, 1.0)
+        self._failures += 1
+        logger.warning(
+            "the crontab has to wait %.1f s: %s", wait, " ".join(str(error).split()) or type(error).__name__
+        )
+        return wait
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _parameters(due: Sequence[Due]) -> dict[str, list[Any]]:
+    return {
+        "identifiers": [one.item.identifier for one in due],
+        "minutes": [one.minute for one in due],
+        "tasks": [one.item.task for one in due],
+        "payloads": [one.payload() for one in due],
+        "queue_names": [one.item.queue_name for one in due],
+        "max_attempts": [one.item.max_attempts for one in due],
+        "job_keys": [one.item.job_key for one in due],
+        "job_key_modes": [one.item.job_key_mode for one in due],
+        "priorities": [one.item.priority for one in due],
+    }

@@ -1,0 +1,61 @@
+"""Schedules that tasks declare, kept as actions in the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+
+from tidemill.errors import TaskLoadError
+from tidemill.tasks import Task
+
+logger = logging.getLogger("tidemill")
+
+
+def declare_schedules(connection: psycopg.Connection, tasks: Mapping[str, Task[Any]]) -> None:
+    """Makes the declared actions of these tasks what the tasks say: all of them, or none.
+
+    An action is added for each task with a schedule, changed where its code has changed, and
+    deleted where the code has none any more. Those of other tasks are left alone.
+
+    Raises TaskLoadError for a schedule that the database refuses, and psycopg.Error.
+    """
+    plain = [identifier for identifier, task in tasks.items() if task.schedule is None]
+    with connection.transaction():
+        # Whoever was first has committed when we get the lock; an older snapshot would not show it.
+        connection.execute("set transaction isolation level read committed")
+        # In one order everywhere; two workers would wait for each other else.
+        for identifier in sorted(tasks.keys() - set(plain)):
+            _declare(connection, tasks[identifier])
+        for action_id, identifier in connection.execute(
+            "select action_id, identifier from tidemill._undeclare_actions(%s::text[])", [plain]
+        ).fetchall():
+            logger.info("task %s has no schedule any more: action %s is deleted", identifier, action_id)
+
+
+def _declare(connection: psycopg.Connection, task: Task[Any]) -> None:
+    schedule = task.schedule
+    assert schedule is not None
+    try:
+        [(action_id, outcome)] = connection.execute(
+            "select action_id, outcome from tidemill._declare_action(%s, %s, %s, %s, %s)",
+            [task.identifier, schedule.every, schedule.cron, schedule.timezone, schedule.missed],
+        ).fetchall()
+    except (psycopg.DataError, psycopg.NotSupportedError, psycopg.errors.NameTooLong) as error:
+        words = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
+        raise TaskLoadError(
+            f"The schedule of task {task.identifier!r} is refused: "
+            + " ".join(word.rstrip(".") + "." for word in words if word)
+        ) from error
+    if outcome != "kept":
+        when = f"every {schedule.every}" if schedule.every is not None else f"cron {schedule.cron}"
+        logger.info(
+            "task %s runs by itself: %s (%s); action %s is %s",
+            task.identifier,
+            when,
+            schedule.timezone or "UTC",
+            action_id,
+            outcome,
+        )

@@ -1,0 +1,247 @@
+"""One run of an action: a server process of its own, one call, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.errors import Diagnostic
+
+logger = logging.getLogger("tidemill")
+
+_IDLE_SECONDS = 60.0
+_LONGEST_OUTPUT = 64 * 1024
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """A run that this worker has taken, as `tidemill._start_actions` returns it."""
+
+    run_id: int
+    action_id: int
+    application_name: str
+    max_runtime: float | None
+    """Seconds after which it is stopped."""
+    slot: Any
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended, as `tidemill._finish_run` takes it."""
+
+    run_id: int
+    outcome: str
+    sqlstate: str | None = None
+    message: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    context: str | None = None
+    output: str | None = None
+
+
+class Backends:
+    """Connections for runs. Each is clean when it is taken, and only one run's while it lasts."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._idle: list[tuple[float, psycopg.Connection]] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> psycopg.Connection:
+        """A connection in autocommit. Raises psycopg.Error where none can be had."""
+        with self._lock:
+            while self._idle:
+                _, connection = self._idle.pop()
+                if not connection.closed:
+                    return connection
+        return psycopg.connect(
+            self._conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            # Of a server that is cut off, a run that takes hours would never hear.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+
+    def give_back(self, connection: psycopg.Connection) -> None:
+        """Cleans a connection, and keeps it for a while."""
+        try:
+            connection.execute("discard all")
+        except psycopg.Error:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
+
+    def close_idle(self, *, all_of_them: bool = False) -> None:
+        """Closes those that nobody has needed for a minute."""
+        oldest = time.monotonic() - _IDLE_SECONDS
+        with self._lock:
+            stale = [entry for entry in self._idle if all_of_them or entry[0] < oldest]
+            self._idle = [entry for entry in self._idle if entry not in stale]
+        for _, connection in stale:
+            connection.close()
+
+
+class Output:
+    """What a run's statements say (NOTICE, WARNING, ...), up to 64 KiB of it."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._left = _LONGEST_OUTPUT
+        self._dropped = 0
+
+    def hear(self, diagnostic: Diagnostic) -> None:
+        """Keeps a message, as psql shows it."""
+        severity = diagnostic.severity_nonlocalized or diagnostic.severity or "NOTICE"
+        line = f"{severity}:  {diagnostic.message_primary or ''}"
+        for label, more in (("DETAIL", diagnostic.message_detail), ("HINT", diagnostic.message_hint)):
+            if more:
+                line += f"\n{label}:  {more}"
+        if len(line) > self._left:
+            self._dropped += 1
+            return
+        self._left -= len(line) + 1
+        self._lines.append(line)
+
+    def text(self) -> str | None:
+        """All of it; None where nothing was said."""
+        lines = self._lines
+        if self._dropped:
+            lines = [*lines, f"... and {self._dropped} messages more, which were not kept"]
+        return "\n".join(lines) or None
+
+
+class Run:
+    """Executes one run in a thread of its own, and tells how it ended.
+
+    on_end     is called from that thread, with None where no connection could be had:
+               the run has not begun then
+    """
+
+    def __init__(
+        self, started: StartedRun, backends: Backends, on_end: Callable[[Run, Ending | None], None]
+    ) -> None:
+        self.started = started
+        self.began = time.monotonic()
+        self.deadline = None if started.max_runtime is None else self.began + started.max_runtime
+        self.pid: int | None = None
+        self.stopped_at: float | None = None
+        self._why_stopped: tuple[str, str] | None = None
+        self._backends = backends
+        self._on_end = on_end
+        self._connection: psycopg.Connection | None = None
+        self._output = Output()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name=f"tidemill-run-{started.run_id}", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self, outcome: str, why: str) -> None:
+        """Says that it shall stop; the first reason given is the one that is recorded."""
+        with self._lock:
+            if self._why_stopped is None:
+                self._why_stopped = (outcome, why)
+                self.stopped_at = time.monotonic()
+
+    def cancel(self) -> None:
+        """Asks the server to cancel the statement; a request that comes between two is lost, so ask again."""
+        with self._lock:
+            if self._connection is not None:
+                with contextlib.suppress(psycopg.Error):
+                    self._connection.cancel_safe(timeout=5)
+
+    def _run(self) -> None:
+        try:
+            connection = self._backends.take()
+        except psycopg.Error as error:
+            logger.warning(
+                "action %s (%s) could not start: no connection: %s",
+                self.started.action_id,
+                self.started.application_name,
+                " ".join(str(error).split()),
+            )
+            self._on_end(self, None)
+            return
+        connection.add_notice_handler(self._output.hear)
+        with self._lock:
+            self._connection = connection
+            self.pid = connection.info.backend_pid
+        try:
+            ending = self._execute(connection)
+        except BaseException as error:
+            # Whatever it was: a run that nobody ends would go on for ever.
+            ending = self._ending("failure", message=f"{type(error).__name__}: {error}")
+        finally:
+            # From here on a late request to cancel would hit somebody else's statement.
+            with self._lock:
+                self._connection = None
+        connection.remove_notice_handler(self._output.hear)
+        self._backends.give_back(connection)
+        self._on_end(self, ending)
+
+    def _execute(self, connection: psycopg.Connection) -> Ending:
+        try:
+            row = connection.execute(
+                "select * from tidemill._prepare_run(%s)", [self.started.run_id]
+            ).fetchone()
+            if row is None or self._why_stopped is not None:
+                return self._stopped() or self._ending("stopped", message="stopped before it began")
+            call, role = row
+            if role is not None:
+                connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+            connection.execute(call)
+        except psycopg.Error as error:
+            return self._stopped(error) or self._failed(connection, error)
+        return self._ending("success")
+
+    def _stopped(self, error: psycopg.Error | None = None) -> Ending | None:
+        """The ending of a run that was asked to stop; None where it failed of itself."""
+        if self._why_stopped is None:
+            return None
+        if error is not None and error.sqlstate not in (None, "57014", "57P01"):
+            return None
+        outcome, why = self._why_stopped
+        diagnostic = None if error is None else error.diag
+        return self._ending(
+            outcome,
+            sqlstate="57014",
+            message=why,
+            context=diagnostic.context if diagnostic else None,
+        )
+
+    def _failed(self, connection: psycopg.Connection, error: psycopg.Error) -> Ending:
+        diagnostic = error.diag
+        message = diagnostic.message_primary or " ".join(str(error).split()) or type(error).__name__
+        return self._ending(
+            "connection_lost" if connection.closed else "failure",
+            sqlstate=error.sqlstate,
+            message=message,
+            detail=diagnostic.message_detail,
+            hint=diagnostic.message_hint,
+            context=diagnostic.context,
+        )
+
+    def _ending(
+        self,
+        outcome: str,
+        *,
+        sqlstate: str | None = None,
+        message: str | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+        context: str | None = None,
+    ) -> Ending:
+        return Ending(
+            self.started.run_id, outcome, sqlstate, message, detail, hint, context, self._output.text()
+        )

@@ -1,0 +1,261 @@
+"""The scheduler: starts what is due, stops what shall not go on, and records how runs ended."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import psycopg
+
+from tidemill.actions.runner import Backends, Ending, Run, StartedRun
+from tidemill.database.sql import query
+
+logger = logging.getLogger("tidemill")
+
+# Each time a commit, so that the first of many need not wait for the last.
+_MOST_TASKS = 250
+_SWEEP_SECONDS = 5.0
+_CANCEL_SECONDS = 0.25
+# As long as PostgreSQL's own tools give a cancelled statement.
+_TERMINATE_SECONDS = 3.0
+_LONGEST_BACKOFF = 15.0
+_SHORTEST_WAIT = 0.005
+
+
+class Scheduler:
+    """Works in a thread of its own, over a connection of its own. No leader: any worker may have one.
+
+    connect        opens that connection
+    backends       connections for the runs, one for each while it lasts
+    concurrency    most runs at once; task actions only add a job, and do not count
+    poll_interval  longest time between two looks; a notification brings one at once
+    once           only until nothing is due and nothing runs, see `wait_idle`
+    on_end         called from the thread when it ends
+    """
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        connect: Callable[[], psycopg.Connection],
+        backends: Backends,
+        concurrency: int,
+        poll_interval: float,
+        on_end: Callable[[], None],
+        once: bool = False,
+    ) -> None:
+        self._worker_id = worker_id
+        self._connect = connect
+        self._backends = backends
+        self._concurrency = concurrency
+        self._poll_interval = poll_interval
+        self._once = once
+        self._on_end_of_all = on_end
+        self._connection: psycopg.Connection | None = None
+        self._runs: dict[int, Run] = {}
+        self._ended: deque[tuple[Run, Ending | None]] = deque()
+        self._wake = threading.Event()
+        self._draining = False
+        self._hurrying = False
+        self._stopped = False
+        self._idle = threading.Event()
+        self._failures = 0
+        self._lulls = 0
+        self._next_sweep = 0.0
+        self._thread = threading.Thread(target=self._run, name="tidemill-scheduler", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Has it look now: something was added or changed."""
+        self._wake.set()
+
+    def wait_idle(self) -> None:
+        """With `once`: returns when nothing was due any more and no run goes on."""
+        self._idle.wait()
+
+    def drain(self) -> None:
+        """Starts nothing more."""
+        self._draining = True
+        self._wake.set()
+
+    def stop(self, patience: float) -> None:
+        """Cancels what runs, and ends the thread; gives up after `patience` seconds."""
+        self._draining = True
+        self._hurrying = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(patience)
+        self._stopped = True
+        self._idle.set()
+        self._wake.set()
+        if self._runs:
+            logger.error(
+                "%s runs of actions could not be ended; they are recorded as lost when this worker is",
+                len(self._runs),
+            )
+        self._backends.close_idle(all_of_them=True)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                wait = self._look()
+                self._failures = 0
+            except psycopg.Error as error:
+                wait = self._backoff(error)
+            if self._draining and not self._runs:
+                break
+            if wait > 0:
+                self._wake.wait(wait)
+            self._wake.clear()
+        self._idle.set()
+        self._close()
+        self._on_end_of_all()
+
+    def _backoff(self, error: psycopg.Error) -> float:
+        self._close()
+        self._failures += 1
+        if self._once:
+            # Whoever waits for us finds the database gone, too.
+            self._idle.set()
+        wait: float = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 10))
+        logger.warning("the scheduler of actions has to wait %.1f s: %s", wait, " ".join(str(error).split()))
+        return wait
+
+    def _look(self) -> float:
+        """Does all that is to be done now; returns in how many seconds to look again."""
+        connection = self._open()
+        self._record_ends(connection)
+        self._stop_runs(connection)
+        if time.monotonic() >= self._next_sweep:
+            self._sweep(connection)
+            self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+        if self._draining:
+            return _CANCEL_SECONDS if self._hurrying else self._poll_interval
+        busy = self._start_due(connection)
+        slots = self._concurrency - len(self._runs)
+        [(due_in,)] = connection.execute("select tidemill._next_due(%s)", [slots > 0]).fetchall()
+        if self._once and not self._runs and not busy:
+            # What is still due is held by others, or is theirs to run.
+            self._idle.set()
+        return self._wait(due_in, busy)
+
+    def _wait(self, due_in: float | None, busy: bool) -> float:
+        waits = [self._poll_interval]
+        if due_in is not None and due_in > 0:
+            waits.append(due_in)
+        elif due_in is not None:
+            # Due, but somebody holds it: another worker that starts it, or a long transaction.
+            self._lulls = 0 if busy else min(self._lulls + 1, 12)
+            waits.append(_SHORTEST_WAIT * 2**self._lulls)
+        now = time.monotonic()
+        for run in self._runs.values():
+            if run.stopped_at is not None:
+                waits.append(_CANCEL_SECONDS)
+            elif run.deadline is not None:
+                waits.append(max(0.0, run.deadline - now))
+        return min(waits)
+
+    def _start_due(self, connection: psycopg.Connection) -> bool:
+        """Starts what is due; returns whether there was anything."""
+        slots = self._concurrency - len(self._runs)
+        rows = []
+        if slots > 0:
+            rows = connection.execute(
+                "select * from tidemill._start_actions(%s, %s)", [self._worker_id, slots]
+            ).fetchall()
+        for row in rows:
+            started = StartedRun(*row)
+            run = Run(started, self._backends, self._on_end)
+            self._runs[started.run_id] = run
+            run.start()
+        taken = enqueued = 0
+        while not self._draining:
+            [(taken,)] = connection.execute("select tidemill._enqueue_actions(%s)", [_MOST_TASKS]).fetchall()
+            enqueued += taken
+            if taken < _MOST_TASKS:
+                break
+        return bool(rows) or enqueued > 0
+
+    def _on_end(self, run: Run, ending: Ending | None) -> None:
+        self._ended.append((run, ending))
+        self._wake.set()
+
+    def _record_ends(self, connection: psycopg.Connection) -> None:
+        while self._ended:
+            run, ending = self._ended[0]
+            if ending is None:
+                connection.execute("select tidemill._give_back_run(%s)", [run.started.run_id])
+            else:
+                self._record(connection, run, ending)
+            self._ended.popleft()
+            del self._runs[run.started.run_id]
+        self._backends.close_idle()
+
+    def _record(self, connection: psycopg.Connection, run: Run, ending: Ending) -> None:
+        row = connection.execute(query("finish_run"), vars(ending)).fetchone()
+        started = run.started
+        name = f"action {started.action_id} ({started.application_name})"
+        if row is None:
+            logger.warning("%s: its end was recorded by somebody else: run %s", name, started.run_id)
+            return
+        outcome, next_start, paused_because = row
+        took = (time.monotonic() - run.began) * 1000
+        if outcome == "success":
+            logger.info("%s done in %.0f ms", name, took)
+        else:
+            logger.error("%s: %s after %.0f ms: %s", name, outcome, took, ending.message)
+        if next_start is None:
+            logger.warning("%s was deleted while it ran", name)
+        if paused_because is not None:
+            logger.warning("%s %s", name, paused_because)
+
+    def _stop_runs(self, connection: psycopg.Connection) -> None:
+        if not self._runs:
+            return
+        asked = connection.execute("select * from tidemill._stops_asked(%s)", [self._worker_id]).fetchall()
+        for run_id, why in asked:
+            if run_id in self._runs:
+                self._runs[run_id].stop("stopped", f"the action was {why} while it ran")
+        now = time.monotonic()
+        for run in self._runs.values():
+            if run.deadline is not None and now >= run.deadline:
+                run.stop("timeout", f"canceled after its max_runtime of {run.started.max_runtime:g} s")
+            if self._hurrying:
+                run.stop("stopped", "the worker was shut down while it ran")
+            if run.stopped_at is None:
+                continue
+            run.cancel()
+            if now - run.stopped_at > _TERMINATE_SECONDS and run.pid is not None:
+                logger.warning(
+                    "action %s (%s) did not end when it was cancelled: its server process is terminated",
+                    run.started.action_id,
+                    run.started.application_name,
+                )
+                connection.execute("select pg_terminate_backend(%s)", [run.pid])
+
+    def _sweep(self, connection: psycopg.Connection) -> None:
+        for _, action_id, name, outcome, message in connection.execute(
+            "select * from tidemill._sweep_runs()"
+        ).fetchall():
+            logger.warning("action %s (%s): %s: %s", action_id, name, outcome, message)
+
+    def _open(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

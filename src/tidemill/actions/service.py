@@ -1,0 +1,108 @@
+"""What a worker does about actions: the scheduler, the crontab's clock, the schedules of tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from tidemill.actions.declared import declare_schedules
+from tidemill.actions.runner import Backends
+from tidemill.actions.scheduler import Scheduler
+from tidemill.tasks import Task
+from tidemill.worker_options import WorkerOptions
+
+if TYPE_CHECKING:
+    from tidemill.actions.crontab_clock import CrontabClock
+
+
+class ActionService:
+    """Ties them to one worker. Its methods belong on the worker's event loop, but for `notify`.
+
+    Raises CrontabError for a crontab that cannot be read.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        options: WorkerOptions,
+        tasks: Mapping[str, Task[Any]],
+        *,
+        connect: Callable[[], psycopg.Connection],
+        conninfo: str,
+    ) -> None:
+        self._tasks = tasks
+        self._crontab = None if options.once else _crontab_clock(options, tasks, connect)
+        self._scheduler: Scheduler | None = None
+        self._ended = asyncio.Event()
+        if not options.action_concurrency:
+            return
+        loop = asyncio.get_running_loop()
+
+        def on_end() -> None:
+            # A closed loop has no worker to tell.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._ended.set)
+
+        self._scheduler = Scheduler(
+            worker_id=worker_id,
+            connect=connect,
+            backends=Backends(conninfo),
+            concurrency=options.action_concurrency,
+            poll_interval=options.poll_interval,
+            once=options.once,
+            on_end=on_end,
+        )
+
+    def declare(self, connection: psycopg.Connection) -> None:
+        """Makes the actions that tasks declare what the code says. Blocks.
+
+        Raises TaskLoadError for a schedule that is refused, and psycopg.Error.
+        """
+        declare_schedules(connection, self._tasks)
+
+    def start(self) -> None:
+        """Starts whatever is due from now on."""
+        if self._scheduler is not None:
+            self._scheduler.start()
+        if self._crontab is not None:
+            self._crontab.start()
+
+    def notify(self) -> None:
+        """Has the scheduler look now; from any thread."""
+        if self._scheduler is not None:
+            self._scheduler.notify()
+
+    async def wait_idle(self) -> None:
+        """With `once`: returns when nothing is due and nothing runs."""
+        if self._scheduler is not None:
+            await asyncio.to_thread(self._scheduler.wait_idle)
+
+    async def stop(self, grace_period: float, hurry: asyncio.Event, patience: float) -> None:
+        """Lets runs go on for the grace period or until `hurry`, then cancels them."""
+        if self._crontab is not None:
+            await asyncio.to_thread(self._crontab.stop, patience)
+        if self._scheduler is None or not self._scheduler.is_alive:
+            return
+        self._scheduler.drain()
+        ended, hurried = asyncio.ensure_future(self._ended.wait()), asyncio.ensure_future(hurry.wait())
+        await asyncio.wait([ended, hurried], timeout=grace_period, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        hurried.cancel()
+        await asyncio.to_thread(self._scheduler.stop, patience)
+
+
+def _crontab_clock(
+    options: WorkerOptions, tasks: Mapping[str, Task[Any]], connect: Callable[[], psycopg.Connection]
+) -> CrontabClock | None:
+    if options.crontab is None:
+        return None
+    # Few workers have one, and a start is to be quick.
+    from tidemill.actions.crontab import read_crontab
+    from tidemill.actions.crontab_clock import CrontabClock
+
+    items = read_crontab(options.crontab)
+    return CrontabClock(items, connect=connect, tasks=tasks) if items else None

@@ -1,0 +1,131 @@
+"""Which actions are meant, and in what words the database refuses, for `tidemill actions`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg.errors import InsufficientPrivilege
+from psycopg.rows import dict_row
+
+from tidemill.cli.output import note, open_database
+from tidemill.database import sql
+from tidemill.database.connect import connect, explain
+from tidemill.errors import ActionError, DatabaseUnavailableError, MissingRightsError, TidemillError
+
+_OUR_FRAME = re.compile(r"\b_tidemill_run\(|\btidemill\._run_action\(")
+_OUR_CALL = re.compile(r'SQL statement "(call|select) (?!.*\btidemill\._)', re.IGNORECASE)
+
+
+def tell(diag: psycopg.errors.Diagnostic) -> None:
+    """Shows a notice, on stderr."""
+    note(sentences(diag.message_primary, diag.message_detail, diag.message_hint), label="Note:")
+
+
+@contextmanager
+def opened(
+    database: str | None, *, on_notice: Callable[[psycopg.errors.Diagnostic], None] = tell
+) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit. Raises ActionError where SQL is refused in it."""
+    found = open_database(database, may_read=False)
+    with connect(found.conninfo) as connection, _told():
+        connection.add_notice_handler(on_notice)
+        yield connection
+
+
+def query_rows(connection: psycopg.Connection[Any], statement: str, /, **params: Any) -> list[dict[str, Any]]:
+    """The rows of a statement in `sql/queries`."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(sql.query(statement), params).fetchall()
+
+
+def find_id(connection: psycopg.Connection[Any], word: str) -> int:
+    """The id of the action that a word means. Raises ActionError."""
+    return find_ids(connection, [word])[0]
+
+
+def find_ids(
+    connection: psycopg.Connection[Any], words: Sequence[str], *, or_gone: bool = False
+) -> list[int]:
+    """The ids of the actions that words mean, each once. Raises ActionError.
+
+    With `or_gone` a number may be the id of an action that was deleted.
+    """
+    found: dict[str, list[tuple[int, bool]]] = {}
+    for row in query_rows(connection, "find_actions", words=list(dict.fromkeys(words))):
+        found.setdefault(row["word"], []).append((row["id"], row["by_id"]))
+    ids = dict[int, None]()
+    for word in words:
+        meant = found.get(word, [])
+        # An id comes before a name that looks like one.
+        chosen = [action_id for action_id, by_id in meant if by_id] or [action_id for action_id, _ in meant]
+        if not chosen and or_gone and word.isdecimal() and word.isascii() and len(word) < 10:
+            chosen = [int(word)]
+        if not chosen:
+            raise ActionError(f"There is no action {word!r}; see them with: tidemill actions")
+        if len(chosen) > 1:
+            raise ActionError(
+                f"{len(chosen)} actions have the name {word!r}: give one of the ids "
+                f"{', '.join(map(str, chosen))} instead."
+            )
+        ids[chosen[0]] = None
+    return list(ids)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as error:
+        ours = _in_words(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _in_words(error: psycopg.Error) -> TidemillError | None:
+    diag = error.diag
+    known = explain(error)
+    # A login that is refused is told where we connect; later this is what an action's owner lacks.
+    if error.sqlstate is None or (isinstance(known, DatabaseUnavailableError) and error.sqlstate != "28000"):
+        return known
+    if isinstance(known, MissingRightsError) and not (diag.message_detail or diag.message_hint):
+        return known
+    return ActionError(
+        sentences(diag.message_primary, diag.message_detail, diag.message_hint), error.sqlstate
+    )
+
+
+def sentences(*parts: str | None) -> str:
+    """What PostgreSQL says in several fields, one sentence after the other."""
+    said = (part.strip() for part in parts if part and part.strip())
+    return " ".join(part if part.endswith((".", "!", "?", ";")) else f"{part}." for part in said)
+
+
+def inside_of_routine(context: str) -> str:
+    """The part of the context of a failed run by hand that is inside of the action's routine."""
+    inside = [""]
+    for line in context.split("\n"):
+        if _OUR_FRAME.search(line):
+            break
+        inside.append(line)
+    # The last line is our call of the routine; otherwise it was not the routine that failed.
+    return "\n".join(inside[1:-1]) if _OUR_CALL.match(inside[-1]) else ""
+
+
+def shown_next(row: dict[str, Any]) -> Any:
+    """When an action starts next, for people: empty while it is paused, or it is not known yet."""
+    if row["state"] != "scheduled" and (row["state"] == "paused" or row["next_start"] is None):
+        return None
+    return {None: "at once", "infinity": "never"}.get(row["next_start"], row["next_start"])
+
+
+def say_if_nobody_works(connection: psycopg.Connection[Any]) -> None:
+    """Says, on stderr, that no worker runs, without whom no action does."""
+    # Who may work with actions may not see the workers.
+    with suppress(InsufficientPrivilege):
+        if not connection.execute("select from tidemill.workers limit 1").fetchall():
+            note("No worker is running, so no action is; start one with: tidemill worker")

@@ -1,0 +1,25 @@
+"""Groups of commands that list when no command is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+import typer.core
+
+
+class _ListByDefault(typer.core.TyperGroup):
+    """`tidemill jobs --state failed` means `tidemill jobs list --state failed`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        asks_help = bool(args) and args[0] in ctx.help_option_names
+        if not asks_help and not (args and args[0] in self.commands):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def listing_group(text: str) -> typer.Typer:
+    """A group with this help, whose command `list` is meant where none is named."""
+    return typer.Typer(
+        cls=_ListByDefault, help=text, context_settings={"help_option_names": ["-h", "--help"]}
+    )

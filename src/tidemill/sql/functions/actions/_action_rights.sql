@@ -1,0 +1,107 @@
+-- Who may do what with an action.
+
+create or replace function tidemill._caller() returns regrole
+language sql stable set search_path = pg_catalog, pg_temp
+as $$ select quote_ident(coalesce(nullif(current_setting('role'), 'none'), session_user))::regrole $$;
+comment on function tidemill._caller is
+  'The role that the session acts as. In a SECURITY DEFINER function current_user is the definer.';
+
+create or replace function tidemill._may_manage(owner regrole) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select pg_has_role(tidemill._caller()::oid, owner::oid, 'USAGE')
+    or pg_has_role(tidemill._caller()::oid, d.datdba, 'USAGE')
+  from pg_database d where d.datname = current_database()
+$$;
+comment on function tidemill._may_manage is
+  'Whether the caller may run, alter and delete what a role owns: by having its rights or those of the database''s owner.';
+
+-- It tells of an action only those who may manage it, so anybody may call it.
+create or replace function tidemill._find_action(action_id integer, verb text, noun text)
+returns tidemill._actions
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  a tidemill._actions;
+  owner name;
+begin
+  if action_id is null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('%s ID cannot be NULL', noun);
+  end if;
+  select * into a from tidemill._actions o where o.id = action_id;
+  if not found then
+    raise exception using errcode = 'undefined_object',
+      message = format('%s %s not found', noun, action_id);
+  elsif not tidemill._may_manage(a.owner) then
+    owner := pg_get_userbyid(a.owner);
+    raise exception using errcode = 'insufficient_privilege',
+      message = case
+        when noun = 'job' and verb = 'delete'
+          then format('insufficient permissions to delete job owned by "%s"', owner)
+        else format('insufficient permissions to %s %s %s', verb, noun, action_id)
+      end,
+      detail = format('%s %s is owned by role "%s" but user "%s" does not belong to that role.',
+                      initcap(noun), action_id, owner, pg_get_userbyid(tidemill._caller()));
+  end if;
+  return a;
+end
+$$;
+comment on function tidemill._find_action is
+$$An action that the caller may manage.
+
+verb and noun are words for messages: run, alter or delete; action or, in a dialect, job.
+Errors: 22023 for NULL, 42704 for an unknown id, 42501.$$;
+
+create or replace function tidemill._refuse_read_only(called text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('transaction_read_only')::boolean then
+    raise exception using errcode = 'read_only_sql_transaction',
+      message = format('cannot execute %s() in a read-only transaction', called);
+  end if;
+end
+$$;
+
+create or replace function tidemill.grant_actions(to_role regrole) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  callee regprocedure;
+begin
+  if to_role is null then
+    raise exception using errcode = 'invalid_parameter_value', message = 'role cannot be NULL';
+  end if;
+  execute format('grant usage on schema tidemill to %s', to_role);
+  execute format(
+    'grant select on tidemill.actions, tidemill.action_stats, tidemill.action_history, '
+    'tidemill.action_errors to %s', to_role);
+  for callee in
+    select p.oid from pg_proc p
+    where p.pronamespace = 'tidemill'::regnamespace and p.proname = any(tidemill._functions_for_actions())
+  loop
+    execute format('grant execute on routine %s to %s', callee, to_role);
+  end loop;
+end
+$$;
+comment on function tidemill.grant_actions is
+$$Lets a role work with actions: add its own, manage those of roles that it is a member of, and read the views.
+
+For the owner of the schema tidemill to call. The role needs LOGIN to own actions. It sees the definitions
+of all actions, with their config, but the history only of those that it may manage.
+Take it back with revoke, or drop owned by.$$;
+
+create or replace function tidemill._functions_for_actions() returns name[]
+language sql immutable
+as $$
+  select array[
+    'add_action', '_add_action', '_insert_action',
+    'alter_action', '_alter_action', '_apply_alteration',
+    'delete_action', '_delete_action', '_find_action',
+    'run_action', '_run_action', '_begin_hand_run', '_end_hand_run', '_context_below',
+    'next_start', 'next_runs'
+  ]::name[]
+$$;
+comment on function tidemill._functions_for_actions is
+  'What a role calls that works with actions: the public functions, and those that these call with its rights.';

@@ -1,0 +1,101 @@
+-- Schedules that tasks declare in their code: workers keep them in step when they start.
+
+create or replace function tidemill._lock_declarations() returns void
+language sql
+as $$
+  -- One worker at a time: the number spells "tideacts".
+  select pg_advisory_xact_lock(x'7469646561637473'::bigint)
+$$;
+
+-- Without a SET clause: alter_action may call a check function of the operators', with their search_path.
+create or replace function tidemill._declare_action(
+  identifier text,
+  schedule_interval interval default null,
+  cron text default null,
+  timezone text default null,
+  missed text default 'run_once',
+  at timestamptz default clock_timestamp()
+) returns table (action_id integer, outcome text)
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+  a tidemill._actions;
+  same_slots boolean;
+  grid timestamptz;
+  first_slot timestamptz;
+begin
+  perform tidemill._lock_declarations();
+  select * into a from tidemill._actions x where x.declared and x.task = identifier;
+  action_id := a.id;
+  -- As texts: a day is 24 hours only where the clocks do not change.
+  same_slots := (a.schedule_interval::text, a.cron, a.timezone)
+    is not distinct from (schedule_interval::text, cron, timezone);
+  if action_id is not null and same_slots then
+    outcome := 'kept';
+    if a.missed <> missed then
+      outcome := 'changed';
+      perform tidemill.alter_action(action_id, missed => missed);
+    end if;
+    return next;
+    return;
+  end if;
+
+  if schedule_interval > interval '0' then
+    perform tidemill._check_timezone(timezone);
+    grid := timestamp '2000-01-03' at time zone coalesce(timezone, 'UTC');
+    first_slot := tidemill.next_start(schedule_interval, grid, timezone, at);
+  end if;
+  if action_id is null then
+    outcome := 'added';
+    action_id := tidemill.add_action(
+      task => identifier, name => identifier, schedule_interval => schedule_interval, schedule => cron,
+      initial_start => grid, timezone => timezone, missed => missed);
+    update tidemill._actions x set declared = true where x.id = action_id;
+    if first_slot is not null then
+      -- Or all slots since the grid began would count as missed.
+      perform tidemill.alter_action(action_id, next_start => first_slot);
+    end if;
+  else
+    outcome := 'changed';
+    perform tidemill.alter_action(
+      action_id,
+      schedule_interval => case when a.schedule_interval::text is distinct from schedule_interval::text
+        then schedule_interval end,
+      schedule => nullif(cron, a.cron),
+      fixed_schedule => true, initial_start => grid, next_start => first_slot,
+      timezone => coalesce(timezone, ''), missed => missed);
+  end if;
+  return next;
+end
+$$;
+comment on function tidemill._declare_action is
+$$Sees to it that there is an action with just this schedule for a task whose code declares it.
+
+Returns its id, and whether it was added, changed or kept. What the code does not say stays as
+operators set it: whether it is scheduled, its config, its limits. An interval's grid begins on
+Monday 2000-01-03 at midnight of the time zone, so that it does not matter when a worker first started.
+Errors as for tidemill.add_action.$$;
+
+create or replace function tidemill._undeclare_actions(identifiers text[])
+returns table (action_id integer, identifier text)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  a record;
+begin
+  perform tidemill._lock_declarations();
+  for a in
+    select x.id, x.task from tidemill._actions x
+    where x.declared and x.task = any(identifiers) order by x.id
+  loop
+    perform tidemill.delete_action(a.id);
+    action_id := a.id;
+    identifier := a.task;
+    return next;
+  end loop;
+end
+$$;
+comment on function tidemill._undeclare_actions is
+  'Deletes the declared actions of tasks whose code has no schedule any more, and returns them.';

@@ -1,0 +1,78 @@
+-- The first statement of a run, on the connection that is to be its own.
+
+create or replace function tidemill._prepare_run(run_id bigint)
+returns table (call text, set_role name)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  run tidemill._action_runs;
+  owner record;
+  setting record;
+begin
+  update tidemill._action_runs r
+    set pid = pg_backend_pid(),
+        backend_start = (select a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid())
+    where r.id = run_id and r.outcome is null and r.stop_asked is null
+    returning * into run;
+  if not found then
+    return;
+  end if;
+  select rolname, rolcanlogin, oid into owner from pg_roles where oid = run.owner;
+  if not found then
+    raise exception using errcode = 'undefined_object',
+      message = format('the owner of action %s, the role with OID %s, does not exist any more',
+                       run.action_id, run.owner::oid),
+      hint = 'Delete the action and add it again as another role.';
+  elsif not owner.rolcanlogin then
+    raise exception using errcode = 'invalid_authorization_specification',
+      message = format('the owner of action %s, role "%s", may not log in any more', run.action_id, owner.rolname),
+      hint = format('Let an administrator run: alter role %I login;', owner.rolname);
+  elsif owner.rolname <> session_user and not pg_has_role(session_user, owner.oid, 'MEMBER') then
+    raise exception using errcode = 'insufficient_privilege',
+      message = format('the worker''s role "%s" may not act as role "%s", which owns action %s',
+                       session_user, owner.rolname, run.action_id),
+      hint = format('Let an administrator run: grant %I to %I; or run a worker that logs in as %I.',
+                    owner.rolname, session_user, owner.rolname);
+  end if;
+  select format('%s(%s, %L::jsonb)', c.call, run.action_id, run.config) into call
+    from tidemill._routine_call(run.proc_schema, run.proc_name) c;
+
+  if owner.rolname <> session_user then
+    set_role := owner.rolname;
+    -- As if the owner had logged in; the role's settings for this database go before those for all.
+    for setting in
+      select split_part(c, '=', 1) as name, substr(c, strpos(c, '=') + 1) as value
+      from pg_db_role_setting d, unnest(d.setconfig) c
+      where d.setrole = owner.oid
+        and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
+        and split_part(c, '=', 1) not in ('role', 'session_authorization')
+      order by d.setdatabase
+    loop
+      begin
+        perform set_config(setting.name, setting.value, false);
+      exception when others then
+        raise warning 'setting % of role % does not apply here: %', setting.name, owner.rolname, sqlerrm;
+      end;
+    end loop;
+  end if;
+  if run.config ->> 'work_mem' is not null then
+    perform set_config('work_mem', run.config ->> 'work_mem', false);
+  end if;
+  perform set_config('tidemill.slot', run.slot::text, false);
+  perform set_config('application_name', run.application_name, false);
+  begin
+    -- The server notices that the worker is gone even in the midst of a long statement.
+    perform set_config('client_connection_check_interval', '2s', false);
+  exception when others then
+    null;
+  end;
+  return next;
+end
+$$;
+comment on function tidemill._prepare_run is
+$$Makes this session that of a run, and returns what to execute in it, as which role (NULL: as it is).
+
+No row where the run was stopped meanwhile. Errors are the run's own: no such routine, no such
+role, or a role that the worker may not become. config's work_mem (text) is applied, as TimescaleDB
+does; the setting tidemill.slot holds the scheduled time.$$;

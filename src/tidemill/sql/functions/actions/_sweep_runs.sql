@@ -1,0 +1,65 @@
+-- Runs that nobody will end: their worker, their server process or both are gone.
+
+create or replace function tidemill._sweep_runs(at timestamptz default clock_timestamp())
+returns table (run_id bigint, action_id integer, application_name text, outcome text, message text)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  run record;
+begin
+  perform tidemill._close_left_runs();
+  for run in
+    select r.id, r.action_id, r.application_name, r.worker_id, r.pid,
+           exists (select from tidemill._backend_of(r)) as goes_on,
+           tidemill._server_started_at() > r.started_at as restarted
+      from tidemill._action_runs r
+      where r.outcome is null and not r.by_hand
+        and not exists (
+          select from tidemill._workers w
+          where w.id = r.worker_id and w.lost_at is null and w.expires_at > at)
+      for no key update of r skip locked
+  loop
+    if run.goes_on then
+      -- Nobody could stop it or learn how it ended. Its row is closed when the process is gone.
+      begin
+        perform pg_terminate_backend(run.pid);
+      exception when insufficient_privilege then
+        null;
+      end;
+      continue;
+    end if;
+    run_id := run.id;
+    action_id := run.action_id;
+    application_name := run.application_name;
+    message := case
+      when run.restarted then format('the database server was restarted, and the worker %s with it', run.worker_id)
+      else format('the worker %s was lost: killed, crashed, or cut off from the database', run.worker_id)
+    end;
+    select f.recorded into outcome from tidemill._finish_run(
+      run.id, case when run.restarted then 'server_restarted' else 'worker_lost' end, at,
+      message => _sweep_runs.message) f;
+    return next;
+  end loop;
+end
+$$;
+comment on function tidemill._sweep_runs is
+$$Ends the runs of workers that are gone, and returns them.
+
+A server process that goes on without its worker is terminated first.$$;
+
+create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select r.id, r.stop_asked from tidemill._action_runs r
+  where r.worker_id = _stops_asked.worker_id and r.outcome is null and r.stop_asked is not null
+$$;
+
+create or replace function tidemill._notify_actions() returns void
+language plpgsql
+as $$
+begin
+  perform pg_notify('tidemill:actions', '');
+end
+$$;
+comment on function tidemill._notify_actions is 'Has all workers look at once what is due, and what is to be stopped.';

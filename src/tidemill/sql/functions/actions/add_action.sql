@@ -1,0 +1,238 @@
+create or replace function tidemill.add_action(
+  proc regproc default null,
+  schedule_interval interval default null,
+  config jsonb default null,
+  initial_start timestamptz default null,
+  scheduled boolean default true,
+  check_config regproc default null,
+  fixed_schedule boolean default true,
+  timezone text default null,
+  name text default null,
+  schedule text default null,
+  task text default null,
+  max_runtime interval default null,
+  max_retries integer default null,
+  retry_period interval default null,
+  missed text default 'run_once',
+  backfill_period interval default null,
+  on_failure text default null,
+  job_options jsonb default null,
+  if_not_exists boolean default false
+) returns integer
+language sql
+as $$
+  select tidemill._add_action(
+    proc, schedule_interval, config, initial_start, scheduled, check_config, fixed_schedule, timezone, name,
+    schedule, task, max_runtime, max_retries, retry_period, missed, backfill_period, on_failure, job_options,
+    if_not_exists, 'action')
+$$;
+comment on function tidemill.add_action is
+$$Adds an action, something that runs on a schedule, and returns its id. The caller becomes its owner.
+
+proc               function or procedure to run; it is called with (id integer, config jsonb)
+task               or the identifier of a task: a job of it is added, with config as payload
+schedule_interval  how often
+schedule           or a cron line, such as '30 4 * * 1'
+config             handed to what runs; default NULL, for a task {}
+initial_start      the first start, and origin of the grid of a fixed schedule. Default: now. With a
+                   cron line the earliest start. Infinite counts as not given
+scheduled          false adds a paused action; default true
+check_config       function (config jsonb) that raises an exception for a config that will not do. It is
+                   called now, and by every alter_action while there is a config
+fixed_schedule     true (default): starts at initial_start + n intervals. false: an interval after the
+                   last run ended. A cron line is always fixed
+timezone           in which days and months are counted and cron lines read; default UTC
+name               shown, and the beginning of its application_name; need not be unique
+max_runtime        a run that takes longer is stopped; default 0, no limit
+max_retries        after so many failures in a row the action is paused; default -1, never
+retry_period       wait after a failure, times the failures in a row; default 5 minutes
+missed             slots that nobody came to within a minute: run_once (default) runs once for all of
+                   them, skip passes over them, backfill runs each
+backfill_period    how old a slot may be that is backfilled; default any age
+on_failure         task of which a job is added when a run fails
+job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags
+if_not_exists      true: if the caller may manage an action of this name, return its id and change nothing
+
+Errors: 22023 an impossible argument, 42883 and 42725 (from regproc) no such routine or several, 42704
+an OID without one, 42501 no EXECUTE right, 0A000 a fixed interval of months and days, or a check that
+is no function, 28000 the caller is a role without LOGIN, 42622 the name is too long, 25006, what
+add_job raises for task and job_options, and whatever check_config raises. Behaviour follows
+TimescaleDB's add_job.$$;
+
+-- Runs as the caller, without a SET clause: so does the check function, with the caller's search_path.
+create or replace function tidemill._add_action(
+  proc oid,
+  schedule_interval interval,
+  config jsonb,
+  initial_start timestamptz,
+  scheduled boolean,
+  check_config oid,
+  fixed_schedule boolean,
+  timezone text,
+  name text,
+  schedule text,
+  task text,
+  max_runtime interval,
+  max_retries integer,
+  retry_period interval,
+  missed text,
+  backfill_period interval,
+  on_failure text,
+  job_options jsonb,
+  if_not_exists boolean,
+  noun text
+) returns integer
+language plpgsql
+as $$
+declare
+  a tidemill._actions;
+  added record;
+begin
+  a.proc_oid := proc;
+  a.schedule_interval := schedule_interval;
+  a.config := config;
+  a.initial_start := initial_start;
+  a.scheduled := scheduled;
+  a.fixed_schedule := fixed_schedule;
+  a.timezone := timezone;
+  a.name := name;
+  a.cron := schedule;
+  a.task := task;
+  a.max_runtime := max_runtime;
+  a.max_retries := max_retries;
+  a.retry_period := retry_period;
+  a.missed := missed;
+  a.backfill_period := backfill_period;
+  a.on_failure := on_failure;
+  a.job_options := job_options;
+  select i.action_id, i.check_call into added
+    from tidemill._insert_action(a, check_config, if_not_exists, noun) i;
+  if added.check_call is not null then
+    execute added.check_call using config;
+  end if;
+  return added.action_id;
+end
+$$;
+
+-- Roles may call it directly: it trusts nothing that it is handed.
+create or replace function tidemill._insert_action(
+  a tidemill._actions,
+  check_config oid,
+  if_not_exists boolean,
+  noun text,
+  at timestamptz default clock_timestamp(),
+  out action_id integer,
+  out check_call text
+)
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  starts timestamptz;
+begin
+  if a.timezone is not null then
+    perform tidemill._check_timezone(a.timezone);
+  end if;
+  perform tidemill._refuse_read_only(format('add_%s', noun));
+  if if_not_exists then
+    action_id := tidemill._action_of_name(a.name);
+    if action_id is not null then
+      raise notice using errcode = 'duplicate_object',
+        message = format('%s "%s" already exists as number %s, skipping', noun, a.name, action_id);
+      return;
+    end if;
+  end if;
+
+  a.owner := tidemill._caller();
+  a.scheduled := coalesce(a.scheduled, true);
+  a.fixed_schedule := coalesce(a.fixed_schedule, true);
+  a.missed := coalesce(a.missed, 'run_once');
+  a.max_runtime := coalesce(a.max_runtime, '0');
+  a.max_retries := coalesce(a.max_retries, -1);
+  a.retry_period := coalesce(a.retry_period, '5 minutes');
+  if a.proc_oid is null and a.task is null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'function or procedure cannot be NULL';
+  elsif a.proc_oid is not null and a.task is not null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'proc and task exclude each other',
+      hint = 'Give proc for a function or procedure, or task to add a job of a task.';
+  end if;
+  perform tidemill._check_schedule(a, noun);
+  if a.cron is not null then
+    a.cron_fields := tidemill._read_cron(a.cron);
+  end if;
+
+  a.proc_schema := null;
+  a.proc_name := null;
+  if a.proc_oid is not null then
+    select n.nspname, p.proname into a.proc_schema, a.proc_name
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = a.proc_oid;
+    if not found then
+      raise exception using errcode = 'undefined_object',
+        message = format('function or procedure with OID %s does not exist', a.proc_oid);
+    end if;
+    perform tidemill._check_executable(a.proc_oid, a.owner, noun);
+  end if;
+  a.check_schema := null;
+  a.check_name := null;
+  if check_config is not null then
+    perform tidemill._check_check(check_config, a.owner, noun);
+    select n.nspname, p.proname into a.check_schema, a.check_name
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = check_config;
+    check_call := tidemill._check_call(a);
+  end if;
+  perform tidemill._check_login(a.owner, noun);
+  perform tidemill._check_limits(a);
+  action_id := nextval('tidemill._action_ids');
+  perform tidemill._check_name(action_id, a.name);
+
+  if not isfinite(a.initial_start) then
+    a.initial_start := null;
+    if a.fixed_schedule and a.cron is null then
+      raise notice using message = format('Using current time [%s] as initial start for %s %s', at, noun, action_id);
+    end if;
+  end if;
+  if a.fixed_schedule and a.cron is null then
+    a.initial_start := coalesce(a.initial_start, at);
+  end if;
+  starts := case
+    when a.cron is null then coalesce(a.initial_start, '-infinity')
+    when a.missed = 'backfill' and a.initial_start < at
+      then tidemill._next_slot(a, a.initial_start - interval '1 microsecond')
+    else tidemill._next_slot(a, at)
+  end;
+
+  perform tidemill._anchor_owner(a.owner);
+  insert into tidemill._actions
+    (id, name, proc_schema, proc_name, proc_oid, task, job_options, owner, config, check_schema, check_name,
+     schedule_interval, cron, cron_fields, fixed_schedule, initial_start, timezone, missed, backfill_period,
+     scheduled, max_runtime, max_retries, retry_period, on_failure, created_at)
+    values (action_id, a.name, a.proc_schema, a.proc_name, a.proc_oid, a.task, a.job_options, a.owner, a.config,
+      a.check_schema, a.check_name, a.schedule_interval, a.cron, a.cron_fields, a.fixed_schedule,
+      a.initial_start, a.timezone, a.missed, a.backfill_period, a.scheduled, a.max_runtime, a.max_retries,
+      a.retry_period, a.on_failure, at);
+  insert into tidemill._action_states (action_id, next_start) values (_insert_action.action_id, starts);
+  perform tidemill._notify_actions();
+end
+$$;
+comment on function tidemill._insert_action is
+$$Checks and stores an action of the caller's; returns its id, and the call of its check function.
+
+at is the time now. With if_not_exists and an action of that name: that one's id, and no call.$$;
+
+create or replace function tidemill._action_of_name(name text) returns integer
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if name is null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'if_not_exists needs a name', hint = 'The name tells which action it is.';
+  end if;
+  -- Whoever adds the same one at the same time waits here, and then sees it.
+  perform pg_advisory_xact_lock(hashtextextended('tidemill.add_action ' || name, 0));
+  return (select min(o.id) from tidemill._actions o
+          where o.name = _action_of_name.name and tidemill._may_manage(o.owner));
+end
+$$;
+comment on function tidemill._action_of_name is
+  'The first action of a name that the caller may manage, or NULL; until the transaction ends nobody else gets NULL.';

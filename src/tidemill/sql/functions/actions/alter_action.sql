@@ -1,0 +1,368 @@
+create or replace function tidemill.alter_action(
+  action_id integer,
+  schedule_interval interval default null,
+  max_runtime interval default null,
+  max_retries integer default null,
+  retry_period interval default null,
+  scheduled boolean default null,
+  config jsonb default null,
+  next_start timestamptz default null,
+  if_exists boolean default false,
+  check_config regproc default null,
+  fixed_schedule boolean default null,
+  initial_start timestamptz default null,
+  timezone text default null,
+  name text default null,
+  config_merge jsonb default null,
+  schedule text default null,
+  missed text default null,
+  backfill_period interval default null,
+  on_failure text default null,
+  job_options jsonb default null
+) returns table (
+  action_id integer,
+  schedule_interval interval,
+  max_runtime interval,
+  max_retries integer,
+  retry_period interval,
+  scheduled boolean,
+  config jsonb,
+  next_start timestamptz,
+  check_config text,
+  fixed_schedule boolean,
+  initial_start timestamptz,
+  timezone text,
+  application_name name,
+  name text,
+  schedule text,
+  missed text,
+  backfill_period interval,
+  on_failure text,
+  job_options jsonb
+)
+language sql
+as $$
+  select
+    (r.a).id, (r.a).schedule_interval, (r.a).max_runtime, (r.a).max_retries, (r.a).retry_period,
+    (r.a).scheduled, (r.a).config,
+    case when r.starts operator(pg_catalog.<>) '-infinity' then r.starts end,
+    r.checked_by, (r.a).fixed_schedule, (r.a).initial_start, (r.a).timezone, r.application_name, (r.a).name,
+    (r.a).cron, (r.a).missed, (r.a).backfill_period, (r.a).on_failure, (r.a).job_options
+  from tidemill._alter_action(
+    action_id, schedule_interval, max_runtime, max_retries, retry_period, scheduled, config, next_start,
+    if_exists, check_config, fixed_schedule, initial_start, timezone, name, config_merge, schedule, missed,
+    backfill_period, on_failure, job_options, 'action') r
+$$;
+comment on function tidemill.alter_action is
+$$Changes an action and returns it as it is then; what is NULL or left out stays as it was.
+
+action_id      the action
+next_start     starts it next then, whatever else changes; infinity: never
+if_exists      true: for an unknown id a notice and a row of NULLs, instead of an error
+scheduled      false pauses it and stops a run that goes on, unless it is this session that runs it.
+               true resumes it; a next_start that has passed meanwhile is due at once
+config         replaces the config; config_merge instead merges into its top level
+check_config   another check; 0 removes it. While there is a config the check is called at every alter
+initial_start  infinite means now
+schedule       makes it a cron schedule, schedule_interval one of intervals
+timezone, name, on_failure
+               '' unsets them, for job_options {} does
+Others as in add_action.
+
+A change of the interval, cron line, grid or time zone moves next_start: fixed to the next slot after
+now, else to an interval after the last run's end. It stays where the action never ran and only the
+interval changed, and during a run, whose end sets it. fixed_schedule => true without initial_start
+starts the grid now if it was not fixed before.
+The column next_start is NULL where it is not known: during a run, or for a first start at once.
+
+Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
+database's owner, 22023, and those of add_action. Behaviour follows TimescaleDB's alter_job.$$;
+
+-- Runs as the caller, without a SET clause: so does the check function, with the caller's search_path.
+create or replace function tidemill._alter_action(
+  action_id integer,
+  schedule_interval interval,
+  max_runtime interval,
+  max_retries integer,
+  retry_period interval,
+  scheduled boolean,
+  config jsonb,
+  next_start timestamptz,
+  if_exists boolean,
+  check_config oid,
+  fixed_schedule boolean,
+  initial_start timestamptz,
+  timezone text,
+  name text,
+  config_merge jsonb,
+  schedule text,
+  missed text,
+  backfill_period interval,
+  on_failure text,
+  job_options jsonb,
+  noun text,
+  out a tidemill._actions,
+  out starts timestamptz,
+  out checked_by text,
+  out application_name name
+)
+language plpgsql
+as $$
+declare
+  given tidemill._actions;
+  altered record;
+begin
+  given.id := action_id;
+  given.schedule_interval := schedule_interval;
+  given.max_runtime := max_runtime;
+  given.max_retries := max_retries;
+  given.retry_period := retry_period;
+  given.scheduled := scheduled;
+  given.config := config;
+  given.fixed_schedule := fixed_schedule;
+  given.initial_start := initial_start;
+  given.timezone := timezone;
+  given.name := name;
+  given.cron := schedule;
+  given.missed := missed;
+  given.backfill_period := backfill_period;
+  given.on_failure := on_failure;
+  given.job_options := job_options;
+  select p.a, p.starts, p.checked_by, p.application_name, p.check_call into altered
+    from tidemill._apply_alteration(given, check_config, config_merge, next_start, if_exists, noun) p;
+  a := altered.a;
+  starts := altered.starts;
+  checked_by := altered.checked_by;
+  application_name := altered.application_name;
+  if altered.check_call is not null then
+    execute altered.check_call using a.config;
+  end if;
+end
+$$;
+
+-- Roles may call it directly: it trusts nothing that it is handed.
+create or replace function tidemill._apply_alteration(
+  given tidemill._actions,
+  check_config oid,
+  config_merge jsonb,
+  new_start timestamptz,
+  if_exists boolean,
+  noun text,
+  at timestamptz default clock_timestamp(),
+  out a tidemill._actions,
+  out starts timestamptz,
+  out checked_by text,
+  out application_name name,
+  out check_call text
+)
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  before tidemill._actions;
+begin
+  perform tidemill._refuse_read_only(format('alter_%s', noun));
+  if if_exists is not true or exists (select from tidemill._actions o where o.id = given.id) then
+    perform tidemill._find_action(given.id, 'alter', noun);
+  end if;
+  if given.config is not null and config_merge is not null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'cannot specify both "config" and "config_merge"',
+      hint = 'Use "config" to replace the configuration or "config_merge" to merge into it.';
+  elsif new_start = '-infinity' then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'cannot set next start to -infinity';
+  elsif given.timezone <> '' then
+    perform tidemill._check_timezone(given.timezone);
+  end if;
+
+  before := tidemill._lock_action(given.id, given.scheduled is false);
+  if before.id is null and if_exists then
+    raise notice using message = format('%s %s not found, skipping', noun, coalesce(given.id, 0));
+    return;
+  elsif before.id is null then
+    -- Deleted while we waited for it.
+    perform tidemill._find_action(given.id, 'alter', noun);
+  end if;
+  a := tidemill._with_changes(before, given, config_merge);
+  a := tidemill._with_grid(a, before, given, noun, at);
+  perform tidemill._check_schedule(a, noun);
+  if given.cron is not null then
+    a.cron_fields := tidemill._read_cron(a.cron);
+  end if;
+  if check_config = 0 then
+    a.check_schema := null;
+    a.check_name := null;
+  elsif check_config is not null then
+    perform tidemill._check_check(check_config, a.owner, noun);
+    select n.nspname, p.proname into a.check_schema, a.check_name
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = check_config;
+  end if;
+  perform tidemill._check_limits(a);
+  perform tidemill._check_name(a.id, a.name);
+  if a.check_name is not null and a.config is not null then
+    check_call := tidemill._check_call(a);
+    if check_call is null then
+      raise warning using message = format(
+        'function %I.%I(config jsonb) not found, skipping config validation for %s %s',
+        a.check_schema, a.check_name, noun, a.id);
+    end if;
+  end if;
+
+  update tidemill._actions o set
+    name = a.name, job_options = a.job_options, config = a.config, check_schema = a.check_schema,
+    check_name = a.check_name, schedule_interval = a.schedule_interval, cron = a.cron,
+    cron_fields = a.cron_fields, fixed_schedule = a.fixed_schedule, initial_start = a.initial_start,
+    timezone = a.timezone, missed = a.missed, backfill_period = a.backfill_period, scheduled = a.scheduled,
+    paused_because = a.paused_because, max_runtime = a.max_runtime, max_retries = a.max_retries,
+    retry_period = a.retry_period, on_failure = a.on_failure
+    where o.id = a.id;
+  update tidemill._action_states s
+    set next_start = coalesce(new_start, tidemill._moved_start(a, before, s, at))
+    where s.action_id = a.id
+    returning s.next_start into starts;
+  checked_by := a.check_schema || '.' || a.check_name;
+  application_name := tidemill._application_name(a.id, a.name);
+  if given.scheduled is false then
+    perform tidemill._ask_to_stop(a.id, 'paused');
+  end if;
+  perform tidemill._notify_actions();
+end
+$$;
+comment on function tidemill._apply_alteration is
+$$Changes an action that the caller may manage; returns it, its next start, and the call of its check function.
+
+given  the changes: what is NULL stays. at is the time now.$$;
+
+create or replace function tidemill._with_changes(
+  a tidemill._actions, given tidemill._actions, config_merge jsonb
+) returns tidemill._actions
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  a.max_runtime := coalesce(given.max_runtime, a.max_runtime);
+  a.max_retries := coalesce(given.max_retries, a.max_retries);
+  a.retry_period := coalesce(given.retry_period, a.retry_period);
+  a.config := coalesce(given.config, a.config || config_merge, config_merge, a.config);
+  a.name := nullif(coalesce(given.name, a.name), '');
+  a.timezone := nullif(coalesce(given.timezone, a.timezone), '');
+  a.on_failure := nullif(coalesce(given.on_failure, a.on_failure), '');
+  a.job_options := nullif(coalesce(given.job_options, a.job_options), '{}');
+  a.missed := coalesce(given.missed, a.missed);
+  a.backfill_period := case
+    when given.missed <> 'backfill' then given.backfill_period
+    else coalesce(given.backfill_period, a.backfill_period) end;
+  a.scheduled := coalesce(given.scheduled, a.scheduled);
+  if given.scheduled then
+    a.paused_because := null;
+  end if;
+  return a;
+end
+$$;
+comment on function tidemill._with_changes is 'An action with the changes that leave its slots as they are, and its time zone.';
+
+create or replace function tidemill._with_grid(
+  a tidemill._actions, before tidemill._actions, given tidemill._actions, noun text, at timestamptz
+) returns tidemill._actions
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if num_nonnulls(given.schedule_interval, given.cron) > 0 then
+    a.schedule_interval := given.schedule_interval;
+    a.cron := given.cron;
+    a.cron_fields := null;
+    a.fixed_schedule := a.fixed_schedule or a.cron is not null;
+  end if;
+  a.fixed_schedule := coalesce(given.fixed_schedule, a.fixed_schedule);
+  a.initial_start := coalesce(given.initial_start, a.initial_start);
+  if not isfinite(a.initial_start) then
+    a.initial_start := null;
+  end if;
+  if a.fixed_schedule and a.cron is null
+    and (a.initial_start is null or not before.fixed_schedule and given.initial_start is null)
+  then
+    a.initial_start := at;
+    raise notice using message = format('Using current time [%s] as initial start for %s %s', at, noun, a.id);
+  end if;
+  return a;
+end
+$$;
+comment on function tidemill._with_grid is 'An action with the changes that say where its slots are.';
+
+create or replace function tidemill._moved_start(
+  a tidemill._actions, before tidemill._actions, s tidemill._action_states, at timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  moved boolean := row(a.cron, a.fixed_schedule, a.initial_start, a.timezone)
+    is distinct from row(before.cron, before.fixed_schedule, before.initial_start, before.timezone);
+begin
+  if exists (select from tidemill._action_runs r where r.id = s.run_id and not r.by_hand)
+    -- As texts: a day is 24 hours only where the clocks do not change.
+    or not moved and a.schedule_interval::text is not distinct from before.schedule_interval::text
+    or not moved and s.last_start is null
+  then
+    return s.next_start;
+  elsif a.fixed_schedule then
+    return tidemill._next_slot(a, greatest(at, s.slot));
+  elsif s.last_finish is not null then
+    return tidemill._next_slot(a, s.last_finish);
+  elsif a.initial_start is distinct from before.initial_start then
+    return coalesce(a.initial_start, '-infinity');
+  else
+    return s.next_start;
+  end if;
+end
+$$;
+comment on function tidemill._moved_start is
+  'When an action that was altered starts next; a run that goes on finds that out at its end.';
+
+create or replace function tidemill._lock_action(action_id integer, with_runs boolean)
+returns tidemill._actions
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  a tidemill._actions;
+  runs bigint[];
+begin
+  loop
+    begin
+      -- Whoever ends a run takes its row first, so we do, too.
+      if with_runs then
+        runs := array(select r from tidemill._runs_to_stop(action_id) r);
+        perform from tidemill._action_runs r where r.id = any(runs) order by r.id for no key update;
+      end if;
+      select * into a from tidemill._actions o where o.id = action_id for update;
+      if not with_runs or not exists (
+        select from tidemill._runs_to_stop(action_id) r where r <> all(runs))
+      then
+        return a;
+      end if;
+      raise exception using errcode = 'TMRUN';
+    exception when sqlstate 'TMRUN' then
+      -- One has begun in between. This gave the locks back: once more from the beginning.
+      null;
+    end;
+  end loop;
+end
+$$;
+comment on function tidemill._lock_action is
+  'Locks an action, and its runs if they are to be stopped; returns it as it is then, NULLs where it is gone.';
+
+create or replace function tidemill._runs_to_stop(action_id integer) returns setof bigint
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select r.id from tidemill._action_runs r
+  where r.action_id = _runs_to_stop.action_id and r.outcome is null and not r.by_hand
+    -- An action that pauses or deletes itself goes on to its end.
+    and r.pid is distinct from pg_backend_pid()
+$$;
+
+create or replace function tidemill._ask_to_stop(action_id integer, why text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update tidemill._action_runs set stop_asked = why
+  where id in (select tidemill._runs_to_stop(_ask_to_stop.action_id)) and outcome is null
+$$;
+comment on function tidemill._ask_to_stop is
+  'Asks the workers that run an action to stop it; they look when they are notified.';

@@ -1,0 +1,29 @@
+create or replace function tidemill.delete_action(action_id integer) returns void
+language sql strict
+as $$ select tidemill._delete_action(action_id, 'action') $$;
+comment on function tidemill.delete_action is
+$$Deletes an action; its history stays. NULL does nothing.
+
+A run that goes on is stopped, unless it is this session that runs it.
+Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
+database's owner. Behaviour follows TimescaleDB's delete_job.$$;
+
+create or replace function tidemill._delete_action(action_id integer, noun text) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  a tidemill._actions;
+begin
+  perform tidemill._refuse_read_only(format('delete_%s', noun));
+  perform tidemill._find_action(action_id, 'delete', noun);
+  a := tidemill._lock_action(action_id, true);
+  if a.id is null then
+    -- Deleted while we waited for it.
+    perform tidemill._find_action(action_id, 'delete', noun);
+  end if;
+  perform tidemill._ask_to_stop(action_id, 'deleted');
+  delete from tidemill._actions o where o.id = action_id;
+  perform tidemill._release_owner(a.owner);
+  perform tidemill._notify_actions();
+end
+$$;

@@ -1,0 +1,119 @@
+-- The grid of fixed schedules, and which time zones there are.
+
+create or replace function tidemill.next_start(
+  schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  zone text := coalesce(timezone, 'UTC');
+  months integer;
+  days integer;
+  -- Seconds that a slot is after the one before, months apart; and with months, in the mean.
+  step numeric;
+  pace numeric;
+  begun timestamp;
+  ended timestamp;
+  k bigint;
+  shown timestamp;
+  slot timestamptz;
+begin
+  if schedule_interval is null or initial_start is null or finished_at is null then
+    return null;
+  elsif schedule_interval <= interval '0' then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('schedule interval %s is not positive', schedule_interval),
+      hint = 'Use an interval above zero.';
+  elsif initial_start = '-infinity' then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'initial start cannot be -infinity',
+      hint = 'Give the time of one slot: the others are counted from it.';
+  end if;
+  -- This refuses unknown zones.
+  begun := initial_start at time zone zone;
+  if finished_at < initial_start then
+    return initial_start;
+  elsif not (isfinite(finished_at) and isfinite(schedule_interval)) then
+    return 'infinity';
+  end if;
+
+  months := extract(year from schedule_interval)::integer * 12 + extract(month from schedule_interval)::integer;
+  days := extract(day from schedule_interval)::integer;
+  step := days * 86400::numeric
+          + extract(epoch from schedule_interval - make_interval(months => months, days => days));
+  if months < 0 or months > 0 and step < 0 then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('schedule interval %s goes forth and back', schedule_interval),
+      hint = 'Give its months and the rest the same sign.';
+  end if;
+  -- 365.2425 days have twelve months.
+  pace := months * 2629746::numeric + step;
+
+  if months = 0 and (days = 0 or step < 86400) then
+    -- Hours are hours: no clock's turn makes one longer.
+    zone := 'UTC';
+    begun := initial_start at time zone zone;
+  end if;
+  ended := finished_at at time zone zone;
+  -- The mean is off by some days at most, less than the month that is shortest.
+  k := greatest(floor(extract(epoch from ended - begun) / pace) - 1, 0);
+  loop
+    shown := begun + make_interval(
+      months => (k * months)::integer,
+      days => div(k * step, 86400)::integer,
+      secs => mod(k * step, 86400)::double precision);
+    slot := case k when 0 then initial_start else shown at time zone zone end;
+    -- Clocks are turned by a day at most, and slots are no less apart: so none is before this one.
+    if slot > finished_at then
+      return slot;
+    end if;
+    k := k + 1;
+  end loop;
+exception
+  when datetime_field_overflow or interval_field_overflow or numeric_value_out_of_range then
+    -- After the last time that PostgreSQL knows.
+    return 'infinity';
+end
+$$;
+comment on function tidemill.next_start is
+$$The first slot of a fixed schedule after a time.
+
+schedule_interval  distance of the slots, above zero
+initial_start      the first slot
+timezone           months and days are counted on its clocks; NULL means UTC
+finished_at        the slot that is returned is after it
+
+Slots are initial_start + k * schedule_interval, k = 0, 1, 2 ... Each is counted from
+initial_start, so January 31, February 28, March 31 follow each other. An interval
+without months and days, such as '24 hours', counts elapsed time in any zone. A slot
+that clocks skip or show twice is when AT TIME ZONE says it is.
+
+Independent of the session's settings. Returns 'infinity' when no slot is left, NULL
+when an argument other than timezone is NULL.
+Errors: 22023 an interval that is not positive or mixes signs, an unknown time zone,
+initial_start '-infinity'.$$;
+
+create or replace function tidemill._check_timezone(timezone text) returns void
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  known boolean := true;
+begin
+  begin
+    perform timestamptz 'epoch' at time zone timezone;
+  exception when invalid_parameter_value then
+    known := false;
+  end;
+  -- PostgreSQL reads Europe/Berlin1 as a zone of that name, one hour west of Greenwich.
+  if known and timezone ~ '^[A-Za-z_]+/.*[0-9]' then
+    known := exists (select from pg_timezone_names n where lower(n.name) = lower(timezone));
+  end if;
+  if not known then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('time zone "%s" not recognized', timezone),
+      hint = 'Use a name of the view pg_timezone_names, such as Europe/Berlin.';
+  end if;
+end
+$$;

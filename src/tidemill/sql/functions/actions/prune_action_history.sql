@@ -1,0 +1,125 @@
+-- What the built-in action 3 runs: old history goes.
+
+create or replace function tidemill.check_history_retention(config jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  cap text;
+begin
+  if config is null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'config cannot be NULL, and must contain drop_after';
+  end if;
+  if (config ->> 'drop_after')::interval is null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'drop_after interval not provided';
+  end if;
+  foreach cap in array array['max_successes_per_job', 'max_failures_per_job'] loop
+    if config ->> cap is null then
+      raise exception using errcode = 'invalid_parameter_value', message = cap || ' not provided';
+    end if;
+  end loop;
+  foreach cap in array array['max_successes_per_job', 'max_failures_per_job'] loop
+    if (config ->> cap)::integer < 10 then
+      raise exception using errcode = 'invalid_parameter_value', message = cap || ' has to be at least 10';
+    end if;
+  end loop;
+end
+$$;
+comment on function tidemill.check_history_retention is
+$$Checks the config of the action that prunes the history: see tidemill.prune_action_history.
+
+Errors: 22023 with a message that names the key, 22007 or 22P02 for a value that is no interval or integer.
+Messages follow TimescaleDB.$$;
+
+-- No SET clause, for it commits: every name is qualified instead.
+create or replace procedure tidemill.prune_action_history(job_id integer, config jsonb)
+language plpgsql
+as $$
+declare
+  batch constant integer := 5000;
+  oldest timestamptz;
+  of_action integer;
+  kept record;
+begin
+  perform tidemill.check_history_retention(config);
+  oldest := pg_catalog.now() - (config ->> 'drop_after')::interval;
+  while tidemill._delete_old_runs(oldest, batch) > 0 loop
+    commit;
+  end loop;
+
+  for of_action in select i from tidemill._action_ids_of_runs() i loop
+    for kept in
+      select true as successes, (config ->> 'max_successes_per_job')::integer as most
+      union all
+      select false, (config ->> 'max_failures_per_job')::integer
+    loop
+      while tidemill._delete_surplus_runs(of_action, kept.successes, kept.most, batch) > 0 loop
+        commit;
+      end loop;
+    end loop;
+  end loop;
+end
+$$;
+comment on procedure tidemill.prune_action_history is
+$$Deletes old rows of tidemill.action_history; the built-in action 3 runs it every 6 hours.
+
+job_id  the action's id; not used
+config  drop_after (interval): runs that started longer ago go; max_successes_per_job and
+        max_failures_per_job (at least 10): of each action the newest so many are kept. Runs with any
+        outcome other than success count as failures.
+
+Runs that go on are kept. It commits after each 5,000 rows, so it cannot be called in a transaction.
+Errors: those of tidemill.check_history_retention. Behaviour follows TimescaleDB's job 3.$$;
+
+-- After many runs and before the next ANALYZE a scan of the whole table looks cheap; it is not, for each batch.
+create or replace function tidemill._delete_old_runs(before timestamptz, batch integer) returns integer
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+  with gone as (
+    delete from tidemill._action_runs r
+    where r.id = any(array(
+      select o.id from tidemill._action_runs o
+      where o.started_at < before and o.outcome is not null
+      order by o.started_at
+      limit batch))
+    returning 1
+  )
+  select count(*)::integer from gone
+$$;
+comment on function tidemill._delete_old_runs is
+  'Deletes up to a batch of runs that started before a time and have ended; returns how many.';
+
+create or replace function tidemill._delete_surplus_runs(
+  action_id integer, successes boolean, kept integer, batch integer
+) returns integer
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+  with gone as (
+    delete from tidemill._action_runs r
+    where r.id = any(array(
+      select o.id from tidemill._action_runs o
+      where o.action_id = _delete_surplus_runs.action_id and o.outcome is not null
+        and (o.outcome = 'success') = successes
+      order by o.id desc
+      limit batch offset kept))
+    returning 1
+  )
+  select count(*)::integer from gone
+$$;
+comment on function tidemill._delete_surplus_runs is
+  'Deletes up to a batch of an action''s successes, or of its other ended runs, but for the newest; returns how many.';
+
+create or replace function tidemill._action_ids_of_runs() returns setof integer
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  -- From id to id by the index: there are few of them beside the rows.
+  with recursive ids (id) as (
+    select min(action_id) from tidemill._action_runs
+    union all
+    select (select min(r.action_id) from tidemill._action_runs r where r.action_id > i.id)
+    from ids i where i.id is not null
+  )
+  select id from ids where id is not null
+$$;
+comment on function tidemill._action_ids_of_runs is 'Ids of the actions that have a history; also of deleted ones.';

@@ -1,0 +1,358 @@
+-- Running an action by hand: in the caller's session, as the caller.
+-- What may COMMIT has no SET clause, no SECURITY DEFINER, and no block with an EXCEPTION around it.
+
+create or replace procedure tidemill.run_action(action_id integer)
+language plpgsql
+as $$
+begin
+  -- On one line, for those of the stack are counted: see "alone".
+  call tidemill._run_action(action_id, 'action');
+end
+$$;
+comment on procedure tidemill.run_action is
+$$Runs an action now, in this session and as the current role, whatever its schedule says.
+
+Procedures may COMMIT and ROLLBACK, unless this is called in a transaction block or by a function. A
+function's result is discarded. Of an action that is a task, the job is enqueued. Errors of the routine
+come through as they are. config's work_mem holds during the run.
+
+The run is in tidemill.action_history (by_hand) and counted in tidemill.action_stats; the schedule, and
+the failures that pause an action, are left alone. Called on its own (not in a transaction block, function,
+procedure or DO), it is recorded from its start on, and a failure is recorded, too: with its error, or,
+for a procedure that itself commits, when the next one looks and without it. Called otherwise, the
+record is part of the caller's transaction and is undone with it. NOTICEs go to the caller alone.
+
+Errors: 22023 action_id is NULL, 42704 no such action, 42501 not allowed for this role, 42883 the routine
+is gone, 55006 a run of this action goes on, 25006 in a read-only transaction.$$;
+
+create or replace procedure tidemill._run_action(action_id integer, noun text)
+language plpgsql
+as $$
+declare
+  stack text;
+  refusal text;
+  run record;
+  work_mem text := pg_catalog.current_setting('work_mem');
+  state text;
+  message text;
+  detail text;
+  hint text;
+  context text;
+begin
+  get diagnostics stack = pg_context;
+  -- In a block like this COMMIT always fails; where it could not work anyway it says so in other words.
+  begin
+    commit;
+  exception when invalid_transaction_termination then
+    get stacked diagnostics refusal = message_text;
+  end;
+  select * into run from tidemill._begin_hand_run(action_id, noun, refusal, stack);
+  if run.way = 'task' then
+    raise notice 'added job % (%)', run.job_id, run.call;
+    return;
+  end if;
+  raise debug 'Executing % with %', run.shown, coalesce('parameters ' || run.config::text, 'no parameters');
+  if run.alone then
+    -- From here on others see the run, and start none beside it.
+    commit;
+  end if;
+
+  if run.way = 'may commit' then
+    if run.config ->> 'work_mem' is not null then
+      perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', false);
+    end if;
+    call pg_temp._tidemill_run(action_id, run.config);
+    if run.config ->> 'work_mem' is not null then
+      perform pg_catalog.set_config('work_mem', work_mem, false);
+    end if;
+  elsif run.alone then
+    begin
+      if run.config ->> 'work_mem' is not null then
+        perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', true);
+      end if;
+      execute run.call using action_id, run.config;
+      -- What is deferred to the end fails here rather than after the success was recorded.
+      set constraints all immediate;
+    exception when others or query_canceled or assert_failure then
+      get stacked diagnostics state = returned_sqlstate, message = message_text,
+        detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context;
+      perform tidemill._end_hand_run(
+        run.run_id, 'failure', state, message, detail, hint, tidemill._context_below(context));
+      -- The block's own transaction has been rolled back by now. RAISE keeps the error's context.
+      commit;
+      raise;
+    end;
+  else
+    if run.config ->> 'work_mem' is not null then
+      perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', true);
+    end if;
+    execute run.call using action_id, run.config;
+  end if;
+  if run.way <> 'may commit' and run.config ->> 'work_mem' is not null then
+    perform pg_catalog.set_config('work_mem', work_mem, true);
+  end if;
+  perform tidemill._end_hand_run(run.run_id, 'success');
+end
+$$;
+comment on procedure tidemill._run_action is 'run_action, which says "job" instead of "action" in the dialect.';
+
+create or replace function tidemill._begin_hand_run(action_id integer, noun text, refusal text, stack text)
+returns table (run_id bigint, way text, alone boolean, call text, shown text, config jsonb, job_id bigint)
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
+as $$
+#variable_conflict use_column
+declare
+  frame constant text := '_run_action(integer,text)';
+  a tidemill._actions := tidemill._find_action(action_id, 'run', noun);
+  nested boolean := strpos(substr(stack, strpos(stack, frame) + length(frame)), frame) > 0;
+  routine record;
+begin
+  -- A function never may: so this is what COMMIT says there.
+  begin
+    commit;
+  exception when invalid_transaction_termination then
+    way := case when sqlerrm <> refusal then 'may commit' else 'atomic' end;
+  end;
+  -- Its own three lines, and nobody above: then nobody else's work is in this transaction.
+  alone := way = 'may commit' and cardinality(string_to_array(stack, E'\n')) = 3;
+
+  perform tidemill._follow_routine(a.id);
+  perform tidemill._close_left_runs(a.id, nested);
+  select x.* into a from tidemill._actions x where x.id = a.id;
+  perform tidemill._claim_by_hand(a.id, noun);
+  config := a.config;
+  insert into tidemill._action_runs as r
+    (action_id, application_name, owner, proc_schema, proc_name, task, by_hand, pid, backend_start, config)
+    values (a.id, tidemill._application_name(a.id, a.name), a.owner, a.proc_schema, a.proc_name, a.task,
+            true, pg_backend_pid(),
+            (select b.backend_start from pg_stat_activity b where b.pid = pg_backend_pid()), a.config)
+    returning r.id into run_id;
+  update tidemill._action_states s
+    set run_id = _begin_hand_run.run_id, last_start = r.started_at, total_runs = s.total_runs + 1
+    from tidemill._action_runs r
+    where s.action_id = a.id and r.id = _begin_hand_run.run_id;
+
+  if a.task is not null then
+    way := 'task';
+    call := a.task;
+    job_id := tidemill._add_action_job(a, now());
+    update tidemill._action_runs r set job_id = _begin_hand_run.job_id where r.id = run_id;
+    perform tidemill._record_hand_run(run_id, 'success', clock_timestamp());
+  else
+    select * into routine from tidemill._routine_call(a.proc_schema, a.proc_name);
+    call := routine.call || '($1, $2)';
+    shown := format('%I.%I', a.proc_schema, a.proc_name);
+    if way = 'may commit' and tidemill._can_commit(a.proc_schema, a.proc_name) then
+      perform tidemill._lay_wrapper(a.proc_schema, a.proc_name);
+    else
+      way := 'at once';
+    end if;
+  end if;
+  return next;
+end
+$$;
+comment on function tidemill._begin_hand_run is
+$$Records the start of a run by hand, and returns how to run it.
+
+refusal, stack  what the calling procedure was told when it tried to COMMIT, and who called it
+way             may commit (through pg_temp._tidemill_run), at once (by executing call), or task (done)
+alone           the caller's transaction is this run's own, and may be committed$$;
+
+create or replace function tidemill._claim_by_hand(action_id integer, noun text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  other tidemill._action_runs;
+begin
+  begin
+    select r.* into other
+      from tidemill._action_states s
+      left join tidemill._action_runs r on r.id = s.run_id
+      where s.action_id = _claim_by_hand.action_id
+      for no key update of s;
+    if other.id is null then
+      return;
+    end if;
+  exception when lock_not_available then
+    raise exception using errcode = 'object_in_use',
+      message = format('%s %s is running already', noun, action_id),
+      detail = 'It runs in a transaction that has not ended, or is being changed in one.',
+      hint = 'Try again when that transaction has ended.';
+  end;
+  raise exception using errcode = 'object_in_use',
+    message = format('%s %s is running already', noun, action_id),
+    detail = format('Run %s has been going on since %s, %s%s.', other.id, other.started_at,
+      case when other.by_hand then 'by hand' else 'in worker ' || other.worker_id end,
+      ', in server process ' || other.pid),
+    hint = 'Wait until it has ended' || coalesce(', or stop it: select pg_cancel_backend(' || other.pid || ')', '') || '.';
+end
+$$;
+comment on function tidemill._claim_by_hand is 'Locks the state of an action in which no run goes on; else error 55006.';
+
+create or replace function tidemill._lay_wrapper(proc_schema name, proc_name name) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- A CALL that is built at run time forbids COMMIT; one that stands in a procedure's text does not.
+  execute format(
+    'create or replace procedure pg_temp._tidemill_run(action_id integer, config jsonb) language plpgsql as %L',
+    format('begin call %I.%I($1, $2); end', proc_schema, proc_name));
+  grant execute on procedure pg_temp._tidemill_run to public;
+exception when insufficient_privilege then
+  raise exception using errcode = 'insufficient_privilege', message = sqlerrm,
+    detail = 'To run a procedure that may COMMIT, a temporary one is made that calls it.',
+    hint = format('Let an administrator run: grant temporary on database %I to %I;',
+                  current_database(), current_user);
+end
+$$;
+comment on function tidemill._lay_wrapper is 'Makes the procedure pg_temp._tidemill_run, which calls that one.';
+
+create or replace function tidemill._context_below(context text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select substring(context from '^(.*)\n[^\n]*\n[^\n]*_run_action\(integer,text\)') $$;
+comment on function tidemill._context_below is
+  'The part of an error''s context that is inside of the routine: above the statement of the outermost _run_action.';
+
+create or replace function tidemill._end_hand_run(
+  run_id bigint,
+  outcome text,
+  sqlstate text default null,
+  message text default null,
+  detail text default null,
+  hint text default null,
+  context text default null
+) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Anybody may call this, for the session's own runs.
+  perform from tidemill._action_runs r where r.id = _end_hand_run.run_id and r.by_hand and r.pid = pg_backend_pid();
+  if found then
+    perform tidemill._record_hand_run(
+      run_id, outcome, clock_timestamp(), sqlstate, message, nullif(detail, ''), nullif(hint, ''), context);
+  end if;
+end
+$$;
+comment on function tidemill._end_hand_run is 'Records the end of a run that this session has started by hand.';
+
+create or replace function tidemill._record_hand_run(
+  run_id bigint,
+  outcome text,
+  at timestamptz,
+  sqlstate text default null,
+  message text default null,
+  detail text default null,
+  hint text default null,
+  context text default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  run tidemill._action_runs;
+  due boolean;
+begin
+  update tidemill._action_runs r set
+    finished_at = greatest(at, r.started_at), outcome = _record_hand_run.outcome,
+    sqlstate = _record_hand_run.sqlstate, message = _record_hand_run.message,
+    detail = _record_hand_run.detail, hint = _record_hand_run.hint, context = _record_hand_run.context,
+    definition = (select tidemill._action_summary(a) from tidemill._actions a where a.id = r.action_id)
+    where r.id = _record_hand_run.run_id and r.outcome is null
+    returning * into run;
+  if not found then
+    return;
+  end if;
+  update tidemill._action_states s set
+    run_id = null,
+    last_finish = run.finished_at,
+    last_run_success = run.outcome = 'success',
+    last_successful_finish = case when run.outcome = 'success' then run.finished_at else s.last_successful_finish end,
+    total_successes = s.total_successes + (run.outcome = 'success')::integer,
+    total_failures = s.total_failures + (run.outcome in ('failure', 'backend_terminated'))::integer,
+    total_crashes = s.total_crashes + (run.outcome = 'server_restarted')::integer,
+    total_duration = s.total_duration
+      + case when run.outcome = 'success' then run.finished_at - run.started_at else interval '0' end,
+    total_duration_failures = s.total_duration_failures
+      + case when run.outcome <> 'success' then run.finished_at - run.started_at else interval '0' end
+    where s.action_id = run.action_id and s.run_id = run.id
+    returning s.next_start <= clock_timestamp() into due;
+  if due then
+    -- Workers passed over it while it ran.
+    perform tidemill._notify_actions();
+  end if;
+end
+$$;
+comment on function tidemill._record_hand_run is
+  'Records the end of a run by hand. next_start, slot and the failures that lead to a pause are left alone.';
+
+create or replace function tidemill._close_left_runs(action_id integer default null, nested boolean default true)
+returns void
+-- Open runs are few beside the history, whatever the statistics say.
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+#variable_conflict use_column
+declare
+  run tidemill._action_runs;
+  session pg_stat_activity;
+begin
+  -- The row's lock keeps its session from ending the run between the look at the row and the one at it.
+  for run in
+    select r.* from tidemill._action_runs r
+      where r.outcome is null and r.by_hand
+        and (_close_left_runs.action_id is null or r.action_id = _close_left_runs.action_id)
+      for no key update skip locked
+  loop
+    perform pg_stat_clear_snapshot();
+    select b.* into session from pg_stat_activity b, tidemill._backend_of(run) o(pid) where b.pid = o.pid;
+    if session.pid is null then
+      if tidemill._server_started_at() > run.started_at then
+        perform tidemill._record_hand_run(run.id, 'server_restarted', clock_timestamp(),
+          message => 'the database server was restarted during the run');
+      else
+        perform tidemill._record_hand_run(run.id, 'backend_terminated', clock_timestamp(),
+          message => 'the session that ran it ended during the run');
+      end if;
+    elsif not tidemill._goes_on(run, session, nested) then
+      perform tidemill._record_hand_run(
+        run.id, 'failure',
+        -- When its statement ended; at the latest when the session's next one began.
+        coalesce(case when session.query_start > run.started_at then session.query_start
+                      else session.state_change end, clock_timestamp()),
+        message => 'the run ended with an error that its own session saw');
+    end if;
+  end loop;
+end
+$$;
+comment on function tidemill._close_left_runs is
+$$Ends runs by hand (of one action; NULL: of all) whose sessions are gone, or have gone on to something else.
+
+An error in a procedure that commits leaves such a run: nothing could catch it.
+nested  whether this session itself may be in the midst of such a run$$;
+
+create or replace function tidemill._goes_on(
+  run tidemill._action_runs, session pg_stat_activity, nested boolean
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if session.pid = pg_backend_pid() then
+    return nested and run.started_at >= statement_timestamp();
+  elsif session.state <> 'disabled' then
+    -- A run is part of one statement.
+    return session.state in ('active', 'fastpath function call') and session.query_start <= run.started_at;
+  end if;
+  -- What others do is hidden from some roles, but not whether they are in a transaction.
+  for look in 1 .. 3 loop
+    if exists (
+      select from pg_locks l
+      where l.pid = session.pid and l.locktype = 'virtualxid' and l.mode = 'ExclusiveLock')
+    then
+      return true;
+    end if;
+    -- Between two transactions of a procedure there is a short gap.
+    perform pg_sleep(0.002);
+  end loop;
+  return false;
+end
+$$;
+comment on function tidemill._goes_on is 'Whether a session is still at a run that it has started by hand.';

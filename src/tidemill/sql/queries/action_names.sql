@@ -1,0 +1,5 @@
+-- An action that is gone meanwhile has its id.
+select i.id, coalesce(a.name, a.routine, a.task, '') as name
+from unnest(%(ids)s::integer[]) with ordinality as i (id, place)
+left join tidemill.actions a on a.id = i.id
+order by i.place

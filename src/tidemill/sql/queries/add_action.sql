@@ -1,0 +1,25 @@
+-- What the call adds is not in the statement's own snapshot: what is, was there before.
+select a.id, not exists (select from tidemill.actions o where o.id = a.id) as added
+from (
+  select tidemill.add_action(
+    proc => %(routine)s::text::regproc,
+    task => %(task)s,
+    schedule_interval => %(every)s::interval,
+    schedule => %(cron)s,
+    fixed_schedule => %(fixed)s,
+    timezone => %(timezone)s,
+    config => %(config)s::text::jsonb,
+    check_config => %(check)s::text::regproc,
+    name => %(name)s,
+    initial_start => %(initial_start)s::text::timestamptz,
+    max_runtime => %(max_runtime)s::interval,
+    max_retries => %(max_retries)s,
+    retry_period => %(retry_period)s::interval,
+    missed => %(missed)s,
+    backfill_period => %(backfill_period)s::interval,
+    on_failure => %(on_failure)s,
+    job_options => %(job_options)s::text::jsonb,
+    scheduled => %(scheduled)s,
+    if_not_exists => %(if_not_exists)s) as id
+  offset 0
+) a

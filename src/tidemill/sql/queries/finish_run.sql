@@ -1,0 +1,9 @@
+select recorded, next_start, paused_because
+from tidemill._finish_run(
+  %(run_id)s, %(outcome)s,
+  sqlstate => %(sqlstate)s,
+  message => %(message)s,
+  detail => %(detail)s,
+  hint => %(hint)s,
+  context => %(context)s,
+  output => %(output)s);

@@ -1,0 +1,7 @@
+-- Times as Python has them, and as a clock shows them where the action's days and hours are counted.
+select least(greatest(n.start, '0001-01-02Z'), '9999-12-30Z') as start,
+  to_char(n.start at time zone coalesce(a.timezone, 'UTC'), 'Dy YYYY-MM-DD HH24:MI:SS') || ' '
+    || coalesce(a.timezone, 'UTC') as clock
+from tidemill.actions a, lateral tidemill.next_runs(a.id, %(count)s) as n (start)
+where a.id = %(id)s and isfinite(n.start)
+order by n.start
