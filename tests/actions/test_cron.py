@@ -328,7 +328,7 @@ def on_the_wall(
     return found
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turn=st.sampled_from([(zone, utc(turn)) for zone, turns in TURNS.items() for turn in turns]),
     before=st.integers(-100, 1600),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,11 @@ _SETTINGS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
-    "max_wal_size": "4GB",
+    "max_wal_size": "1GB",
 }
+# A database is three hundred files: in memory a copy of them takes 15 ms, on a disk some hundred.
+_MEMORY = Path("/dev/shm")
+_ROOM = 8 << 30
 
 
 def available() -> dict[int, Path]:
@@ -57,7 +61,10 @@ def available() -> dict[int, Path]:
 @contextmanager
 def reachable_directory(name: str) -> Iterator[Path]:
     """A directory that the server's account can reach; pytest's own is private to us."""
-    with TemporaryDirectory(prefix=f"tidemill-{name}-", ignore_cleanup_errors=True) as place:
+    has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+    with TemporaryDirectory(
+        prefix=f"tidemill-{name}-", dir=_MEMORY if has_room else None, ignore_cleanup_errors=True
+    ) as place:
         Path(place).chmod(0o711)
         yield Path(place)
 

@@ -20,15 +20,8 @@ begin
           where w.id = r.worker_id and w.lost_at is null and w.expires_at > at)
       for no key update of r skip locked
   loop
-    if run.goes_on then
-      -- Nobody could stop it or learn how it ended. Its row is closed when the process is gone.
-      begin
-        perform pg_terminate_backend(run.pid);
-      exception when insufficient_privilege then
-        null;
-      end;
-      continue;
-    end if;
+    -- Nobody could stop it or learn how it ended. Its row is closed when the process is gone.
+    continue when run.goes_on and not tidemill._end_backend(run.pid);
     run_id := run.id;
     action_id := run.action_id;
     application_name := run.application_name;
@@ -47,6 +40,17 @@ comment on function tidemill._sweep_runs is
 $$Ends the runs of workers that are gone, and returns them.
 
 A server process that goes on without its worker is terminated first.$$;
+
+create or replace function tidemill._end_backend(pid integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return pg_terminate_backend(pid, 1000);
+exception when insufficient_privilege then
+  return false;
+end
+$$;
+comment on function tidemill._end_backend is 'Terminates a server process, and returns whether it is gone within a second.';
 
 create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
 language sql set search_path = pg_catalog, pg_temp
