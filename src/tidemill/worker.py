@@ -109,6 +109,11 @@ class Worker:
 
     async def _run(self) -> None:
         options, loop = self._options, asyncio.get_running_loop()
+        if not (self._app.tasks or options.action_concurrency or options.crontab):
+            raise TidemillError(
+                "There is nothing to run: no task, no crontab, and action_concurrency is 0. "
+                "Add a task with @app.task, or name a directory with --tasks."
+            )
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
             if options.migrate:

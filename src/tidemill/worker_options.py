@@ -11,6 +11,9 @@ from tidemill.errors import TidemillError
 
 LaneChoice = Literal["auto", "lease", "express"]
 
+# Threads cannot wait for ever.
+_MOST = 10_000_000
+
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -44,14 +47,17 @@ class WorkerOptions:
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
-            if getattr(self, name) <= 0:
-                raise TidemillError(f"{name} is {getattr(self, name)}; it must be more than 0.")
+            # Not a number is neither.
+            if not 0 < getattr(self, name) <= _MOST:
+                raise TidemillError(
+                    f"{name} is {getattr(self, name)}; it must be more than 0, at most {_MOST:,}."
+                )
         if self.lane not in get_args(LaneChoice):
             choices = ", ".join(get_args(LaneChoice))
             raise TidemillError(f"lane is {self.lane!r}; it must be one of {choices}.")
         for name in ("grace_period", "action_concurrency"):
-            if getattr(self, name) < 0:
-                raise TidemillError(f"{name} is {getattr(self, name)}; it must not be negative.")
+            if not 0 <= getattr(self, name) <= _MOST:
+                raise TidemillError(f"{name} is {getattr(self, name)}; it must be 0 to {_MOST:,}.")
         if self.heartbeat_interval * 2 > self.lease:
             raise TidemillError(
                 f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "

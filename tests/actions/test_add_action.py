@@ -205,6 +205,16 @@ class TestRefused:
             ({"schedule_interval": "-1 s"}, "22023", ["schedule interval must be positive"]),
             ({"schedule_interval": "0", "fixed_schedule": False}, "22023", ["must be positive"]),
             (
+                {"schedule_interval": "1 month -29 days", "fixed_schedule": False},
+                "22023",
+                ["mixes months and negative days or times", "not positive in every month"],
+            ),
+            (
+                {"schedule_interval": "-1 month 40 days", "fixed_schedule": False},
+                "22023",
+                ["mixes months and negative days or times"],
+            ),
+            (
                 {"schedule_interval": "1 month 1 day"},
                 "0A000",
                 [
@@ -290,6 +300,7 @@ class TestRefused:
             ({"priority": 1.5}, "22023", ["priority must be a whole number, not 1.5"]),
             ({"priority": 40000}, "22003", ["priority 40000 is out of range in job_options"]),
             ({"priority": 10**12}, "22003", ["out of range"]),
+            ({"max_attempts": -(10**30)}, "22003", ["out of range in job_options"]),
             ({"max_attempts": 0}, "23514", ["max_attempts 0 is below 1 in job_options"]),
             ({"queue_name": 5}, "22023", ["queue_name must be a text, not 5"]),
             ({"queue_name": "q" * 129}, "23514", ["129", "in job_options"]),
@@ -516,3 +527,20 @@ def test_it_is_part_of_the_transaction(connection: psycopg.Connection) -> None:
     with connection.transaction(force_rollback=True):
         add(connection)
     assert rows(connection, "select from tidemill.actions where id >= 1000") == []
+
+
+def test_abbreviations_of_the_session_alone_are_no_time_zones(connection: psycopg.Connection) -> None:
+    # In the set for Australia SAT is a zone; a worker's session has the default set.
+    connection.execute("set timezone_abbreviations = 'Australia'")
+    with refused("22023", 'time zone "SAT" not recognized'):
+        add(connection, timezone="SAT")
+
+
+def test_whole_numbers_may_be_written_in_any_way(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "select tidemill.add_action(task => 't', schedule_interval => '1 day',"
+        ' job_options => \'{"priority": 1.0, "max_attempts": 1e2}\')'
+    )
+    connection.execute("select tidemill._enqueue_actions(1)")
+    [job] = rows(connection, "select priority, max_attempts from tidemill.jobs")
+    assert job == {"priority": 1, "max_attempts": 100}

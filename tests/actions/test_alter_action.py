@@ -133,6 +133,7 @@ class TestRefused:
                     'Use "config" to replace the configuration or "config_merge" to merge into it.',
                 ],
             ),
+            ({"config_merge": "1"}, "22023", ["config_merge needs two objects", "Use config to replace"]),
             ({"next_start": "-infinity"}, "22023", ["cannot set next start to -infinity"]),
             ({"timezone": "Mars"}, "22023", ['time zone "Mars" not recognized']),
             ({"schedule_interval": "0"}, "22023", ["schedule interval must be positive"]),

@@ -83,7 +83,7 @@ def test_how_many(connection: psycopg.Connection) -> None:
     assert runs(connection, action_id, None) == runs(connection, action_id)
     assert runs(connection, action_id, 1) == [utc("2100-01-01")]
     assert runs(connection, action_id, 0) == []
-    with pytest.raises(errors.InvalidParameterValue, match="n -1 is negative"):
+    with pytest.raises(errors.InvalidParameterValue, match="n -1 is not between 0 and 10000"):
         runs(connection, action_id, -1)
 
 
@@ -152,3 +152,14 @@ def test_an_unknown_action(connection: psycopg.Connection) -> None:
         runs(connection, 999)
     with pytest.raises(errors.InvalidParameterValue, match="action ID cannot be NULL"):
         runs(connection, None)
+
+
+def test_what_is_still_to_be_made_up_for(connection: psycopg.Connection) -> None:
+    made_up = action(
+        connection, "-infinity", **HOURLY | {"initial_start": utc("2026-01-01")}, missed="backfill"
+    )
+    connection.execute(
+        "update tidemill._action_states set slot = '2026-01-01 05:00Z', run_id = 1 where action_id = %s",
+        [made_up],
+    )
+    assert runs(connection, made_up, 2) == [utc("2026-01-01 06:00"), utc("2026-01-01 07:00")]

@@ -135,6 +135,22 @@ class TestAnOrdinaryRole:
 
 
 class TestOthersActions:
+    def test_one_that_is_added_meanwhile(self, roles: Roles, ann: psycopg.Connection) -> None:
+        roles.owner.execute("alter function tidemill._lock_action rename to _lock_action_then")
+        roles.owner.execute(
+            """
+            create function tidemill._lock_action(integer, boolean) returns tidemill._actions language plpgsql
+            as $$ begin
+              insert into tidemill._actions (id, task, owner, schedule_interval)
+                values ($1, 't', current_user::regrole, '1 hour');
+              insert into tidemill._action_states (action_id) values ($1);
+              return tidemill._lock_action_then($1, $2);
+            end $$
+            """
+        )
+        with refused("42501", "insufficient permissions to alter action 4711"):
+            alter(ann, 4711, if_exists=True, max_retries=3)
+
     @pytest.mark.parametrize("verb", ["alter", "run", "delete"])
     def test_are_refused(self, ann: psycopg.Connection, bob: psycopg.Connection, verb: str) -> None:
         number = add(ann)

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.actions.support import add_action, history, make_note, make_procedure, outcomes, state
+from tests.actions.test_alter_action import wait_for_a_lock
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tidemill.database.migrate import migrate
@@ -471,6 +472,17 @@ class TestOneAtATime:
         assert raised.value.diag.message_hint == "Wait until it has ended."
         connection.execute("select tidemill._finish_run(%s, 'success')", started)
         call(connection, action)
+
+    def test_not_beside_one_that_begins_meanwhile(self, connection: Connection, other: Connection) -> None:
+        make_note(connection)
+        action = add_action(connection, proc="note")
+        with ThreadPoolExecutor(1) as pool, other.transaction():
+            other.execute("select from tidemill._start_actions('w', 1)")
+            late = pool.submit(call, connection, action)
+            wait_for_a_lock(other)
+        with pytest.raises(errors.ObjectInUse):
+            late.result()
+        assert outcomes(connection, action) == [None]
 
     @pytest.mark.parametrize("committing", [True, False])
     def test_no_worker_beside_it(self, connection: Connection, other: Connection, committing: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -44,7 +44,8 @@ class Clock:
     def finish(self, run_id: int, outcome: str, at: datetime, **more: Any) -> tuple[Any, ...]:
         """Ends a run, and returns the outcome, the next start and why the action was paused."""
         row = self._connection.execute(
-            "select * from tidemill._finish_run(%s, %s, %s, message => %s)",
+            "select recorded, nullif(next_start, 'infinity'), paused_because"
+            " from tidemill._finish_run(%s, %s, %s, message => %s)",
             [run_id, outcome, at, more.get("message", "it failed")],
         ).fetchone()
         assert row is not None
@@ -226,6 +227,34 @@ def test_what_could_not_begin_is_due_again(connection: psycopg.Connection, clock
     assert history(connection, action) == []
 
 
+def test_giving_back_beside_a_pause(connection: psycopg.Connection, clock: Clock, database: str) -> None:
+    action = add_action(connection, proc="note", initial_start=NOON)
+    [run_id] = clock.start(NOON)
+    with psycopg.connect(database) as pauses:
+        pauses.execute("select tidemill.alter_action(%s, scheduled => false)", [action])
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            connection.execute("select tidemill._give_back_run(%s)", [run_id])
+    connection.execute("select tidemill._give_back_run(%s)", [run_id])
+    assert state(connection, action)["run_id"] is None
+
+
+def test_an_action_that_is_changed_holds_nobody_up(
+    connection: psycopg.Connection, clock: Clock, database: str
+) -> None:
+    changed = add_action(connection, proc="note", initial_start=NOON)
+    lost = add_action(connection, proc="note", initial_start=NOON)
+    clock.start(datetime.now(UTC))
+    with psycopg.connect(database) as open_transaction:
+        open_transaction.execute("select tidemill.alter_action(%s, max_retries => 3)", [changed])
+        [run_id] = (run["id"] for run in history(connection, changed))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            clock.finish(run_id, "success", NOON)
+        connection.execute("select tidemill._sweep_runs()")
+        assert (outcomes(connection, changed), outcomes(connection, lost)) == ([None], ["worker_lost"])
+    connection.execute("select tidemill._sweep_runs()")
+    assert outcomes(connection, changed) == ["worker_lost"]
+
+
 # Missed slots
 
 
@@ -268,6 +297,66 @@ def test_missed_slots_are_made_up_for(connection: psycopg.Connection, clock: Clo
     assert [run["slot"] for run in runs] == [NOON + hours * HOUR for hours in (0, 8, 9, 10)]
 
 
+@pytest.mark.parametrize("outcome", ["failure", "worker_lost", "stopped"])
+def test_a_slot_that_ended_badly_is_made_up_for(
+    connection: psycopg.Connection, clock: Clock, outcome: str
+) -> None:
+    action = add_action(
+        connection, proc="note", initial_start=NOON, missed="backfill", backfill_period=9 * HOUR
+    )
+    now = NOON + 2 * HOUR + 58 * MINUTE
+    # Tried again no later than the next slot, which does not take its place.
+    again = clock.run(now, outcome)
+    assert again <= NOON + 3 * HOUR
+    [clock.run(NOON + 3 * HOUR) for _ in range(4)]
+    slots = [run["slot"] for run in history(connection, action)]
+    assert slots == [NOON + hours * HOUR for hours in (0, 0, 1, 2, 3)]
+
+
+def test_a_pause_leaves_the_slots_after_it(connection: psycopg.Connection, clock: Clock) -> None:
+    action = add_action(connection, proc="note", initial_start=NOON, missed="backfill")
+    [run_id] = clock.start(NOON + 3 * HOUR)
+    connection.execute("select tidemill.alter_action(%s, scheduled => false)", [action])
+    assert clock.finish(run_id, "stopped", NOON + 3 * HOUR)[1] == NOON + HOUR
+
+
+def test_what_fails_for_too_long_is_given_up(connection: psycopg.Connection, clock: Clock) -> None:
+    action = add_action(
+        connection, proc="note", initial_start=NOON, missed="backfill", backfill_period=3 * HOUR
+    )
+    clock.run(NOON, "failure")
+    clock.run(NOON + 5 * HOUR + MINUTE)
+    # From 14:01 on.
+    assert [run["slot"] for run in history(connection, action)] == [NOON, NOON + 3 * HOUR]
+
+
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"missed": "backfill", "backfill_period": "10000 years"},
+        {"missed": "skip", "schedule_interval": "294000 years"},
+        {"initial_start": "4714-11-24 00:00:00+00 BC"},
+        {"missed": "skip", "initial_start": "4714-11-24 00:00:00+00 BC"},
+    ],
+    ids=["period", "interval", "start", "skip"],
+)
+def test_an_extreme_action_stops_no_other(
+    connection: psycopg.Connection, clock: Clock, extreme: dict[str, Any]
+) -> None:
+    odd = add_action(connection, **{"proc": "note", "initial_start": NOON} | extreme)
+    connection.execute("update tidemill._action_states set slot = next_start where action_id = %s", [odd])
+    for failures in (1, 0):
+        connection.execute(
+            "update tidemill._action_states set consecutive_failures = %s where action_id = %s",
+            [failures, odd],
+        )
+        other = add_action(connection, proc="note", initial_start=NOON)
+        for run_id in clock.start(NOON + MINUTE / 2):
+            connection.execute("select from tidemill._finish_run(%s, 'failure', %s)", [run_id, NOON + MINUTE])
+        assert outcomes(connection, other) == ["failure"]
+        connection.execute("update tidemill._action_states set next_start = slot where action_id = %s", [odd])
+
+
 def test_a_retry_is_not_missed(connection: psycopg.Connection, clock: Clock) -> None:
     action = add_action(
         connection, proc="note", schedule_interval=DAY, initial_start=NOON, missed="skip", retry_period=MINUTE
@@ -275,6 +364,26 @@ def test_a_retry_is_not_missed(connection: psycopg.Connection, clock: Clock) -> 
     clock.run(NOON, "failure")
     clock.run(NOON + 5 * HOUR)
     assert outcomes(connection, action) == ["failure", "success"]
+
+
+@pytest.mark.parametrize("missed", ["run_once", "skip", "backfill"])
+def test_a_time_zone_that_is_gone_pauses_its_action_alone(
+    connection: psycopg.Connection, clock: Clock, missed: str
+) -> None:
+    bad = add_action(connection, proc="note", initial_start=NOON, missed=missed, timezone="Europe/Berlin")
+    good = add_action(connection, proc="note", initial_start=NOON, missed=missed)
+    # As after an upgrade to a system that no longer has it.
+    connection.execute(
+        "update tidemill._actions set timezone = 'US/Gone', backfill_period = '1 day' where id = %s", [bad]
+    )
+    at = NOON + SECOND if missed == "run_once" else NOON
+    for run_id in clock.start(at):
+        clock.finish(run_id, "success", at)
+    clock.start(NOON + HOUR)
+    assert outcomes(connection, good) == ["success", None]
+    why = connection.execute("select paused_because from tidemill.actions where id = %s", [bad]).fetchone()
+    assert why is not None
+    assert 'time zone "US/Gone" not recognized' in why[0]
 
 
 # Task actions
@@ -329,6 +438,59 @@ def test_a_job_that_cannot_be_added_is_a_failed_run(connection: psycopg.Connecti
     assert (run["outcome"], run["sqlstate"]) == ("failure", "23514")
     assert "identifier has 200 characters" in run["message"]
     assert connection.execute("select identifier from tidemill.jobs").fetchall() == [("good",)]
+
+
+def test_null_flags_are_none(connection: psycopg.Connection, clock: Clock) -> None:
+    action = add_action(connection, task="report", job_options='{"flags": null}', initial_start=NOON)
+    clock.enqueue(NOON)
+    assert outcomes(connection, action) == ["success"]
+
+
+def test_a_task_action_that_is_changed_is_left_alone(
+    connection: psycopg.Connection, clock: Clock, database: str
+) -> None:
+    action = add_action(connection, task="report", job_options='{"job_key": "k"}', initial_start=NOON)
+    with psycopg.connect(database) as changes:
+        # As alter_action begins; then comes the row of its state.
+        changes.execute("select from tidemill._actions where id = %s for update", [action])
+        connection.execute("set lock_timeout = '1s'")
+        assert clock.enqueue(NOON) == 0
+    assert clock.enqueue(NOON) == 1
+
+
+def test_a_job_key_that_is_held_holds_nobody_up(
+    connection: psycopg.Connection, clock: Clock, database: str
+) -> None:
+    held = add_action(connection, task="report", job_options='{"job_key": "k"}', initial_start=NOON)
+    other = add_action(connection, task="other", initial_start=NOON)
+    connection.execute("set statement_timeout = '20s'")
+    with psycopg.connect(database) as producer:
+        producer.execute("select tidemill.add_job('report', job_key => 'k')")
+        clock.enqueue(NOON)
+        assert outcomes(connection, other) == ["success"]
+        assert outcomes(connection, held) == []
+    assert clock.enqueue(NOON) == 1
+    assert outcomes(connection, held) == ["success"]
+
+
+def test_a_new_task_that_is_held_holds_nobody_up(
+    connection: psycopg.Connection, clock: Clock, database: str
+) -> None:
+    for _ in range(200):
+        add_action(connection, task="report", initial_start=NOON)
+    other = add_action(connection, task="other", initial_start=NOON)
+    connection.execute("set statement_timeout = '20s'")
+    with psycopg.connect(database) as producer:
+        producer.execute("select tidemill.add_job('report')")
+        assert clock.enqueue(NOON, 250) == 1
+        assert outcomes(connection, other) == ["success"]
+    assert clock.enqueue(NOON, 250) == 200
+
+
+def test_when_something_is_due_at_once(connection: psycopg.Connection) -> None:
+    make_note(connection)
+    add_action(connection, proc="note", fixed_schedule=False)
+    assert connection.execute("select tidemill._next_due()").fetchall() == [(float("-inf"),)]
 
 
 def test_when_something_is_due(connection: psycopg.Connection) -> None:

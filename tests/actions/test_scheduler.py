@@ -66,6 +66,13 @@ def lock(database: str) -> Any:
         yield holder
 
 
+@pytest.fixture
+def unpolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what wakes the scheduler makes it look: beside a poll interval of its own, a sweep does."""
+    monkeypatch.setattr("tidemill.actions.scheduler._SWEEP_SECONDS", 600)
+
+
+@pytest.mark.usefixtures("unpolled")
 async def test_a_new_action_runs_at_once(app: App, connection: psycopg.Connection) -> None:
     make_note(connection)
     async with running(app, poll_interval=600):
@@ -78,6 +85,7 @@ async def test_a_new_action_runs_at_once(app: App, connection: psycopg.Connectio
     assert state(connection, action)["next_start"] == run["slot"] + HOUR
 
 
+@pytest.mark.usefixtures("unpolled")
 async def test_it_runs_on_time_without_polling(app: App, connection: psycopg.Connection) -> None:
     make_note(connection)
     async with running(app, poll_interval=600):
@@ -88,6 +96,7 @@ async def test_it_runs_on_time_without_polling(app: App, connection: psycopg.Con
     assert {(slot - slots[0]) % (SECOND / 5) for slot in slots} == {0 * SECOND}
 
 
+@pytest.mark.usefixtures("unpolled")
 async def test_a_change_is_seen_at_once(app: App, connection: psycopg.Connection) -> None:
     make_note(connection)
     action = add_action(connection, proc="note", initial_start=NOON.replace(year=2126))
@@ -105,6 +114,7 @@ async def test_without_notifications_it_polls(app: App, connection: psycopg.Conn
 
 async def test_a_worker_may_leave_actions_alone(app: App, connection: psycopg.Connection) -> None:
     make_note(connection)
+    app.task("other")(lambda payload: None)
     action = add_action(connection, proc="note")
     await run_all(app, action_concurrency=0)
     assert outcomes(connection, action) == []
@@ -202,6 +212,32 @@ async def test_what_a_run_finds_in_its_session(app: App, connection: psycopg.Con
     assert run["output"] == f"NOTICE:  Night shift [{action}] 7MB t t"
 
 
+async def test_long_errors_are_cut(app: App, connection: psycopg.Connection) -> None:
+    make_procedure(
+        connection, "shouts", "raise exception '%', repeat('e', 100000) using detail = repeat('d', 100000);"
+    )
+    run = await one_run(app, connection, add_action(connection, proc="shouts"))
+    # 64 KiB are kept.
+    assert run["message"] == "e" * 65536 + " ... (34464 characters more)"
+    assert run["detail"] == "d" * 65536 + " ... (34464 characters more)"
+
+
+async def test_an_error_without_a_message(app: App, connection: psycopg.Connection) -> None:
+    make_procedure(connection, "mutters", "raise exception using message = '';")
+    run = await one_run(app, connection, add_action(connection, proc="mutters"))
+    assert (run["outcome"], run["message"], run["sqlstate"]) == ("failure", "", "P0001")
+
+
+async def test_a_run_whose_row_was_deleted_is_not_for_ever(app: App, connection: psycopg.Connection) -> None:
+    make_note(connection)
+    action = add_action(connection, proc="note")
+    connection.execute("select tidemill._start_actions('w', 1)")
+    connection.execute("delete from tidemill._action_runs")
+    connection.execute("update tidemill._action_states set last_start = now() - interval '2 minutes'")
+    await run_all(app)
+    assert outcomes(connection, action) == ["success"]
+
+
 async def test_a_run_leaves_nothing_to_the_next_one(app: App, connection: psycopg.Connection) -> None:
     make_procedure(
         connection,
@@ -260,6 +296,7 @@ async def test_what_does_not_heed_a_cancel_is_terminated(
     assert gone == []
 
 
+@pytest.mark.usefixtures("unpolled")
 @pytest.mark.parametrize("way", ["paused", "deleted"])
 async def test_a_running_action_is_stopped(
     app: App, connection: psycopg.Connection, lock: Any, way: str
@@ -354,6 +391,8 @@ async def test_it_runs_as_its_owner(server: Server, database: str, superuser_con
         superuser.execute(f"grant {owner} to {worker}".encode())
         superuser.execute(f"grant tidemill_owner to {worker}".encode())
         superuser.execute(f"alter role {owner} set search_path = special, public".encode())
+        # Not for the worker, which has to read what comes.
+        superuser.execute(f"alter role {owner} set client_encoding = 'SQL_ASCII'".encode())
         superuser.execute(f"create schema special authorization {owner}".encode())
         superuser.execute(f"select tidemill.grant_actions('{owner}')".encode())
         with psycopg.connect(make_conninfo(database, user=owner), autocommit=True) as own:
@@ -450,3 +489,118 @@ async def test_a_scheduler_without_free_connections_tries_again(
             patch.undo()
             await eventually(lambda: outcomes(connection, action) == ["success"], "the run")
     assert state(connection, action)["total_failures"] == 0
+
+
+async def test_it_does_not_ask_for_connections_without_a_pause(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_note(connection)
+    add_action(connection, proc="note")
+    asked = 0
+
+    def refuse(*_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        raise psycopg.OperationalError("too many clients already")
+
+    monkeypatch.setattr("tidemill.actions.runner.Backends.take", refuse)
+    monkeypatch.setattr("tidemill.actions.scheduler._NO_CONNECTION_SECONDS", 600.0)
+    async with running(app, poll_interval=0.01):
+        await eventually(lambda: asked, "the first time")
+        report = add_action(connection, task="t")
+        await eventually(lambda: outcomes(connection, report) == ["success"], "the job")
+    assert asked == 1
+
+
+async def test_times_that_python_has_not(app: App, connection: psycopg.Connection) -> None:
+    make_note(connection)
+    old = add_action(connection, proc="note", initial_start="0044-03-15 12:00:00+00 BC")
+    young = add_action(connection, proc="note")
+    await run_all(app)
+    ended = connection.execute("select action_id, outcome from tidemill._action_runs order by 1").fetchall()
+    assert ended == [(action, "success") for action in (old, young)]
+
+
+async def test_the_end_of_a_run_that_never_comes_again(
+    app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_procedure(connection, "ends", "perform tidemill.alter_action(job_id, next_start => 'infinity');")
+    add_action(connection, proc="ends", name="last")
+    await run_all(app)
+    assert "(last [1000]) done in" in caplog.text
+    assert "has to wait" not in caplog.text
+
+
+async def test_an_idle_connection_that_was_closed_is_not_used(
+    app: App, connection: psycopg.Connection
+) -> None:
+    make_note(connection)
+    first = add_action(connection, proc="note")
+    async with running(app):
+        await eventually(lambda: outcomes(connection, first) == ["success"], "the first run")
+        [run] = history(connection, first)
+        connection.execute("select pg_terminate_backend(%s, 10000)", [run["pid"]])
+        second = add_action(connection, proc="note")
+        run = await until_ended(connection, second)
+    assert run["outcome"] == "success"
+
+
+async def test_an_open_transaction_on_an_action_stops_no_other(
+    app: App, connection: psycopg.Connection, database: str, lock: Any
+) -> None:
+    make_note(connection)
+    make_procedure(connection, "blocks", BLOCKS)
+    changed = add_action(connection, proc="blocks")
+    async with running(app, poll_interval=0.1):
+        await until_running(connection, changed)
+        with psycopg.connect(database) as holder:
+            holder.execute("select tidemill.alter_action(%s, max_retries => 3)", [changed])
+            lock.execute("select pg_advisory_unlock(7)")
+            await eventually(
+                lambda: connection.execute(
+                    "select 1 from pg_stat_activity where pid = %s and state = 'idle'",
+                    [history(connection, changed)[0]["pid"]],
+                ).fetchone(),
+                "the run to end",
+            )
+            other = add_action(connection, proc="note")
+            await eventually(lambda: outcomes(connection, other) == ["success"], "the other one")
+            assert outcomes(connection, changed) == [None]
+        run = await until_ended(connection, changed)
+    assert run["outcome"] == "success"
+
+
+async def test_a_run_whose_start_we_never_heard_of(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.actions.scheduler._SWEEP_SECONDS", 0.1)
+    make_note(connection)
+    action = add_action(connection, proc="note", initial_start=NOON.replace(year=2126))
+    async with running(app, poll_interval=0.05) as worker:
+        started = connection.execute(
+            "select action_id from tidemill._start_actions(%s, 9, %s)", [worker.id, NOON.replace(year=2127)]
+        ).fetchall()
+        assert (action,) in started
+        await eventually(lambda: outcomes(connection, action) == [], "it to be given back")
+    assert state(connection, action)["run_id"] is None
+
+
+async def test_whatever_goes_wrong_it_looks_again(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.actions.scheduler._SWEEP_SECONDS", 0.1)
+    make_note(connection)
+    action = add_action(connection, proc="note")
+    failed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fail(*_: Any) -> Any:
+        loop.call_soon_threadsafe(failed.set)
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tidemill.actions.scheduler.Run.start", fail)
+        async with running(app, poll_interval=0.05):
+            await asyncio.wait_for(failed.wait(), 30)
+            patch.undo()
+            await eventually(lambda: outcomes(connection, action) == ["success"], "the run")

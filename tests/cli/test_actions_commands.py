@@ -51,6 +51,21 @@ begin
   end if;
 end
 $$;
+create function app.check_interval(config jsonb) returns void language plpgsql as $$
+begin
+  raise invalid_datetime_format using message = 'invalid input syntax for type interval: "1h"';
+end
+$$;
+create procedure app.say_nothing(action_id integer, config jsonb) language plpgsql as $$
+begin
+  raise exception using message = '';
+end
+$$;
+create procedure app.hang_up(action_id integer, config jsonb) language plpgsql as $$
+begin
+  perform pg_terminate_backend(pg_backend_pid());
+end
+$$;
 """
 
 
@@ -156,7 +171,15 @@ def test_what_is_added_is_named_and_so_is_the_lack_of_a_worker(
         (["app.say"], "give either --every INTERVAL or --cron LINE"),
         (["app.say", "--every", "1h", "--cron", "* * * * *"], "give either --every INTERVAL or --cron LINE"),
         (["app.nope", "--every", "1h"], 'function "app.nope" does not exist'),
-        (["app.say", "--every", "soon"], 'invalid input syntax for type interval: "soon"'),
+        (["app.say", "--every", "soon"], "--every: 'soon' is not an interval; use for instance"),
+        (["app.say", "--every", "1h", "--max-runtime", ""], "--max-runtime: '' is not an interval"),
+        (["app.say", "--every", "1h", "--retry-period", "9999999999 years"], "--retry-period: '9999999999 y"),
+        (["say it", "--every", "1h"], "'say it' is not the name of a routine"),
+        (["app.say", "--every", "1h", "--max-retries", "2147483648"], "less than or equal to 2147483647"),
+        (
+            ["app.say", "--every", "1h", "--config", "{}", "--check", "app.check_interval"],
+            'invalid input syntax for type interval: "1h"',
+        ),
         (["app.say", "--cron", "61 * * * *"], "61"),
         (
             ["app.say", "--every", "1h", "--timezone", "Europe/Atlantis"],
@@ -351,6 +374,8 @@ def test_alter_changes_what_is_given_and_nothing_else(cli: CommandLine, routines
         (["--next-start", "soon"], "2027-01-31T09:00:00+01:00 or now or infinity"),
         (["--config", "{}", "--config-merge", "{}"], 'cannot specify both "config" and "config_merge"'),
         (["--config", "[1"], "--config is not JSON"),
+        (["--every", "soon"], "--every: 'soon' is not an interval"),
+        (["--check", "a b"], "'a b' is not the name of a routine"),
     ],
 )
 def test_alter_refuses(
@@ -429,6 +454,19 @@ def test_a_run_that_fails_ends_with_its_error(cli: CommandLine, routines: psycop
     assert (run["outcome"], run["message"], run["sqlstate"]) == ("failure", "the shop is closed", "P0001")
 
 
+def test_an_error_without_a_message_has_its_code(cli: CommandLine, routines: psycopg.Connection) -> None:
+    _add(routines, "mute", "app.say_nothing")
+    assert "Error: It failed without a message (SQLSTATE P0001)." in cli.refused("actions", "run", "mute")
+
+
+def test_a_run_whose_connection_ends_says_so(cli: CommandLine, routines: psycopg.Connection) -> None:
+    action_id = _add(routines, "rude", "app.hang_up")
+    said = cli.refused("actions", "run", "rude")
+    assert "The connection ended while the action ran: terminating connection" in said
+    assert f"tidemill actions history {action_id}" in said
+    assert "Cannot reach the database" not in said
+
+
 def test_run_shows_notices_as_they_come(cli: CommandLine, routines: psycopg.Connection) -> None:
     _add(routines, "wait", "app.wait")
     with routines.transaction():
@@ -480,6 +518,11 @@ def test_history_filters_and_shows_outputs(cli: CommandLine, routines: psycopg.C
     assert "  NOTICE:  long ago\n" in cli.ok("actions", "history", "one", "--output")
 
 
+@pytest.mark.parametrize("command", ["list", "history", "errors"])
+def test_a_limit_beyond_all_numbers_is_refused(cli: CommandLine, command: str) -> None:
+    assert "less than or equal to 2147483647" in cli.refused("actions", command, "--limit", "9" * 20)
+
+
 def test_a_run_that_goes_on_is_listed(cli: CommandLine, routines: psycopg.Connection) -> None:
     action_id = _add(routines, "one")
     routines.execute(
@@ -499,6 +542,9 @@ def test_on_failure_names_a_task_for_all(cli: CommandLine, connection: psycopg.C
     assert "add a job of page_somebody" in cli.ok("actions", "on-failure", "page_somebody")
     assert stored() == ("page_somebody",)
     assert "add no job" in cli.ok("actions", "on-failure", "--none")
+    assert stored() == (None,)
+    cli.ok("actions", "on-failure", "page_somebody")
+    assert "add no job" in cli.ok("actions", "on-failure", "")
     assert stored() == (None,)
     assert "give a task or --none" in cli.refused("actions", "on-failure")
     assert "give a task or --none" in cli.refused("actions", "on-failure", "x", "--none")

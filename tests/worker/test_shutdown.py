@@ -13,7 +13,7 @@ import pytest
 from tests.support.processes import make_runs, runs, settled, worker_process
 from tests.support.running import eventually, running, within
 from tests.support.waiting import wait_until
-from tidemill import App, JobSpec, Worker, WorkerOptions
+from tidemill import App, JobSpec, TidemillError, Worker, WorkerOptions
 
 GATE = 1
 
@@ -163,9 +163,9 @@ async def test_three_workers_on_one_app_share_it(app: App, connection: psycopg.C
     assert (await app.add_job("quick")).state == "ready"
 
 
-async def test_without_tasks_there_is_nothing_to_run(app: App) -> None:
-    with pytest.raises(Exception, match="There is no task to run"):
-        await Worker(app, WorkerOptions(once=True)).run()
+async def test_without_tasks_and_actions_there_is_nothing_to_run(app: App) -> None:
+    with pytest.raises(TidemillError, match="There is nothing to run"):
+        await Worker(app, WorkerOptions(once=True, action_concurrency=0)).run()
 
 
 async def test_a_database_that_is_not_there_is_named_at_the_start() -> None:

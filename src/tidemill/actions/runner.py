@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -29,7 +28,6 @@ class StartedRun:
     application_name: str
     max_runtime: float | None
     """Seconds after which it is stopped."""
-    slot: Any
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,13 @@ class Backends:
 
     def take(self) -> psycopg.Connection:
         """A connection in autocommit. Raises psycopg.Error where none can be had."""
-        with self._lock:
-            while self._idle:
-                _, connection = self._idle.pop()
-                if not connection.closed:
-                    return connection
+        while (connection := self._take_idle()) is not None:
+            try:
+                # The server may have ended it meanwhile, which only a round trip tells.
+                connection.execute("select")
+                return connection
+            except psycopg.Error:
+                connection.close()
         return psycopg.connect(
             self._conninfo,
             autocommit=True,
@@ -70,6 +70,10 @@ class Backends:
             keepalives_interval=10,
             keepalives_count=3,
         )
+
+    def _take_idle(self) -> psycopg.Connection | None:
+        with self._lock:
+            return self._idle.pop()[1] if self._idle else None
 
     def give_back(self, connection: psycopg.Connection) -> None:
         """Cleans a connection, and keeps it for a while."""
@@ -185,7 +189,7 @@ class Run:
         finally:
             # From here on a late request to cancel would hit somebody else's statement.
             with self._lock:
-                self._connection = None
+                self._connection = self.pid = None
         connection.remove_notice_handler(self._output.hear)
         self._backends.give_back(connection)
         self._on_end(self, ending)
@@ -222,7 +226,9 @@ class Run:
 
     def _failed(self, connection: psycopg.Connection, error: psycopg.Error) -> Ending:
         diagnostic = error.diag
-        message = diagnostic.message_primary or " ".join(str(error).split()) or type(error).__name__
+        message = diagnostic.message_primary
+        if message is None:
+            message = " ".join(str(error).split()) or type(error).__name__
         return self._ending(
             "connection_lost" if connection.closed else "failure",
             sqlstate=error.sqlstate,
@@ -243,5 +249,18 @@ class Run:
         context: str | None = None,
     ) -> Ending:
         return Ending(
-            self.started.run_id, outcome, sqlstate, message, detail, hint, context, self._output.text()
+            self.started.run_id,
+            outcome,
+            sqlstate,
+            _bounded(message),
+            _bounded(detail),
+            _bounded(hint),
+            _bounded(context),
+            self._output.text(),
         )
+
+
+def _bounded(text: str | None) -> str | None:
+    if text is None or len(text) <= _LONGEST_OUTPUT:
+        return text
+    return f"{text[:_LONGEST_OUTPUT]} ... ({len(text) - _LONGEST_OUTPUT} characters more)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 import psycopg
+from psycopg.errors import LockNotAvailable, ObjectInUse
 
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
 from tidemill.database.sql import query
@@ -22,6 +24,7 @@ _CANCEL_SECONDS = 0.25
 # As long as PostgreSQL's own tools give a cancelled statement.
 _TERMINATE_SECONDS = 3.0
 _LONGEST_BACKOFF = 15.0
+_NO_CONNECTION_SECONDS = 1.0
 _SHORTEST_WAIT = 0.005
 
 
@@ -65,6 +68,7 @@ class Scheduler:
         self._failures = 0
         self._lulls = 0
         self._next_sweep = 0.0
+        self._no_starts_before = 0.0
         self._thread = threading.Thread(target=self._run, name="tidemill-scheduler", daemon=True)
 
     def start(self) -> None:
@@ -111,7 +115,8 @@ class Scheduler:
             try:
                 wait = self._look()
                 self._failures = 0
-            except psycopg.Error as error:
+            except Exception as error:
+                # Whatever it was: without this thread no action would ever run again.
                 wait = self._backoff(error)
             if self._draining and not self._runs:
                 break
@@ -122,14 +127,15 @@ class Scheduler:
         self._close()
         self._on_end_of_all()
 
-    def _backoff(self, error: psycopg.Error) -> float:
+    def _backoff(self, error: Exception) -> float:
         self._close()
         self._failures += 1
         if self._once:
             # Whoever waits for us finds the database gone, too.
             self._idle.set()
         wait: float = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 10))
-        logger.warning("the scheduler of actions has to wait %.1f s: %s", wait, " ".join(str(error).split()))
+        said = " ".join(str(error).split()) or type(error).__name__
+        logger.warning("the scheduler of actions has to wait %.1f s: %s", wait, said)
         return wait
 
     def _look(self) -> float:
@@ -141,16 +147,21 @@ class Scheduler:
             self._sweep(connection)
             self._next_sweep = time.monotonic() + _SWEEP_SECONDS
         if self._draining:
-            return _CANCEL_SECONDS if self._hurrying else self._poll_interval
+            return self._wait(None, busy=False)
         busy = self._start_due(connection)
-        slots = self._concurrency - len(self._runs)
+        slots = self._free_slots()
         [(due_in,)] = connection.execute("select tidemill._next_due(%s)", [slots > 0]).fetchall()
         if self._once and not self._runs and not busy:
             # What is still due is held by others, or is theirs to run.
             self._idle.set()
-        return self._wait(due_in, busy)
+        return self._wait(due_in, busy=busy)
 
-    def _wait(self, due_in: float | None, busy: bool) -> float:
+    def _free_slots(self) -> int:
+        if time.monotonic() < self._no_starts_before:
+            return 0
+        return self._concurrency - len(self._runs)
+
+    def _wait(self, due_in: float | None, *, busy: bool) -> float:
         waits = [self._poll_interval]
         if due_in is not None and due_in > 0:
             waits.append(due_in)
@@ -159,6 +170,11 @@ class Scheduler:
             self._lulls = 0 if busy else min(self._lulls + 1, 12)
             waits.append(_SHORTEST_WAIT * 2**self._lulls)
         now = time.monotonic()
+        waits.append(max(0.0, self._next_sweep - now))
+        if self._no_starts_before > now:
+            waits.append(self._no_starts_before - now)
+        if self._ended:
+            waits.append(_CANCEL_SECONDS)
         for run in self._runs.values():
             if run.stopped_at is not None:
                 waits.append(_CANCEL_SECONDS)
@@ -168,7 +184,7 @@ class Scheduler:
 
     def _start_due(self, connection: psycopg.Connection) -> bool:
         """Starts what is due; returns whether there was anything."""
-        slots = self._concurrency - len(self._runs)
+        slots = self._free_slots()
         rows = []
         if slots > 0:
             rows = connection.execute(
@@ -177,8 +193,8 @@ class Scheduler:
         for row in rows:
             started = StartedRun(*row)
             run = Run(started, self._backends, self._on_end)
-            self._runs[started.run_id] = run
             run.start()
+            self._runs[started.run_id] = run
         taken = enqueued = 0
         while not self._draining:
             [(taken,)] = connection.execute("select tidemill._enqueue_actions(%s)", [_MOST_TASKS]).fetchall()
@@ -192,12 +208,25 @@ class Scheduler:
         self._wake.set()
 
     def _record_ends(self, connection: psycopg.Connection) -> None:
-        while self._ended:
+        for _ in range(len(self._ended)):
             run, ending = self._ended[0]
-            if ending is None:
-                connection.execute("select tidemill._give_back_run(%s)", [run.started.run_id])
-            else:
-                self._record(connection, run, ending)
+            try:
+                if ending is None:
+                    connection.execute("select tidemill._give_back_run(%s)", [run.started.run_id])
+                    self._no_starts_before = time.monotonic() + _NO_CONNECTION_SECONDS
+                else:
+                    self._record(connection, run, ending)
+            except (LockNotAvailable, ObjectInUse):
+                # The action is being changed, or the server process goes on: at the next look.
+                self._ended.rotate(-1)
+                continue
+            except psycopg.Error as error:
+                if connection.closed:
+                    raise
+                # Whatever is wrong with this one, the others shall come to their end.
+                logger.warning("the end of run %s could not be recorded: %s", run.started.run_id, error)
+                self._ended.rotate(-1)
+                continue
             self._ended.popleft()
             del self._runs[run.started.run_id]
         self._backends.close_idle()
@@ -209,13 +238,13 @@ class Scheduler:
         if row is None:
             logger.warning("%s: its end was recorded by somebody else: run %s", name, started.run_id)
             return
-        outcome, next_start, paused_because = row
+        outcome, deleted, paused_because = row
         took = (time.monotonic() - run.began) * 1000
         if outcome == "success":
             logger.info("%s done in %.0f ms", name, took)
         else:
-            logger.error("%s: %s after %.0f ms: %s", name, outcome, took, ending.message)
-        if next_start is None:
+            logger.error("%s: %s after %.0f ms: %s", name, outcome, took, (ending.message or "")[:1000])
+        if deleted:
             logger.warning("%s was deleted while it ran", name)
         if paused_because is not None:
             logger.warning("%s %s", name, paused_because)
@@ -245,6 +274,10 @@ class Scheduler:
                 connection.execute("select pg_terminate_backend(%s)", [run.pid])
 
     def _sweep(self, connection: psycopg.Connection) -> None:
+        with contextlib.suppress(LockNotAvailable):
+            connection.execute(
+                "select tidemill._give_back_strays(%s, %s::bigint[])", [self._worker_id, list(self._runs)]
+            )
         for _, action_id, name, outcome, message in connection.execute(
             "select * from tidemill._sweep_runs()"
         ).fetchall():

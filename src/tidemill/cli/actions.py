@@ -49,7 +49,7 @@ _SinceOption = Annotated[
     str | None,
     typer.Option(metavar="WHEN", help="Only runs that started since: a duration as 2h or 7d, or a time."),
 ]
-_LimitOption = Annotated[int, typer.Option(min=1, help="Show at most so many.")]
+_LimitOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most so many.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, LiteralString
 
 import psycopg
@@ -12,6 +13,7 @@ from tidemill.cli.actions_find import (
     find_id,
     find_ids,
     inside_of_routine,
+    naming_mistakes,
     opened,
     query_rows,
     say_if_nobody_works,
@@ -40,6 +42,7 @@ from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, say
 from tidemill.cli.visible import visible
 from tidemill.database import sql
+from tidemill.errors import ActionError
 
 
 def register(group: typer.Typer) -> None:
@@ -96,30 +99,32 @@ def add(
         raise typer.BadParameter("give either a routine or --task TASK.")
     if (every is None) == (cron is None):
         raise typer.BadParameter("give either --every INTERVAL or --cron LINE.")
+    intervals = _intervals(every, max_runtime, retry_period, backfill_period)
     with opened(database) as connection:
-        [added] = query_rows(
-            connection,
-            "add_action",
-            routine=routine,
-            task=task,
-            every=every,
-            cron=cron,
-            fixed=not drifting,
-            timezone=timezone,
-            config=parse.json_text(config, "--config"),
-            name=name,
-            initial_start=_time(initial_start, "--initial-start"),
-            max_runtime=max_runtime,
-            max_retries=max_retries,
-            retry_period=retry_period,
-            missed=missed or "run_once",
-            backfill_period=backfill_period,
-            on_failure=on_failure,
-            check=check,
-            job_options=parse.json_text(job_options, "--job-options"),
-            scheduled=not paused,
-            if_not_exists=if_not_exists,
-        )
+        with naming_mistakes(intervals=intervals, routines=(routine, check)):
+            [added] = query_rows(
+                connection,
+                "add_action",
+                routine=routine,
+                task=task,
+                every=every,
+                cron=cron,
+                fixed=not drifting,
+                timezone=timezone,
+                config=parse.json_text(config, "--config"),
+                name=name,
+                initial_start=_time(initial_start, "--initial-start"),
+                max_runtime=max_runtime,
+                max_retries=max_retries,
+                retry_period=retry_period,
+                missed=missed or "run_once",
+                backfill_period=backfill_period,
+                on_failure=on_failure,
+                check=check,
+                job_options=parse.json_text(job_options, "--job-options"),
+                scheduled=not paused,
+                if_not_exists=if_not_exists,
+            )
         if as_json:
             print_json(added)
             return
@@ -187,7 +192,9 @@ def alter(
         raise typer.BadParameter("say what to change, for instance --every 2h (see -h).")
     if check is not None and no_check:
         raise typer.BadParameter("give --check or --no-check, not both.")
-    _change("Changed", actions, database, as_json, sql.query("alter_actions"), changes)
+    intervals = _intervals(every, max_runtime, retry_period, backfill_period)
+    named = naming_mistakes(intervals=intervals, routines=(check,))
+    _change("Changed", actions, database, as_json, sql.query("alter_actions"), changes, named)
 
 
 def pause(actions: ActionsArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
@@ -224,6 +231,13 @@ def run(action: ActionArgument, database: DatabaseOption = None, as_json: JsonOp
         try:
             connection.execute("call tidemill.run_action(%s)", [action_id])
         except psycopg.Error as error:
+            if connection.broken:
+                said = error.diag.message_primary or "it was lost"
+                raise ActionError(
+                    f"The connection ended while the action ran: {said}. "
+                    f"See what came of it with: tidemill actions history {action_id}",
+                    error.sqlstate,
+                ) from error
             if place := inside_of_routine(error.diag.context or ""):
                 note(place, label="Context:", style="bold")
             raise
@@ -248,7 +262,7 @@ def on_failure(
         raise typer.BadParameter("give a task or --none.")
     with opened(database) as connection:
         connection.execute("select tidemill.set_on_failure(%s)", [task])
-    if task is None:
+    if not task:
         say("Failures of actions that name no task of their own add no job.")
     else:
         say(f"Failures of actions that name no task of their own add a job of {visible(task)}.")
@@ -266,11 +280,13 @@ def _change(
     as_json: bool,
     change: LiteralString,
     params: dict[str, Any],
+    refusals: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Changes actions, all of them or none."""
+    """Changes actions, all of them or none; `refusals` puts the database's into words."""
     with opened(database) as connection:
         ids = find_ids(connection, words)
-        connection.execute(change, {**params, "ids": ids})
+        with refusals or nullcontext():
+            connection.execute(change, {**params, "ids": ids})
         _report(connection, done, ids, as_json=as_json)
 
 
@@ -293,6 +309,17 @@ def _named(connection: psycopg.Connection[Any], ids: list[int]) -> dict[int, str
     """Actions as sentences name them."""
     rows = query_rows(connection, "action_names", ids=ids)
     return {row["id"]: f"action {row['id']} ({visible(row['name'])})" for row in rows}
+
+
+def _intervals(
+    every: str | None, max_runtime: str | None, retry_period: str | None, backfill_period: str | None
+) -> dict[str, str | None]:
+    return {
+        "--every": every,
+        "--max-runtime": max_runtime,
+        "--retry-period": retry_period,
+        "--backfill-period": backfill_period,
+    }
 
 
 def _time(text: str | None, option: str, *, words: tuple[str, ...] = ()) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -94,9 +94,36 @@ def _in_words(error: psycopg.Error) -> TidemillError | None:
         return known
     if isinstance(known, MissingRightsError) and not (diag.message_detail or diag.message_hint):
         return known
-    return ActionError(
-        sentences(diag.message_primary, diag.message_detail, diag.message_hint), error.sqlstate
-    )
+    said = sentences(diag.message_primary, diag.message_detail, diag.message_hint)
+    return ActionError(said or f"It failed without a message (SQLSTATE {error.sqlstate}).", error.sqlstate)
+
+
+@contextmanager
+def naming_mistakes(*, intervals: Mapping[str, str | None], routines: Sequence[str | None]) -> Iterator[None]:
+    """Says which option has what PostgreSQL cannot read. Raises ActionError.
+
+    intervals  options and what was given for them
+    routines   names of routines
+    """
+    try:
+        yield
+    except psycopg.DataError as error:
+        said = error.diag.message_primary or ""
+        for option, text in intervals.items():
+            # PostgreSQL quotes what it could not read; in the depth of functions that was not our value.
+            ours = "\n" not in (error.diag.context or "")
+            if ours and text is not None and said.endswith(f'"{text}"'):
+                raise ActionError(
+                    f"{option}: {text!r} is not an interval; use for instance 90s, 10m or 1 day.",
+                    error.sqlstate,
+                ) from error
+        raise
+    except psycopg.errors.InvalidName as error:
+        given = " or ".join(repr(name) for name in routines if name is not None)
+        raise ActionError(
+            f"{given} is not the name of a routine; write it as in SQL: purge, app.purge or '\"Odd Name\"'.",
+            error.sqlstate,
+        ) from error
 
 
 def sentences(*parts: str | None) -> str:

@@ -35,7 +35,8 @@ MaxRuntimeOption = Annotated[
     str | None, typer.Option(metavar="INTERVAL", help="A run that takes longer is stopped; 0: no limit.")
 ]
 MaxRetriesOption = Annotated[
-    int | None, typer.Option(min=-1, help="Pause after so many failures in a row; -1: never.")
+    int | None,
+    typer.Option(min=-1, max=2**31 - 1, help="Pause after so many failures in a row; -1: never."),
 ]
 RetryPeriodOption = Annotated[
     str | None, typer.Option(metavar="INTERVAL", help="Wait after a failure, twice it after two, and so on.")

@@ -60,7 +60,7 @@ def list_jobs(
     task: TaskOption = None,
     queue: QueueOption = None,
     key: KeyOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most so many.")] = 50,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:

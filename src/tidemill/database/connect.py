@@ -112,7 +112,7 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
         "(set DATABASE_URL or --database to use your own).",
         file=sys.stderr,
     )
-    return Database(server.conninfo(), server)
+    return Database(make_conninfo(server.conninfo(), **_missing(server.conninfo(), _DEFAULTS)), server)
 
 
 def malformed(conninfo: str) -> str | None:

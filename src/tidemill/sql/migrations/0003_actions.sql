@@ -83,6 +83,7 @@ comment on column tidemill._action_states.slot is
   'The scheduled time that the last scheduled run was for; later slots come after it whatever the clock does.';
 comment on column tidemill._action_states.run_id is 'The run that goes on; no other one starts meanwhile.';
 create index _action_states_due on tidemill._action_states (next_start) where run_id is null;
+create index _action_states_running on tidemill._action_states (run_id) where run_id is not null;
 
 create table tidemill._action_runs (
   id bigint generated always as identity primary key,

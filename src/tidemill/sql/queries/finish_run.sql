@@ -1,4 +1,5 @@
-select recorded, next_start, paused_because
+-- Without the next start itself: it may be a time that Python has not.
+select recorded, next_start is null as deleted, paused_because
 from tidemill._finish_run(
   %(run_id)s, %(outcome)s,
   sqlstate => %(sqlstate)s,

@@ -47,6 +47,14 @@ begin
       message = 'schedule interval must be positive and finite',
       detail = format('It is %s.', i),
       hint = 'To keep an action from running use scheduled => false.';
+  elsif not a.fixed_schedule and extract(year from i) * 12 + extract(month from i) <> 0
+    and least(extract(month from i), extract(year from i), extract(day from i),
+              extract(epoch from i - date_trunc('day', i))) < 0
+  then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'schedule interval mixes months and negative days or times',
+      detail = format('It is %s, which is not positive in every month.', i),
+      hint = 'Express the interval in terms of days or time alone.';
   elsif a.fixed_schedule and extract(year from i) * 12 + extract(month from i) <> 0
     and (extract(day from i), extract(hour from i), extract(minute from i), extract(microseconds from i))
       <> (0, 0, 0, 0)
@@ -93,17 +101,13 @@ begin
     raise exception using errcode = 'invalid_parameter_value',
       message = 'retry_period must be positive and finite',
       detail = format('It is %s.', a.retry_period);
-  elsif a.task is not null and (a.task = '' or not tidemill._job_fits(a.task, null, null, null, null, null)) then
-    perform tidemill._refuse_job(a.task, null, null, null, null, null);
+  elsif a.task = '' or a.on_failure = '' then
     raise exception using errcode = 'invalid_parameter_value',
-      message = 'task cannot be empty', hint = 'Give the identifier of a task.';
-  elsif a.on_failure is not null
-    and (a.on_failure = '' or not tidemill._job_fits(a.on_failure, null, null, null, null, null))
-  then
-    perform tidemill._refuse_job(a.on_failure, null, null, null, null, null, ' in on_failure');
-    raise exception using errcode = 'invalid_parameter_value',
-      message = 'on_failure cannot be empty', hint = 'Give the identifier of a task.';
+      message = format('%s cannot be empty', case a.task when '' then 'task' else 'on_failure' end),
+      hint = 'Give the identifier of a task.';
   end if;
+  perform tidemill._refuse_job(coalesce(a.task, ''), null, null, null, null, null);
+  perform tidemill._refuse_job(coalesce(a.on_failure, ''), null, null, null, null, null, ' in on_failure');
   perform tidemill._check_job_options(a.job_options, a.task);
 end
 $$;
@@ -146,14 +150,24 @@ begin
           o.value);
     end if;
   end loop;
-  perform tidemill._refuse_job('', options ->> 'queue_name', (options ->> 'max_attempts')::integer,
-    options ->> 'job_key', (options ->> 'priority')::integer, null, ' in job_options');
+  perform tidemill._refuse_job('', options ->> 'queue_name',
+    tidemill._whole(options, 'max_attempts'),
+    options ->> 'job_key', tidemill._whole(options, 'priority'),
+    null, ' in job_options');
   if options ->> 'job_key_mode' is not null then
     perform tidemill._check_job_key_mode(options ->> 'job_key_mode', ' in job_options');
   end if;
 end
 $$;
 comment on function tidemill._check_job_options is 'Refuses what add_job would refuse, when there is still somebody to tell.';
+
+create or replace function tidemill._whole(options jsonb, key text) returns integer
+language sql immutable
+as $$
+  -- 1.0 and 1e3 are whole, too; and what no integer can hold is out of range whatever it is.
+  select case when o.n is not null then greatest(-2147483648, least(2147483647, o.n))::integer end
+  from (values ((options ->> key)::numeric)) o (n)
+$$;
 
 create or replace function tidemill._check_executable(routine oid, owner regrole, noun text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp

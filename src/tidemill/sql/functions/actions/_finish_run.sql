@@ -25,7 +25,8 @@ create or replace function tidemill._finish_run(
   context text default null,
   output text default null
 ) returns table (recorded text, next_start timestamptz, paused_because text)
-language plpgsql set search_path = pg_catalog, pg_temp
+-- Who alters the action in an open transaction shall not hold up a worker's other runs.
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
 as $$
 #variable_conflict use_variable
 declare
@@ -44,7 +45,7 @@ begin
   recorded := outcome;
   if outcome = 'connection_lost' then
     -- Where the network broke, it may still go on, and a second one must not start beside it.
-    if exists (select from tidemill._backend_of(run)) and not pg_terminate_backend(run.pid, 1000) then
+    if exists (select from tidemill._backend_of(run)) and not tidemill._end_backend(run.pid) then
       raise exception using errcode = 'object_in_use',
         message = format('run %s still goes on in server process %s, which does not end', run.id, run.pid);
     end if;
@@ -92,13 +93,18 @@ begin
   next_start := s.next_start;
   -- Set by somebody during the run: that holds.
   if next_start = '-infinity' then
-    next_start := case
-      when recorded = 'success' then tidemill._start_after_success(a, run.slot, finished)
-      when recorded = 'stopped' and run.stop_asked is null then finished
-      when recorded = 'stopped' then tidemill._next_slot(a, greatest(run.slot, finished))
-      when recorded in ('worker_lost', 'server_restarted')
-        then tidemill._retry_start(a, finished, s.consecutive_crashes, tidemill._jitter())
-      else tidemill._retry_start(a, finished, s.consecutive_failures, tidemill._jitter())
+    begin
+      next_start := case
+        when recorded = 'stopped' and run.stop_asked is null
+          then case when a.missed = 'backfill' then run.slot else finished end
+        when recorded in ('success', 'stopped') then tidemill._start_after_success(a, run.slot, finished)
+        when recorded in ('worker_lost', 'server_restarted')
+          then tidemill._retry_start(a, finished, s.consecutive_crashes, tidemill._jitter())
+        else tidemill._retry_start(a, finished, s.consecutive_failures, tidemill._jitter())
+      end;
+    exception when others then
+      next_start := 'infinity';
+      paused_because := tidemill._pause_unreadable(a.id, sqlerrm);
     end;
     update tidemill._action_states st set next_start = _finish_run.next_start where st.action_id = a.id;
   end if;
@@ -123,7 +129,22 @@ outcome     as in tidemill.action_history, or connection_lost: then it is told h
 at          when it ended; a time before its start counts as its start
 Returns the outcome as recorded, the next start (NULL where the action was deleted meanwhile), and why the
 action was paused, if it was. After a success and a stop the next start is a slot; after a failure
-as tidemill._retry_start says; after a worker's own stop at once.$$;
+as tidemill._retry_start says; after a worker's own stop at once.
+Error 55P03: a transaction that goes on changes the action; try again.$$;
+
+create or replace function tidemill._pause_unreadable(action_id integer, why text) returns text
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update tidemill._actions a
+    set scheduled = false,
+        paused_because = format(
+          'paused, for its next start cannot be told: %s; alter_action(%s, scheduled => true, ...) mends it', why, a.id)
+    where a.id = action_id
+    returning a.paused_because
+$$;
+comment on function tidemill._pause_unreadable is
+$$Pauses an action whose schedule the server no longer understands, such as one in a time zone that an
+upgrade took away; an error would hold up all others.$$;
 
 create or replace function tidemill._backend_of(run tidemill._action_runs) returns setof integer
 language sql stable set search_path = pg_catalog, pg_temp
@@ -143,15 +164,17 @@ $$;
 comment on function tidemill._server_started_at is 'When the server last started, also after a crash of one of its processes.';
 
 create or replace function tidemill._give_back_run(run_id bigint) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
 as $$
 #variable_conflict use_column
 begin
+  -- The run first, as whoever ends or stops it.
+  delete from tidemill._action_runs r where r.id = _give_back_run.run_id and r.outcome is null;
   update tidemill._action_states s
     set run_id = null, next_start = case when s.next_start = '-infinity' then s.slot else s.next_start end,
         total_runs = s.total_runs - 1
-    where s.run_id = _give_back_run.run_id;
-  delete from tidemill._action_runs r where r.id = _give_back_run.run_id and r.outcome is null;
+    where found and s.run_id = _give_back_run.run_id;
 end
 $$;
-comment on function tidemill._give_back_run is 'Undoes the start of a run that could not begin: it is due again.';
+comment on function tidemill._give_back_run is
+  'Undoes the start of a run that could not begin: it is due again. Error 55P03 as of tidemill._finish_run.';

@@ -46,7 +46,7 @@ begin
       from pg_db_role_setting d, unnest(d.setconfig) c
       where d.setrole = owner.oid
         and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
-        and split_part(c, '=', 1) not in ('role', 'session_authorization')
+        and split_part(c, '=', 1) not in ('role', 'session_authorization', 'client_encoding')
       order by d.setdatabase
     loop
       begin

@@ -2,7 +2,8 @@
 
 create or replace function tidemill._sweep_runs(at timestamptz default clock_timestamp())
 returns table (run_id bigint, action_id integer, application_name text, outcome text, message text)
-language plpgsql set search_path = pg_catalog, pg_temp
+-- Without statistics most rows pass for open runs.
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -29,11 +30,20 @@ begin
       when run.restarted then format('the database server was restarted, and the worker %s with it', run.worker_id)
       else format('the worker %s was lost: killed, crashed, or cut off from the database', run.worker_id)
     end;
-    select f.recorded into outcome from tidemill._finish_run(
-      run.id, case when run.restarted then 'server_restarted' else 'worker_lost' end, at,
-      message => _sweep_runs.message) f;
+    begin
+      select f.recorded into outcome from tidemill._finish_run(
+        run.id, case when run.restarted then 'server_restarted' else 'worker_lost' end, at,
+        message => _sweep_runs.message) f;
+    exception when others then
+      -- At the next sweep; it shall not keep the others from their end.
+      continue;
+    end;
     return next;
   end loop;
+  -- Of a run whose row somebody has deleted, no end will come.
+  update tidemill._action_states s set run_id = null
+    where s.run_id is not null and s.last_start < at - interval '1 minute'
+      and not exists (select from tidemill._action_runs r where r.id = s.run_id);
 end
 $$;
 comment on function tidemill._sweep_runs is
@@ -51,6 +61,15 @@ exception when insufficient_privilege then
 end
 $$;
 comment on function tidemill._end_backend is 'Terminates a server process, and returns whether it is gone within a second.';
+
+create or replace function tidemill._give_back_strays(worker_id text, known bigint[]) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select tidemill._give_back_run(r.id) from tidemill._action_runs r
+  where r.worker_id = _give_back_strays.worker_id and r.outcome is null and r.id <> all(known)
+$$;
+comment on function tidemill._give_back_strays is
+  'Gives back the runs that a worker has not heard of: the connection broke when it had started them.';
 
 create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
 language sql set search_path = pg_catalog, pg_temp

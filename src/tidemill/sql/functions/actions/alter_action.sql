@@ -179,10 +179,9 @@ begin
   if before.id is null and if_exists then
     raise notice using message = format('%s %s not found, skipping', noun, coalesce(given.id, 0));
     return;
-  elsif before.id is null then
-    -- Deleted while we waited for it.
-    perform tidemill._find_action(given.id, 'alter', noun);
   end if;
+  -- It may have been deleted while we waited for it, or not have been there at the first look.
+  perform tidemill._find_action(given.id, 'alter', noun);
   a := tidemill._with_changes(before, given, config_merge);
   a := tidemill._with_grid(a, before, given, noun, at);
   perform tidemill._check_schedule(a, noun);
@@ -239,6 +238,12 @@ create or replace function tidemill._with_changes(
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if jsonb_typeof(config_merge) <> 'object' or jsonb_typeof(a.config) <> 'object' and config_merge is not null then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('config_merge needs two objects, and merges %s into %s',
+                       jsonb_typeof(config_merge), coalesce(jsonb_typeof(a.config), 'nothing')),
+      hint = 'Use config to replace the configuration.';
+  end if;
   a.max_runtime := coalesce(given.max_runtime, a.max_runtime);
   a.max_retries := coalesce(given.max_retries, a.max_retries);
   a.retry_period := coalesce(given.retry_period, a.retry_period);

@@ -17,10 +17,8 @@ begin
   perform tidemill._refuse_read_only(format('delete_%s', noun));
   perform tidemill._find_action(action_id, 'delete', noun);
   a := tidemill._lock_action(action_id, true);
-  if a.id is null then
-    -- Deleted while we waited for it.
-    perform tidemill._find_action(action_id, 'delete', noun);
-  end if;
+  -- It may have been deleted while we waited for it.
+  perform tidemill._find_action(action_id, 'delete', noun);
   perform tidemill._ask_to_stop(action_id, 'deleted');
   delete from tidemill._actions o where o.id = action_id;
   perform tidemill._release_owner(a.owner);

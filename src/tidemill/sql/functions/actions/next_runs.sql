@@ -20,16 +20,16 @@ begin
     raise exception using errcode = 'undefined_object',
       message = format('action %s not found', action_id),
       hint = 'The view tidemill.actions lists what there is.';
-  elsif n < 0 then
+  elsif n not between 0 and 10000 then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('n %s is negative', n), hint = 'Give the number of runs to tell.';
+      message = format('n %s is not between 0 and 10000', n), hint = 'Give the number of runs to tell.';
   end if;
   select o.* into s from tidemill._action_states o where o.action_id = a.id;
 
   start := coalesce(s.next_start, '-infinity');
   if start = '-infinity' then
     -- At once, or not known before the run ends that goes on.
-    start := case when s.run_id is null then present else tidemill._next_slot(a, greatest(present, s.slot)) end;
+    start := case when s.run_id is null then present else tidemill._start_after_success(a, s.slot, present) end;
   end if;
   if start <= after then
     start := tidemill._next_slot(a, after);

@@ -96,6 +96,8 @@ initial_start '-infinity'.$$;
 
 create or replace function tidemill._check_timezone(timezone text) returns void
 language plpgsql stable strict set search_path = pg_catalog, pg_temp
+-- Workers may not have the abbreviations of this session.
+set timezone_abbreviations = 'Default'
 as $$
 #variable_conflict use_variable
 declare

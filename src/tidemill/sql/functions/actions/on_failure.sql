@@ -4,11 +4,7 @@ create or replace function tidemill.set_on_failure(task text) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if length(task) > 128 then
-    raise exception using errcode = 'check_violation',
-      message = 'the name of the task is longer than 128 characters',
-      hint = 'Name a task that a worker knows, or NULL.';
-  end if;
+  perform tidemill._refuse_job(coalesce(task, ''), null, null, null, null, null);
   update tidemill._action_settings set on_failure = nullif(task, '');
 end
 $$;
@@ -59,10 +55,13 @@ begin
     return;
   end if;
   perform tidemill.add_job(identifier => task, payload => run_told);
-exception when others then
-  -- What failed must not keep the failure itself from being recorded, nor be told of in turn.
-  raise warning 'the failure of run % could not be told to the task %: %', run_id, task, sqlerrm;
+exception
+  when lock_not_available then
+    raise;
+  when others then
+    -- What failed must not keep the failure itself from being recorded, nor be told of in turn.
+    raise warning 'the failure of run % could not be told to the task %: %', run_id, task, sqlerrm;
 end
 $$;
 comment on function tidemill._tell_failure is
-  'Enqueues the job that tells of a failed run, where the action or the scheduler has a task for it. Never fails.';
+  'Enqueues the job that tells of a failed run, where the action or the scheduler has a task for it. Error: only 55P03.';

@@ -165,12 +165,13 @@ declare
   other tidemill._action_runs;
 begin
   begin
+    perform from tidemill._action_states s where s.action_id = _claim_by_hand.action_id for no key update;
+    -- A statement of its own, which sees a run that began while we waited.
     select r.* into other
       from tidemill._action_states s
-      left join tidemill._action_runs r on r.id = s.run_id
-      where s.action_id = _claim_by_hand.action_id
-      for no key update of s;
-    if other.id is null then
+      join tidemill._action_runs r on r.id = s.run_id
+      where s.action_id = _claim_by_hand.action_id;
+    if not found then
       return;
     end if;
   exception when lock_not_available then
@@ -288,7 +289,7 @@ comment on function tidemill._record_hand_run is
 create or replace function tidemill._close_left_runs(action_id integer default null, nested boolean default true)
 returns void
 -- Open runs are few beside the history, whatever the statistics say.
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set lock_timeout = '200ms'
 as $$
 #variable_conflict use_column
 declare
@@ -302,24 +303,29 @@ begin
         and (_close_left_runs.action_id is null or r.action_id = _close_left_runs.action_id)
       for no key update skip locked
   loop
-    perform pg_stat_clear_snapshot();
-    select b.* into session from pg_stat_activity b, tidemill._backend_of(run) o(pid) where b.pid = o.pid;
-    if session.pid is null then
-      if tidemill._server_started_at() > run.started_at then
-        perform tidemill._record_hand_run(run.id, 'server_restarted', clock_timestamp(),
-          message => 'the database server was restarted during the run');
-      else
-        perform tidemill._record_hand_run(run.id, 'backend_terminated', clock_timestamp(),
-          message => 'the session that ran it ended during the run');
+    begin
+      perform pg_stat_clear_snapshot();
+      select b.* into session from pg_stat_activity b, tidemill._backend_of(run) o(pid) where b.pid = o.pid;
+      if session.pid is null then
+        if tidemill._server_started_at() > run.started_at then
+          perform tidemill._record_hand_run(run.id, 'server_restarted', clock_timestamp(),
+            message => 'the database server was restarted during the run');
+        else
+          perform tidemill._record_hand_run(run.id, 'backend_terminated', clock_timestamp(),
+            message => 'the session that ran it ended during the run');
+        end if;
+      elsif not tidemill._goes_on(run, session, nested) then
+        perform tidemill._record_hand_run(
+          run.id, 'failure',
+          -- When its statement ended; at the latest when the session's next one began.
+          coalesce(case when session.query_start > run.started_at then session.query_start
+                        else session.state_change end, clock_timestamp()),
+          message => 'the run ended with an error that its own session saw');
       end if;
-    elsif not tidemill._goes_on(run, session, nested) then
-      perform tidemill._record_hand_run(
-        run.id, 'failure',
-        -- When its statement ended; at the latest when the session's next one began.
-        coalesce(case when session.query_start > run.started_at then session.query_start
-                      else session.state_change end, clock_timestamp()),
-        message => 'the run ended with an error that its own session saw');
-    end if;
+    exception when lock_not_available then
+      -- Its action is being changed, or begun by somebody else: at the next look.
+      null;
+    end;
   end loop;
 end
 $$;
