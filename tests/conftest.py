@@ -18,7 +18,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pg", type=int, action="append", help="only this version of PostgreSQL")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "versions(*numbers): these versions of PostgreSQL are enough for this test",
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marker = metafunc.definition.get_closest_marker("versions")
     for fixture in ("server", "own_server"):
         if fixture not in metafunc.fixturenames:
             continue
@@ -26,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         only = metafunc.config.getoption("--pg")
         params = []
         for version in sorted({*found, *_WANTED}, reverse=True):
-            if only and version not in only:
+            if (only and version not in only) or (marker and version not in marker.args):
                 continue
             marks = []
             if version not in found:

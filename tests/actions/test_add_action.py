@@ -25,6 +25,8 @@ from tests.actions.definitions import (
 from tests.support.servers import OWNER, Server
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.versions(18, 16)
+
 HOUR = timedelta(hours=1)
 
 

@@ -28,6 +28,8 @@ from tests.actions.definitions import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.versions(18, 16)
+
 NOON = "2026-03-10 12:00"  # A Tuesday.
 
 

@@ -20,6 +20,8 @@ from tidemill.errors import TaskLoadError
 from tidemill.schedule import Schedule
 from tidemill.task_directory import load_directory
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 def job(payload: Any) -> None: ...
 

@@ -11,6 +11,8 @@ from psycopg import errors
 
 from tests.actions.fires import utc
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 def action(connection: psycopg.Connection, next_start: str | None, **columns: Any) -> int:
     """Stores an action as it stands, past all checks."""

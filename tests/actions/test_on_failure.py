@@ -11,6 +11,8 @@ import pytest
 
 from tests.actions.support import NOON, add_action, history, make_note
 
+pytestmark = pytest.mark.versions(18, 16)
+
 Connection = psycopg.Connection
 
 TOLD = ["failure", "timeout", "backend_terminated", "worker_lost", "server_restarted"]

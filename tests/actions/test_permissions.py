@@ -13,6 +13,8 @@ from psycopg.conninfo import make_conninfo
 from tests.actions.definitions import ROUTINE, add, alter, call, definition, refused, row, rows, start
 from tests.support.servers import OWNER, Server
 
+pytestmark = pytest.mark.versions(18, 16)
+
 PUBLIC = ("add_action", "alter_action", "delete_action", "run_action", "next_runs", "next_start")
 
 

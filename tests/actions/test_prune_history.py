@@ -8,6 +8,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+pytestmark = pytest.mark.versions(18, 16)
+
 Connection = psycopg.Connection
 
 CONFIG = {"drop_after": "1 month", "max_successes_per_job": 10, "max_failures_per_job": 10}

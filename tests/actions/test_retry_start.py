@@ -9,6 +9,8 @@ import pytest
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+pytestmark = pytest.mark.versions(18, 16)
+
 BERLIN = "Europe/Berlin"
 FINISHED = "2024-03-30 12:00:07+00"
 

@@ -15,6 +15,8 @@ from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tidemill.database.migrate import migrate, uninstall
 
+pytestmark = pytest.mark.versions(18, 16)
+
 Connection = psycopg.Connection
 
 

@@ -25,6 +25,8 @@ from tests.actions.definitions import (
 from tests.support.dialects import lay_timescaledb
 from tests.support.servers import OWNER, Server
 
+pytestmark = pytest.mark.versions(18, 16)
+
 ADD_JOB = (
     "proc regproc, schedule_interval interval, config jsonb DEFAULT NULL::jsonb,"
     " initial_start timestamptz DEFAULT NULL::timestamptz, scheduled boolean DEFAULT true,"

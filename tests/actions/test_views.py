@@ -9,6 +9,8 @@ import pytest
 
 from tests.actions.definitions import ROUTINE, Row, add, alter, definition, row, rows, start, utc
 
+pytestmark = pytest.mark.versions(18, 16)
+
 VIEWS = ("actions", "action_stats", "action_history", "action_errors")
 
 

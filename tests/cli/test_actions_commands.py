@@ -17,6 +17,8 @@ from psycopg.conninfo import make_conninfo
 from tests.support.commands import PROGRAM, CommandLine
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.versions(18)
+
 _ROUTINES = """
 create procedure app.say(action_id integer, config jsonb) language plpgsql as $$
 begin
