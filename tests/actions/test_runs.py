@@ -36,6 +36,7 @@ class Clock:
 
     def start(self, at: datetime, slots: int = 100, worker: str = "w") -> list[int]:
         """Starts what is due, and returns the runs."""
+        self._connection.execute("select tidemill._skip_missed(%s)", [at])
         rows = self._connection.execute(
             "select run_id from tidemill._start_actions(%s, %s, %s)", [worker, slots, at]
         )
@@ -60,6 +61,7 @@ class Clock:
 
     def enqueue(self, at: datetime, most: int = 100) -> int:
         """Adds the jobs of what is due."""
+        self._connection.execute("select tidemill._skip_missed(%s)", [at])
         [(taken,)] = self._connection.execute(
             "select tidemill._enqueue_actions(%s, %s)", [most, at]
         ).fetchall()

@@ -184,6 +184,7 @@ class Scheduler:
 
     def _start_due(self, connection: psycopg.Connection) -> bool:
         """Starts what is due; returns whether there was anything."""
+        connection.execute("select tidemill._skip_missed()")
         slots = self._free_slots()
         rows = []
         if slots > 0:

@@ -3,7 +3,7 @@
 create or replace function tidemill._start_after_success(
   a tidemill._actions, slot timestamptz, finished_at timestamptz
 ) returns timestamptz
-language sql set search_path = pg_catalog, pg_temp
+language sql
 as $$
   select tidemill._next_slot(a, case
     when not a.fixed_schedule then finished_at

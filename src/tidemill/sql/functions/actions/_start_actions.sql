@@ -53,7 +53,7 @@ A slot is missed when nobody came to it within a minute, or before the slot afte
 With backfill only slots older than the backfill period are passed over.$$;
 
 create or replace function tidemill._oldest_slot(a tidemill._actions, at timestamptz) returns timestamptz
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable
 as $$
   -- Times do not go back much farther than that, and an error would be every action's.
   select case when a.backfill_period < interval '6000 years' then
@@ -64,7 +64,7 @@ comment on function tidemill._oldest_slot is 'The oldest slot that is still back
 create or replace function tidemill._slot_of(
   a tidemill._actions, s tidemill._action_states, at timestamptz
 ) returns timestamptz
-language sql set search_path = pg_catalog, pg_temp
+language sql
 as $$
   select case
     -- -infinity, or a time that hardly has one before it.
@@ -93,7 +93,6 @@ declare
   due record;
   due_slot timestamptz;
 begin
-  perform tidemill._skip_missed(at);
   for due in
     -- Both rows are locked, so that whoever pauses or deletes an action sees its run, or comes first.
     select a, s
@@ -127,7 +126,7 @@ begin
 end
 $$;
 comment on function tidemill._start_actions is
-$$Starts up to so many routines that are due, the longest due first, and returns the runs.
+$$Starts up to so many routines that are due, the longest due first, and returns the runs. _skip_missed comes first.
 
 Whoever gets them must run them and call _finish_run; what a lost worker had is found by _sweep_runs.$$;
 
@@ -142,7 +141,6 @@ declare
   due tidemill._due_task;
   added integer;
 begin
-  perform tidemill._skip_missed(at);
   select array_agg(d::tidemill._due_task), array_agg(d::tidemill._due_task) filter (where (d.a).job_options is null)
     into taken, plain
     from (
@@ -176,8 +174,10 @@ $$Adds the jobs of up to so many task actions that are due, and returns how many
 A job's payload is the action's config, its run_at the slot.$$;
 
 create or replace function tidemill._enqueue_plain_actions(plain tidemill._due_task[], at timestamptz) returns void
-language sql set search_path = pg_catalog, pg_temp
+-- Not SQL: that would be planned anew at each call, which takes longer than a hundred actions.
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
   with added as (
     select j.id, row_number() over (order by j.id) as nr
     from tidemill.add_jobs(array(
@@ -198,7 +198,8 @@ as $$
     consecutive_failures = 0, consecutive_crashes = 0,
     next_start = tidemill._start_after_success(p.action, p.slot, at)
     from unnest(plain) p (action, state, slot)
-    where s.action_id = (p.action).id
+    where s.action_id = (p.action).id;
+end
 $$;
 comment on function tidemill._enqueue_plain_actions is 'The same for actions without job options, in one statement.';
 
