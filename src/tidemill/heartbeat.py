@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import psycopg
 
 from tidemill.database.migrate import refuse_newer_schema
+from tidemill.database.patient import KeptConnection
 from tidemill.errors import SchemaError
 
 logger = logging.getLogger("tidemill")
@@ -48,7 +49,7 @@ class Heartbeat:
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
         self._registration = registration
-        self._connect = connect
+        self._connection = KeptConnection(connect)
         self._interval = interval
         self._in_hand = in_hand
         self._stopping = stopping
@@ -56,7 +57,6 @@ class Heartbeat:
         self._on_safety = on_safety
         self._on_cancel = on_cancel
         self._on_outdated = on_outdated
-        self._connection: psycopg.Connection | None = None
         self._stop = threading.Event()
         self._outdated = False
         self._is_registered = False
@@ -64,7 +64,7 @@ class Heartbeat:
 
     def register(self) -> psycopg.Connection:
         """Makes the worker known, sweeps, and returns the connection. Raises what the database raises."""
-        connection = self._open()
+        connection = self._connection.open()
         self._register(connection)
         self._is_registered = True
         self._sweep(connection)
@@ -84,12 +84,12 @@ class Heartbeat:
             return
         try:
             if self._is_registered:
-                self._sign_off(self._open())
+                self._sign_off(self._connection.open())
         except psycopg.Error as error:
             logger.warning(
                 "the worker could not sign off (%s); it is swept later", " ".join(str(error).split())
             )
-        self._close()
+        self._connection.close()
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval):
@@ -101,11 +101,11 @@ class Heartbeat:
                     self._on_outdated(error)
             except Exception as error:
                 # Whatever it was: without heartbeats every lease would be lost.
-                self._close()
+                self._connection.close()
                 logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
 
     def _beat(self) -> None:
-        connection = self._open()
+        connection = self._connection.open()
         registration = self._registration
         row = connection.execute(
             "select alive, cancelled from tidemill._heartbeat(%s, %s * interval '1 second', %s, %s)",
@@ -155,13 +155,3 @@ class Heartbeat:
             )
         [(safe,)] = connection.execute("select tidemill._express_is_safe()").fetchall()
         self._on_safety(safe)
-
-    def _open(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -10,14 +10,15 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import psycopg
 
 from tidemill.actions.service import ActionService
+from tidemill.coroutines import finish, first
 from tidemill.database.connect import Database, connect, explained
 from tidemill.database.listen import Listener
 from tidemill.database.migrate import require_schema
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tidemill")
 
 __all__ = ["Worker", "WorkerOptions"]
-
-T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -188,10 +187,10 @@ class Worker:
                 ping_interval=options.heartbeat_interval,
             )
             try:
-                await _finish(asyncio.to_thread(self._register, database, heartbeat, actions))
+                await finish(asyncio.to_thread(self._register, database, heartbeat, actions))
                 await self._work(engine, executor, heartbeat, listener, actions)
             finally:
-                await _finish(asyncio.to_thread(heartbeat.stop, self._patience))
+                await finish(asyncio.to_thread(heartbeat.stop, self._patience))
         if self._engine_error is not None:
             with explained():
                 raise self._engine_error
@@ -228,12 +227,12 @@ class Worker:
             if options.once:
                 # Before the jobs, since it may add some.
                 actions.start()
-                await _first(actions.wait_idle(), self._stop_asked.wait())
+                await first(actions.wait_idle(), self._stop_asked.wait())
             engine.start()
             self.ready.set()
             if not options.once:
                 actions.start()
-            await _first(self._stop_asked.wait(), self._engine_ended.wait())
+            await first(self._stop_asked.wait(), self._engine_ended.wait())
         except asyncio.CancelledError:
             self.stop(hurry=True)
             raise
@@ -243,7 +242,7 @@ class Worker:
                 self._engine_ended.set()
             # However often we are cancelled, jobs in hand are settled and the threads end.
             leave = self._leave(engine, executor, listener if listens else None, actions)
-            await _finish(leave, on_cancel=lambda: self.stop(hurry=True))
+            await finish(leave, on_cancel=lambda: self.stop(hurry=True))
 
     async def _leave(
         self,
@@ -276,7 +275,7 @@ class Worker:
         executor.stop()
         try:
             async with asyncio.timeout(self._options.grace_period):
-                await _first(executor.wait_idle(), self._hurry_asked.wait())
+                await first(executor.wait_idle(), self._hurry_asked.wait())
         except TimeoutError:
             logger.warning("the grace period is over")
         executor.abandon()
@@ -331,28 +330,3 @@ def _notify(engine: Engine, payload: str) -> None:
         engine.notify(milliseconds, (priority, (_EPOCH + timedelta(microseconds=microseconds), job_id)))
     else:
         engine.notify(milliseconds)
-
-
-async def _first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Returns as soon as one of the coroutines does."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _finish(work: Coroutine[Any, Any, T], on_cancel: Callable[[], None] = lambda: None) -> T:
-    """Awaits work to its end; a cancellation that comes in the meantime is passed on after it."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-            on_cancel()
-    if cancelled is not None:
-        raise cancelled
-    return task.result()

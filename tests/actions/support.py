@@ -9,8 +9,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from tests.support.running import eventually
+
 NOON = datetime.fromisoformat("2026-03-10 12:00:00+00:00")
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+
+# Waits for lock 7, which the fixture `lock` holds.
+BLOCKS = "perform pg_advisory_lock(7); perform pg_advisory_unlock(7);"
 
 TABLE = "create table seen (action_id integer, config jsonb, at timestamptz default clock_timestamp())"
 NOTES = """
@@ -74,3 +79,25 @@ def history(connection: psycopg.Connection, action_id: int) -> list[dict[str, An
 def outcomes(connection: psycopg.Connection, action_id: int) -> list[str | None]:
     """How the runs of an action ended, the first one first; None for one that goes on."""
     return [run["outcome"] for run in history(connection, action_id)]
+
+
+async def until_running(connection: psycopg.Connection, action_id: int, event: str = "advisory") -> int:
+    """Waits until the action's call waits for a lock, or another event; returns its server process."""
+
+    def pid() -> int | None:
+        row = connection.execute(
+            "select r.pid from tidemill._action_runs r join pg_stat_activity a on a.pid = r.pid"
+            " where r.action_id = %s and r.outcome is null and a.wait_event = %s",
+            [action_id, event],
+        ).fetchone()
+        return None if row is None else row[0]
+
+    found = await eventually(pid, "the action to run")
+    assert found is not None
+    return found
+
+
+async def until_ended(connection: psycopg.Connection, action_id: int) -> dict[str, Any]:
+    """Waits for the end of the action's last run, and returns that."""
+    await eventually(lambda: outcomes(connection, action_id)[-1:] not in ([], [None]), "the run to end")
+    return history(connection, action_id)[-1]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.actions.support import (
+    BLOCKS,
     DAY,
     HOUR,
     SECOND,
@@ -21,8 +21,9 @@ from tests.actions.support import (
     make_procedure,
     outcomes,
     state,
+    until_ended,
+    until_running,
 )
-from tests.actions.test_scheduler import BLOCKS, until_ended, until_running
 from tests.support.processes import worker_process
 from tests.support.running import eventually, run_all, running
 from tests.support.servers import TEMPLATE, Server
@@ -32,14 +33,6 @@ from tidemill import App
 def durable(server: Server) -> str:
     """A database whose commits survive a crash of the server; those of other tests need not."""
     return make_conninfo(server.conninfo(server.clone(TEMPLATE)), options="-c synchronous_commit=on")
-
-
-@pytest.fixture
-def lock(database: str) -> Iterator[psycopg.Connection]:
-    """Holds lock 7, so that whoever runs BLOCKS waits."""
-    with psycopg.connect(database, autocommit=True) as holder:
-        holder.execute("select pg_advisory_lock(7)")
-        yield holder
 
 
 async def test_a_killed_worker(
@@ -110,22 +103,6 @@ async def test_a_terminated_backend(
     assert (found["total_failures"], found["total_crashes"]) == (1, 0)
 
 
-async def until_asleep(connection: psycopg.Connection, action_id: int) -> int:
-    """Waits until the action's call sleeps on the server; returns its server process."""
-
-    def pid() -> int | None:
-        row = connection.execute(
-            "select r.pid from tidemill._action_runs r join pg_stat_activity a on a.pid = r.pid"
-            " where r.action_id = %s and r.outcome is null and a.wait_event = 'PgSleep'",
-            [action_id],
-        ).fetchone()
-        return None if row is None else row[0]
-
-    found = await eventually(pid, "the action to sleep")
-    assert found is not None
-    return found
-
-
 @pytest.mark.parametrize("way", ["fast", "immediate", "crash"])
 async def test_a_restarted_server(own_server: Server, way: str) -> None:
     database = durable(own_server)
@@ -133,7 +110,7 @@ async def test_a_restarted_server(own_server: Server, way: str) -> None:
     make_procedure(watcher, "sleeps", "perform pg_sleep(600);")
     action = add_action(watcher, proc="sleeps", schedule_interval=DAY)
     async with App(database) as app, running(app, poll_interval=0.1, heartbeat_interval=0.1):
-        pid = await until_asleep(watcher, action)
+        pid = await until_running(watcher, action, "PgSleep")
         watcher.close()
         if way == "crash":
             os.kill(pid, signal.SIGKILL)
@@ -157,7 +134,7 @@ async def test_the_database_is_restarted_after_its_worker(own_server: Server) ->
     make_procedure(watcher, "sleeps", "perform pg_sleep(600);")
     action = add_action(watcher, proc="sleeps", schedule_interval=DAY)
     with worker_process(database) as process:
-        await until_asleep(watcher, action)
+        await until_running(watcher, action, "PgSleep")
         process.signal(signal.SIGKILL)
         process.wait()
     watcher.close()

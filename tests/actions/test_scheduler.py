@@ -12,6 +12,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.actions.support import (
+    BLOCKS,
     HOUR,
     NOON,
     SECOND,
@@ -21,12 +22,12 @@ from tests.actions.support import (
     make_procedure,
     outcomes,
     state,
+    until_ended,
+    until_running,
 )
 from tests.support.running import eventually, run_all, running
 from tests.support.servers import Server
 from tidemill import App
-
-BLOCKS = "perform pg_advisory_lock(7); perform pg_advisory_unlock(7);"
 
 
 async def one_run(app: App, connection: psycopg.Connection, action_id: int) -> dict[str, Any]:
@@ -34,36 +35,6 @@ async def one_run(app: App, connection: psycopg.Connection, action_id: int) -> d
     await run_all(app)
     [run] = history(connection, action_id)
     return run
-
-
-async def until_running(connection: psycopg.Connection, action_id: int) -> int:
-    """Waits until the action's call waits for lock 7; returns its server process."""
-
-    def pid() -> int | None:
-        row = connection.execute(
-            "select r.pid from tidemill._action_runs r join pg_locks l on l.pid = r.pid"
-            " where r.action_id = %s and r.outcome is null and l.locktype = 'advisory' and not l.granted",
-            [action_id],
-        ).fetchone()
-        return None if row is None else row[0]
-
-    found = await eventually(pid, "the action to run")
-    assert found is not None
-    return found
-
-
-async def until_ended(connection: psycopg.Connection, action_id: int) -> dict[str, Any]:
-    """Waits for the end of the action's last run, and returns that."""
-    await eventually(lambda: outcomes(connection, action_id)[-1:] not in ([], [None]), "the run to end")
-    return history(connection, action_id)[-1]
-
-
-@pytest.fixture
-def lock(database: str) -> Any:
-    """Holds lock 7, so that whoever runs BLOCKS waits."""
-    with psycopg.connect(database, autocommit=True) as holder:
-        holder.execute("select pg_advisory_lock(7)")
-        yield holder
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from tidemill.actions.crontab import CrontabItem
+from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 
 logger = logging.getLogger("tidemill")
@@ -139,12 +140,11 @@ class CrontabClock:
         longest_wait: float = _LONGEST_WAIT,
     ) -> None:
         self._items = items
-        self._connect = connect
+        self._connection = KeptConnection(connect)
         self._tasks = tasks
         self._time = time
         self._longest_wait = longest_wait
         self._plan: CrontabPlan | None = None
-        self._connection: psycopg.Connection | None = None
         self._failures = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tidemill-crontab", daemon=True)
@@ -168,13 +168,13 @@ class CrontabClock:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                wait = self._tick(self._open())
+                wait = self._tick(self._connection.open())
                 self._failures = 0
             except Exception as error:
                 # Whatever it was: without this thread no item would ever be due again.
                 wait = self._failed(error)
             self._stop.wait(wait)
-        self._close()
+        self._connection.close()
 
     def _tick(self, connection: psycopg.Connection) -> float:
         """Adds what is due; returns in how many seconds to look again."""
@@ -211,7 +211,7 @@ class CrontabClock:
         return [item.identifier for item in self._items]
 
     def _failed(self, error: Exception) -> float:
-        self._close()
+        self._connection.close()
         wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 1.5 ** min(self._failures, 100))
         wait *= random.uniform(0.5, 1.0)
         self._failures += 1
@@ -219,16 +219,6 @@ class CrontabClock:
             "the crontab has to wait %.1f s: %s", wait, " ".join(str(error).split()) or type(error).__name__
         )
         return wait
-
-    def _open(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 def _parameters(due: Sequence[Due]) -> dict[str, list[Any]]:

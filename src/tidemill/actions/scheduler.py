@@ -13,6 +13,7 @@ import psycopg
 from psycopg.errors import LockNotAvailable, ObjectInUse
 
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
+from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 
 logger = logging.getLogger("tidemill")
@@ -51,13 +52,12 @@ class Scheduler:
         once: bool = False,
     ) -> None:
         self._worker_id = worker_id
-        self._connect = connect
+        self._connection = KeptConnection(connect)
         self._backends = backends
         self._concurrency = concurrency
         self._poll_interval = poll_interval
         self._once = once
         self._on_end_of_all = on_end
-        self._connection: psycopg.Connection | None = None
         self._runs: dict[int, Run] = {}
         self._ended: deque[tuple[Run, Ending | None]] = deque()
         self._wake = threading.Event()
@@ -124,11 +124,11 @@ class Scheduler:
                 self._wake.wait(wait)
             self._wake.clear()
         self._idle.set()
-        self._close()
+        self._connection.close()
         self._on_end_of_all()
 
     def _backoff(self, error: Exception) -> float:
-        self._close()
+        self._connection.close()
         self._failures += 1
         if self._once:
             # Whoever waits for us finds the database gone, too.
@@ -140,7 +140,7 @@ class Scheduler:
 
     def _look(self) -> float:
         """Does all that is to be done now; returns in how many seconds to look again."""
-        connection = self._open()
+        connection = self._connection.open()
         self._record_ends(connection)
         self._stop_runs(connection)
         if time.monotonic() >= self._next_sweep:
@@ -283,13 +283,3 @@ class Scheduler:
             "select * from tidemill._sweep_runs()"
         ).fetchall():
             logger.warning("action %s (%s): %s: %s", action_id, name, outcome, message)
-
-    def _open(self) -> psycopg.Connection:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -12,6 +12,7 @@ import psycopg
 from tidemill.actions.declared import declare_schedules
 from tidemill.actions.runner import Backends
 from tidemill.actions.scheduler import Scheduler
+from tidemill.coroutines import first
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions
 
@@ -88,10 +89,9 @@ class ActionService:
         if self._scheduler is None or not self._scheduler.is_alive:
             return
         self._scheduler.drain()
-        ended, hurried = asyncio.ensure_future(self._ended.wait()), asyncio.ensure_future(hurry.wait())
-        await asyncio.wait([ended, hurried], timeout=grace_period, return_when=asyncio.FIRST_COMPLETED)
-        ended.cancel()
-        hurried.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_period):
+                await first(self._ended.wait(), hurry.wait())
         await asyncio.to_thread(self._scheduler.stop, patience)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psycopg
@@ -47,3 +47,23 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     connection.patience = patience
     prepare_session(connection)
     return connection
+
+
+class KeptConnection:
+    """A connection that a thread keeps for its duty, and opens anew where it was lost."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
+        self._connect = connect
+        self._connection: psycopg.Connection | None = None
+
+    def open(self) -> psycopg.Connection:
+        """The connection. Raises psycopg.Error where none can be had."""
+        if self._connection is None or self._connection.closed:
+            self._connection = self._connect()
+        return self._connection
+
+    def close(self) -> None:
+        """Closes it, if it is open; the next `open` opens another."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
