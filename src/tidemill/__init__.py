@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tidemill.app import App
+    from tidemill.context import JobContext
     from tidemill.errors import TidemillError
-    from tidemill.jobs import Cancel, Job, JobContext, JobSpec, Retry
+    from tidemill.jobs import Cancel, Job, JobSpec, Retry
     from tidemill.middleware import Middleware
     from tidemill.tasks import Task, task
     from tidemill.worker import Worker, WorkerOptions
@@ -30,7 +31,7 @@ _HOMES = {
     "App": "app",
     "Cancel": "jobs",
     "Job": "jobs",
-    "JobContext": "jobs",
+    "JobContext": "context",
     "JobSpec": "jobs",
     "Middleware": "middleware",
     "Retry": "jobs",

@@ -13,9 +13,10 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from tidemill import tasks as task_module
+from tidemill.context import JobContext
 from tidemill.database.connect import Database, explained, find_database, prepare_async_session
 from tidemill.database.migrate import MigrationReport, migrate
-from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.retry import Delay, Strategy
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool
 
     from tidemill.middleware import Middleware
-    from tidemill.worker import WorkerOptions
+    from tidemill.worker_options import WorkerOptions
 
 T = TypeVar("T")
 P = TypeVar("P")
@@ -292,6 +293,7 @@ class App:
         """Runs jobs until none is ready."""
         from dataclasses import replace
 
-        from tidemill.worker import Worker, WorkerOptions
+        from tidemill.worker import Worker
+        from tidemill.worker_options import WorkerOptions
 
         await Worker(self, replace(options or WorkerOptions(), once=True)).run()

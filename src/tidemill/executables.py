@@ -13,8 +13,8 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
+from tidemill.context import JobContext
 from tidemill.errors import ExecutableError
-from tidemill.jobs import JobContext
 from tidemill.tasks import Task
 
 _KILL_AFTER = 5.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from tidemill.context import JobContext
 from tidemill.errors import AttemptError
-from tidemill.jobs import JobContext, Outcome
+from tidemill.jobs import Outcome
 
 logger = logging.getLogger("tidemill")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from psycopg_pool import ConnectionPool
 
     from tidemill.app import App
-    from tidemill.worker import WorkerOptions
+    from tidemill.worker_options import WorkerOptions
 
 T = TypeVar("T")
 

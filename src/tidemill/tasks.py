@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
+from tidemill.context import JobContext, Producer
 from tidemill.errors import PayloadError, TaskLoadError
-from tidemill.jobs import Job, JobContext, JobKeyMode, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.retry import Delay, Strategy, seconds
 from tidemill.schedule import Every, Missed, read_schedule
 
 if TYPE_CHECKING:
     import psycopg
-
-    from tidemill.app import App
 
 P = TypeVar("P")
 PlainFunction = Callable[[P], Any]
@@ -64,7 +63,7 @@ class Task(Generic[P]):
         self.schedule = read_schedule(identifier, every=every, cron=cron, timezone=timezone, missed=missed)
         self.is_async = inspect.iscoroutinefunction(function)
         self.takes_job, self.decode = _inspect(function, identifier)
-        self.app: App | None = None
+        self.app: Producer | None = None
         self.__doc__ = function.__doc__
 
     def __repr__(self) -> str:

@@ -10,29 +10,28 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version as package_version
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import psycopg
 
 from tidemill.actions.service import ActionService
+from tidemill.context import Producer
 from tidemill.coroutines import finish, first
 from tidemill.database.connect import Database, connect, explained
 from tidemill.database.listen import Listener
-from tidemill.database.migrate import require_schema
+from tidemill.database.migrate import MigrationReport, require_schema
 from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
 from tidemill.errors import TidemillError
-from tidemill.heartbeat import Heartbeat, Registration
-from tidemill.middleware import Hooks, LogJobs
+from tidemill.middleware import Hooks, LogJobs, Middleware
 from tidemill.queue.engine import Engine
 from tidemill.queue.execute import Executor
+from tidemill.queue.heartbeat import Heartbeat, Registration
+from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions
-
-if TYPE_CHECKING:
-    from tidemill.app import App
 
 logger = logging.getLogger("tidemill")
 
@@ -44,10 +43,32 @@ _LONGEST_PATIENCE = 15.0
 _SWITCH_SECONDS = 0.0005
 
 
+class Host(Producer, Protocol):
+    """What a worker needs of its app. An `App` is one."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any]]:
+        """The tasks to run."""
+
+    @property
+    def middleware(self) -> Sequence[Middleware]:
+        """What is called around every job."""
+
+    def database(self) -> Database:
+        """See `App.database`."""
+
+    async def migrate(self) -> MigrationReport:
+        """See `App.migrate`."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
 class Worker:
     """Runs an app's tasks. One use: `run` once, `stop` from signals or other coroutines."""
 
-    def __init__(self, app: App, options: WorkerOptions | None = None) -> None:
+    def __init__(self, app: Host, options: WorkerOptions | None = None) -> None:
         self.id = f"worker-{secrets.token_hex(8)}"
         self._app = app
         self._options = options or WorkerOptions()
@@ -126,6 +147,7 @@ class Worker:
                 _call(loop, executor.give_back_waiting)
 
             executor = Executor(
+                self._app.tasks,
                 self._app,
                 self.id,
                 options.concurrency,

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tidemill.queue.batch import Batch, Closed
-from tidemill.queue.claim import ClaimedJob
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.complete import Settlement
 
 TOKEN = 77

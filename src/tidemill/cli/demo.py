@@ -21,10 +21,11 @@ from tidemill.cli import demo_actions
 from tidemill.cli.demo_words import show, title
 from tidemill.cli.options import DatabaseOption
 from tidemill.cli.output import errors, print_table, say, say_what_waits
+from tidemill.context import JobContext
 from tidemill.database import sql
 from tidemill.database.connect import connect, find_database
 from tidemill.database.migrate import installed_dialects
-from tidemill.jobs import Job, JobContext, JobSpec, Retry
+from tidemill.jobs import Job, JobSpec, Retry
 from tidemill.middleware import Middleware
 from tidemill.worker import Worker, WorkerOptions
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidemill.queue.claim import ClaimedJob, chain, chain_length
+from tidemill.queue.claimed import ClaimedJob, chain, chain_length
 from tidemill.queue.complete import Settlement
 
 Settle = Callable[[Settlement], None]

@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString
 
-import msgspec
 import psycopg
 from psycopg.types.numeric import Int8BinaryLoader
 
 from tidemill.database.sql import query
-from tidemill.queue.marks import Marks, Ration, moment
+from tidemill.database.times import moment
+from tidemill.queue.claimed import ClaimedJob, chain_length
+from tidemill.queue.marks import Marks, Ration
 
 LONGEST_QUEUE_RUN = 20
 """How many jobs of a named queue are claimed at once, at most."""
-
-
-class ClaimedJob(msgspec.Struct, gc=False):
-    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`.
-
-    Times are microseconds since 2000, as PostgreSQL holds them: few tasks look at them.
-    """
-
-    id: int
-    identifier: str
-    payload: str
-    priority: int
-    run_at: int
-    attempt: int
-    max_attempts: int
-    created_at: int
-    key: str | None
-    revision: int
-    flags: list[str] | None
-    queue_id: int | None = None
-    queue_name: str | None = None
-    token: int = 0
-    next: ClaimedJob | None = None
-    """The job of the same named queue that runs after this one."""
 
 
 @dataclass(frozen=True)
@@ -180,15 +157,3 @@ class Finder:
                 "forbidden": list(search.forbidden_flags) or None,
             }
             return cursor.execute(statement, params).fetchall()
-
-
-def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:
-    """A job and those of its named queue that run after it."""
-    while job is not None:
-        yield job
-        job = job.next
-
-
-def chain_length(job: ClaimedJob) -> int:
-    """How many jobs that are."""
-    return 1 if job.next is None else sum(1 for _ in chain(job))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Generic, LiteralString, NoReturn, TypeVar
@@ -14,6 +14,7 @@ import psycopg
 
 from tidemill.database import sql
 from tidemill.database.connect import explain
+from tidemill.database.times import moment
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobSpec, checked_run_at
 
@@ -50,17 +51,10 @@ def _column(name: str) -> str:
 
 
 _COLUMNS = ", ".join(map(_column, COLUMN_NAMES))
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-# In SQL run_at may be +-infinity; Python's years go from 1 to 9999.
-_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 def _time(wire: bytes) -> datetime:
-    try:
-        moment = _EPOCH + timedelta(microseconds=int.from_bytes(wire, signed=True))
-    except OverflowError:
-        return _EARLIEST if wire[0] & 0x80 else _LATEST
-    return min(max(moment, _EARLIEST), _LATEST)
+    return moment(int.from_bytes(wire, signed=True))
 
 
 def _jobs(rows: list[Row]) -> list[Job]:

@@ -14,7 +14,8 @@ from typing import Any
 
 import psycopg
 
-from tidemill.queue.claim import LONGEST_QUEUE_RUN, ClaimedJob, Search, chain
+from tidemill.queue.claim import LONGEST_QUEUE_RUN, Search
+from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.complete import Settlement
 from tidemill.queue.durations import QUICK_SECONDS
 from tidemill.queue.execute import Executor

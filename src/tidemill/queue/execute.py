@@ -8,25 +8,22 @@ import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tidemill.context import JobContext, JobLogger, Producer
+from tidemill.database.times import moment
 from tidemill.errors import JobTimeoutError
-from tidemill.jobs import JobContext, JobLogger
 from tidemill.middleware import Hooks
 from tidemill.queue.batch import Batch, Hand, Leases
-from tidemill.queue.claim import ClaimedJob
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.complete import Settlement
 from tidemill.queue.durations import Durations
-from tidemill.queue.marks import moment
 from tidemill.queue.outcome import check_result, failure, failure_of_ours, meaning
 from tidemill.queue.resume import Suspended, first_step
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
-
-if TYPE_CHECKING:
-    from tidemill.app import App
 
 logger = logging.getLogger("tidemill")
 
@@ -69,14 +66,15 @@ class Executor:
 
     def __init__(
         self,
-        app: App,
+        tasks: Mapping[str, Task[Any]],
+        producer: Producer,
         worker_id: str,
         concurrency: int,
         hooks: Hooks,
         settle: Callable[[Settlement], None],
     ) -> None:
-        self._app = app
-        self._tasks = dict(app.tasks)
+        self._tasks = dict(tasks)
+        self._producer = producer
         self._worker_id = worker_id
         self._concurrency = concurrency
         self._hooks = hooks
@@ -327,7 +325,7 @@ class Executor:
 
     def _context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
         return JobContext(
-            app=self._app,
+            app=self._producer,
             id=job.id,
             identifier=job.identifier,
             attempt=job.attempt,

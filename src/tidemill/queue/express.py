@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 
 import psycopg
 
+from tidemill.database.times import moment
 from tidemill.queue.batch import Batch, Settle
-from tidemill.queue.claim import LONGEST_QUEUE_RUN, ClaimedJob, Finder, Search
+from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Search
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.complete import array
-from tidemill.queue.marks import moment
 
 logger = logging.getLogger("tidemill")
 

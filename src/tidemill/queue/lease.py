@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import psycopg
 
-from tidemill.queue.claim import ClaimedJob, Finder, Search
+from tidemill.queue.claim import Finder, Search
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.complete import Settlement, Settlements
 
 

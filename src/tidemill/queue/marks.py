@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tidemill.queue.claim import ClaimedJob
+from tidemill.database.times import moment
+from tidemill.queue.claimed import ClaimedJob
 
 Place = tuple[datetime, int]
 """A job's place in claim order among those of its priority: run_at, id."""
@@ -113,16 +112,3 @@ class Marks:
             self._places.clear()
         if full:
             self.full_scans.spend(seconds)
-
-
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
-_YEAR_ONE = datetime(1, 1, 2, tzinfo=UTC)
-_LAST_YEAR = datetime(9999, 12, 30, tzinfo=UTC)
-
-
-def moment(microseconds: int) -> datetime:
-    """A time as PostgreSQL holds it, in microseconds since 2000; beyond Python's years, their end."""
-    try:
-        return max(_YEAR_ONE, min(_LAST_YEAR, _EPOCH + timedelta(microseconds=microseconds)))
-    except OverflowError:
-        return _YEAR_ONE if microseconds < 0 else _LAST_YEAR

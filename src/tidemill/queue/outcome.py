@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
+from tidemill.context import JobContext
 from tidemill.errors import AttemptError, BatchError, JobCancelledError
-from tidemill.jobs import Cancel, JobContext, Outcome, Retry
-from tidemill.queue.claim import ClaimedJob
+from tidemill.jobs import Cancel, Outcome, Retry
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.complete import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task

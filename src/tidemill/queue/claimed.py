@@ -1,0 +1,43 @@
+"""Claimed jobs: what a claim brings into a worker's hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+
+class ClaimedJob(msgspec.Struct, gc=False):
+    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`.
+
+    Times are microseconds since 2000, as PostgreSQL holds them: few tasks look at them.
+    """
+
+    id: int
+    identifier: str
+    payload: str
+    priority: int
+    run_at: int
+    attempt: int
+    max_attempts: int
+    created_at: int
+    key: str | None
+    revision: int
+    flags: list[str] | None
+    queue_id: int | None = None
+    queue_name: str | None = None
+    token: int = 0
+    next: ClaimedJob | None = None
+    """The job of the same named queue that runs after this one."""
+
+
+def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:
+    """A job and those of its named queue that run after it."""
+    while job is not None:
+        yield job
+        job = job.next
+
+
+def chain_length(job: ClaimedJob) -> int:
+    """How many jobs that are."""
+    return 1 if job.next is None else sum(1 for _ in chain(job))
