@@ -9,7 +9,7 @@ import pytest
 
 from tidemill.queue.batch import Batch, Closed
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.complete import Settlement
+from tidemill.queue.settle import FreedQueue, Settlement
 
 TOKEN = 77
 
@@ -32,11 +32,15 @@ def job(number: int, queue_id: int | None = None, *, then: ClaimedJob | None = N
     )
 
 
+def kind(one: Settlement | FreedQueue) -> str:
+    return "queue" if isinstance(one, FreedQueue) else one.kind
+
+
 class Told:
     """What a batch tells others."""
 
     def __init__(self) -> None:
-        self.settled: list[Settlement] = []
+        self.settled: list[Settlement | FreedQueue] = []
         self.over = 0
 
     def batch(self, *jobs: ClaimedJob) -> Batch:
@@ -47,7 +51,7 @@ class Told:
 
     @property
     def kinds(self) -> list[tuple[str, int]]:
-        return [(settlement.kind, settlement.id) for settlement in self.settled]
+        return [(kind(one), one.id) for one in self.settled]
 
 
 @pytest.fixture
@@ -196,7 +200,7 @@ def test_a_queue_between_a_failure_and_the_next_job(told: Told) -> None:
     assert closed.queues == []
     assert batch.next(broken) is None
     # With this batch's token, which no lease of the queue has.
-    assert [(s.kind, s.token) for s in told.settled] in ([], [("queue", TOKEN)])
+    assert [(kind(one), one.token) for one in told.settled] in ([], [("queue", TOKEN)])
 
 
 @pytest.mark.parametrize("turn", range(30))
@@ -244,12 +248,12 @@ def test_threads_that_race_for_the_end_lose_and_repeat_nothing(told: Told, turn:
     assert not set(closed.done) & set(started(closed))
     assert sorted([*closed.done, *started(closed)]) == sorted(began)
     before = Counter(settlement.id for settlement in closed.failed)
-    after = Counter(settlement.id for settlement in told.settled if settlement.kind != "queue")
+    after = Counter(one.id for one in told.settled if kind(one) != "queue")
     assert before + after == Counter(started(closed))
-    assert {s.id for s in [*closed.failed, *told.settled] if s.kind == "failed"} == broken
+    assert {one.id for one in [*closed.failed, *told.settled] if kind(one) == "failed"} == broken
     assert not broken & set(closed.done)
     # A queue that was leased is released once; and what was not begun is all the rest.
-    released = Counter(settlement.id for settlement in told.settled if settlement.kind == "queue")
+    released = Counter(one.id for one in told.settled if kind(one) == "queue")
     assert set(released.values()) <= {1}
     assert set(closed.queues) <= set(released)
     assert not {one.id for one in closed.unstarted} & set(began)

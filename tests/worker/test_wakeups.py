@@ -118,8 +118,8 @@ async def test_an_idle_worker_looks_ever_more_seldom(app: App, monkeypatch: pyte
     looks: list[Looks] = []
     look = Engine._look
 
-    def counted(self: Engine, connection: psycopg.Connection) -> None:
-        look(self, connection)
+    def counted(self: Engine, connection: psycopg.Connection, now: float) -> None:
+        look(self, connection, now)
         looks.append(self._looks)
 
     monkeypatch.setattr(Engine, "_look", counted)

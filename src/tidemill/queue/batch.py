@@ -1,97 +1,14 @@
-"""Hands: what is claimed, on its way from the engine's thread to the event loop and back."""
+"""Batches: the jobs of an open express transaction, shared by the engine's thread and the event loop."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tidemill.queue.claimed import ClaimedJob, chain, chain_length
-from tidemill.queue.complete import Settlement
-
-Settle = Callable[[Settlement], None]
-
-
-class Hand(Protocol):
-    """Where claimed jobs come from, and where the executor says how they ended."""
-
-    def done(self, job: ClaimedJob) -> ClaimedJob | None:
-        """A job ended well; returns the next one to start, None if there is none."""
-
-    def end(self, job: ClaimedJob, settlement: Settlement) -> None:
-        """A job ended otherwise. `next` must follow."""
-
-    def next(self, job: ClaimedJob) -> ClaimedJob | None:
-        """The job of the same named queue to start after one that ended; None if there is none."""
-
-
-class Leases:
-    """Jobs leased to this worker. Belongs to the event loop."""
-
-    def __init__(self, settle: Settle) -> None:
-        self._settle = settle
-        self._waiting: deque[ClaimedJob] = deque()
-        self._closed = False
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
-    def add(self, jobs: Iterable[ClaimedJob]) -> None:
-        """Takes claimed jobs."""
-        self._waiting.extend(jobs)
-        if self._closed:
-            self.give_back()
-
-    def close(self) -> None:
-        """Starts nothing more, and gives back what has not started."""
-        self._closed = True
-        self.give_back()
-
-    def give_back(self) -> None:
-        """Gives back what has not started."""
-        while self._waiting:
-            head = self._waiting.popleft()
-            self._return(head)
-            self._release(head)
-
-    def take(self) -> ClaimedJob | None:
-        """The next job to start; None if there is none."""
-        return self._waiting.popleft() if self._waiting else None
-
-    def done(self, job: ClaimedJob) -> ClaimedJob | None:
-        """See `Hand.done`."""
-        self._settle(_done(job))
-        return self.next(job)
-
-    def end(self, job: ClaimedJob, settlement: Settlement) -> None:
-        """See `Hand.end`."""
-        self._settle(settlement)
-        if settlement.kind == "returned":
-            # Whoever gets it next must find the queue's order kept.
-            self._return(job.next)
-            job.next = None
-
-    def next(self, job: ClaimedJob) -> ClaimedJob | None:
-        """See `Hand.next`."""
-        if job.next is not None and not self._closed:
-            return job.next
-        self._return(job.next)
-        self._release(job)
-        return None
-
-    def _return(self, head: ClaimedJob | None) -> None:
-        for job in chain(head):
-            self._settle(Settlement("returned", job.id, job.token, job.identifier))
-
-    def _release(self, job: ClaimedJob) -> None:
-        if job.queue_id is not None:
-            self._settle(Settlement("queue", job.queue_id, job.token))
-
-
-def _done(job: ClaimedJob) -> Settlement:
-    return Settlement("done", job.id, job.token, job.identifier)
+from tidemill.queue.settle import FreedQueue, Settle, Settlement
 
 
 @dataclass(frozen=True)
@@ -100,12 +17,12 @@ class Closed:
 
     done: list[int]
     started: list[ClaimedJob]
-    """Goes on, or has failed: to be leased."""
+    """Running jobs, and failed ones: they have to be leased."""
     queues: list[int]
-    """Named queues whose job goes on."""
+    """Named queues with a running job."""
     failed: list[Settlement]
     unstarted: list[ClaimedJob]
-    """Was not started, and named queues of which nothing was."""
+    """Jobs never started, and the first job of each named queue with none started."""
 
 
 class Batch:
@@ -162,7 +79,7 @@ class Batch:
                 self._done.append(job.id)
                 self._count_ended(1)
                 return self._start(job.next)
-        self._settle(_done(job))
+        self._settle(Settlement.of(job, "done"))
         return self.next(job)
 
     def end(self, job: ClaimedJob, settlement: Settlement) -> None:
@@ -187,7 +104,7 @@ class Batch:
         with self._lock:
             if not self._closed:
                 return self._start(job.next) if job.next is not None else None
-        self._settle(Settlement("queue", job.queue_id, job.token))
+        self._settle(FreedQueue(job.queue_id, job.token))
         return None
 
     def _start(self, job: ClaimedJob | None) -> ClaimedJob | None:

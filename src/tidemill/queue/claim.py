@@ -20,14 +20,9 @@ LONGEST_QUEUE_RUN = 20
 
 
 @dataclass(frozen=True)
-class Search:
-    """What to look for."""
+class Look:
+    """What one look asks of both lanes."""
 
-    limit: int
-    """How many jobs, at most about."""
-    most_queues: int
-    per_queue: int
-    """How many jobs of one named queue, at most."""
     quick: Sequence[str]
     """Tasks whose jobs are for the express lane, where nothing else speaks against it."""
     forbidden_flags: Sequence[str]
@@ -35,6 +30,18 @@ class Search:
     """Look everywhere, whatever it costs."""
     told: bool
     """Notifications said where the new jobs are: look there, and elsewhere another time."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """One lane's part in a look: how many jobs it takes."""
+
+    look: Look
+    limit: int
+    """How many jobs, at most about."""
+    most_queues: int
+    per_queue: int
+    """How many jobs of one named queue, at most."""
 
 
 class Finder:
@@ -83,7 +90,7 @@ class Finder:
         found: list[ClaimedJob] = []
         more = False
         for queued in (self._queues_first, not self._queues_first):
-            if queued and search.told:
+            if queued and search.look.told:
                 continue
             room = search.limit - sum(map(chain_length, found))
             if room <= 0:
@@ -96,7 +103,7 @@ class Finder:
     def _find_singles(
         self, connection: psycopg.Connection, search: Search, room: int
     ) -> tuple[list[ClaimedJob], bool]:
-        places = self.marks.places(thorough=search.thorough, told=search.told)
+        places = self.marks.places(thorough=search.look.thorough, told=search.look.told)
         started = time.perf_counter()
         priorities, run_ats, ids = places or (None, None, None)
         rows = self._rows(
@@ -117,7 +124,7 @@ class Finder:
     def _find_queued(
         self, connection: psycopg.Connection, search: Search, room: int
     ) -> tuple[list[ClaimedJob], bool]:
-        if not search.thorough and not self._queue_searches.allows:
+        if not search.look.thorough and not self._queue_searches.allows:
             return [], False
         started = time.perf_counter()
         most = min(room, search.most_queues)
@@ -153,7 +160,7 @@ class Finder:
             params |= {
                 "worker_id": self._worker_id,
                 "identifiers": self._identifiers,
-                "quick": list(search.quick),
-                "forbidden": list(search.forbidden_flags) or None,
+                "quick": list(search.look.quick),
+                "forbidden": list(search.look.forbidden_flags) or None,
             }
             return cursor.execute(statement, params).fetchall()

@@ -1,27 +1,25 @@
-"""Executing: claimed jobs run on the event loop, and say how they ended."""
+"""Executing: claimed jobs run on the event loop, some at once."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from tidemill.context import JobContext, JobLogger, Producer
-from tidemill.database.times import moment
-from tidemill.errors import JobTimeoutError
+from tidemill.context import Producer
 from tidemill.middleware import Hooks
-from tidemill.queue.batch import Batch, Hand, Leases
+from tidemill.queue.attempt import Attempt, Setting
+from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.complete import Settlement
 from tidemill.queue.durations import Durations
-from tidemill.queue.outcome import check_result, failure, failure_of_ours, meaning
-from tidemill.queue.resume import Suspended, first_step
+from tidemill.queue.hands import Hand, LeasedHand
+from tidemill.queue.outcome import failure_of_ours
+from tidemill.queue.resume import Suspended
+from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 
@@ -33,35 +31,12 @@ _TURN_SECONDS = 0.005
 _NOTABLE_SECONDS = 0.001
 
 
-@dataclass(slots=True, eq=False)
-class _Attempt:
-    """A job that did not end at once."""
-
-    job: ClaimedJob
-    task: Task[Any]
-    runner: asyncio.Task[None]
-    make_context: Callable[[ClaimedJob, Task[Any]], JobContext]
-    result: Any = None
-    """What the first step of its coroutine came to; Suspended if it waits."""
-    error: BaseException | None = None
-    given_back: bool = False
-    thread: asyncio.Future[Any] | None = None
-    """Where a plain function runs; it may outlive the attempt."""
-    made_context: JobContext | None = None
-
-    @property
-    def context(self) -> JobContext:
-        """What the task is handed; made when first asked for, since most attempts end well and unseen."""
-        if self.made_context is None:
-            self.made_context = self.make_context(self.job, self.task)
-        return self.made_context
-
-
 class Executor:
     """Runs jobs, at most `concurrency` at once. All methods belong to the event loop.
 
     Its runners take one job after the other. A coroutine that never waits costs
-    no turn of the event loop; as soon as one waits, the next runner goes on.
+    no turn of the event loop; as soon as one waits, the next runner starts.
+    `settle` takes how leased jobs ended, `durations` how long all of them took.
     """
 
     def __init__(
@@ -69,24 +44,25 @@ class Executor:
         tasks: Mapping[str, Task[Any]],
         producer: Producer,
         worker_id: str,
+        *,
         concurrency: int,
         hooks: Hooks,
-        settle: Callable[[Settlement], None],
+        settle: Settle,
+        durations: Durations,
     ) -> None:
         self._tasks = dict(tasks)
-        self._producer = producer
-        self._worker_id = worker_id
         self._concurrency = concurrency
         self._hooks = hooks
         self._threads = Threads()
-        self._leases = Leases(settle)
+        self._setting = Setting(producer, worker_id, hooks, self._threads)
+        self._leased = LeasedHand(settle)
         self._batches: deque[Batch] = deque()
         self._runners: set[asyncio.Task[None]] = set()
-        self._attempts: set[_Attempt] = set()
+        self._attempts: set[Attempt] = set()
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
-        self.durations = Durations()
+        self.durations = durations
         self.batches_taken = 0
         """How many batches were ever taken: a count that stands still tells of a blocked event loop."""
 
@@ -97,7 +73,7 @@ class Executor:
 
     def submit(self, jobs: list[ClaimedJob]) -> None:
         """Takes leased jobs."""
-        self._leases.add(jobs)
+        self._leased.add(jobs)
         self._start()
 
     def submit_batch(self, batch: Batch) -> None:
@@ -109,26 +85,22 @@ class Executor:
     def stop(self) -> None:
         """Starts nothing more, and gives back what has not started."""
         self._stopping = True
-        self._leases.close()
+        self._leased.close()
 
     def give_back_waiting(self) -> None:
         """Gives back leased jobs that have not started."""
-        self._leases.give_back()
+        self._leased.give_back()
 
     def cancel(self, job_ids: list[int]) -> None:
         """Stops these jobs if they run here: async tasks are cancelled, plain ones told."""
         for attempt in self._attempts:
-            if attempt.job.id in job_ids and not attempt.context.cancelled:
-                attempt.context._cancelled.set()
-                if attempt.task.is_async:
-                    attempt.runner.cancel()
+            if attempt.job.id in job_ids:
+                attempt.cancel()
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
         for attempt in self._attempts:
-            attempt.given_back = True
-            attempt.context._cancelled.set()
-            attempt.runner.cancel()
+            attempt.abandon()
 
     async def wait_idle(self) -> None:
         """Returns once nothing runs or waits."""
@@ -142,7 +114,7 @@ class Executor:
         """Starts a runner if there is something to run and all others wait; it does so before it waits."""
         while self._batches and not self._batches[0].has_waiting:
             self._batches.popleft()
-        waiting = bool(self._leases or self._batches)
+        waiting = bool(self._leased or self._batches)
         if waiting and len(self._attempts) == len(self._runners) < self._concurrency:
             runner = asyncio.get_running_loop().create_task(self._run())
             self._runners.add(runner)
@@ -158,9 +130,9 @@ class Executor:
         self._start()
 
     def _take(self) -> tuple[Hand, ClaimedJob] | None:
-        job = self._leases.take()
+        job = self._leased.take()
         if job is not None:
-            return self._leases, job
+            return self._leased, job
         while self._batches:
             batch = self._batches[0]
             job = None if self._stopping else batch.take()
@@ -170,9 +142,10 @@ class Executor:
         return None
 
     async def _run(self) -> None:
+        """One runner: takes a job, runs it, says how it ended, takes the next."""
         runner = asyncio.current_task()
         assert runner is not None
-        clock = time.perf_counter
+        clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         watched = self._hooks.are_watching
         started = clock()
         turn_ends = started + _TURN_SECONDS
@@ -180,11 +153,11 @@ class Executor:
             hand: Hand = taken[0]
             job: ClaimedJob | None = taken[1]
             while job is not None:
-                attempt = self._begin(job, runner, watched)
+                attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
                 if attempt is None:
                     now = clock()
-                    if hand is self._leases or now - started > _NOTABLE_SECONDS:
-                        self.durations.add(job.identifier, now - started, leased=hand is self._leases)
+                    if hand is self._leased or now - started > _NOTABLE_SECONDS:
+                        self.durations.add(job.identifier, now - started, leased=hand is self._leased)
                     job = hand.done(job)
                 else:
                     job = await self._go_on(attempt, hand, started)
@@ -199,33 +172,7 @@ class Executor:
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
 
-    def _begin(self, job: ClaimedJob, runner: asyncio.Task[None], watched: bool) -> _Attempt | None:
-        """Begins a job; returns what is left to be done for it, None if it is done."""
-        task = self._tasks[job.identifier]
-        context: JobContext | None = None
-        result: Any = None
-        error: BaseException | None = None
-        if watched or task.takes_job or not task.is_async:
-            context = self._context(job, task)
-            if watched:
-                self._hooks.call("before_job", context)
-        if task.is_async:
-            try:
-                payload = task.decode(job.payload)
-                if task.takes_job:
-                    result = first_step(task.function, payload, context)
-                else:
-                    result = first_step(task.function, payload)
-            except BaseException as raised:
-                # Also what is no Exception: nothing that a task raises may end the worker.
-                error = raised
-            if result is None and error is None and not watched:
-                return None
-        attempt = _Attempt(job, task, runner, self._context, result, error)
-        attempt.made_context = context
-        return attempt
-
-    async def _go_on(self, attempt: _Attempt, hand: Hand, started: float) -> ClaimedJob | None:
+    async def _go_on(self, attempt: Attempt, hand: Hand, started: float) -> ClaimedJob | None:
         """Brings an attempt to its end; returns the job to start next."""
         job = attempt.job
         try:
@@ -234,113 +181,33 @@ class Executor:
             logger.error("the runner of job %s broke", job.id, exc_info=broken)
             settlement = failure_of_ours(job, broken)
         elapsed = time.perf_counter() - started
-        self.durations.add(job.identifier, elapsed, leased=hand is self._leases)
+        self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
         if settlement is None:
             return hand.done(job)
         hand.end(job, settlement)
         if attempt.thread is not None:
             if attempt.runner.cancelling():
                 await _turn(attempt.runner)
-            # Its slot and its named queue stay taken until a plain function really ends.
-            await self._outlive(attempt, attempt.thread)
+            if attempt.is_outlived:
+                # Its slot and its named queue stay taken until a plain function really ends.
+                self._attempts.add(attempt)
+                await attempt.outlive()
+                self._attempts.discard(attempt)
         return hand.next(job)
 
-    async def _finish(self, attempt: _Attempt, started: float) -> Settlement | None:
-        """Brings an attempt to its end. Raises nothing but what ends the process."""
+    async def _finish(self, attempt: Attempt, started: float) -> Settlement | None:
+        """Waits for an attempt's end. Raises nothing but what ends the process."""
         error = attempt.error
         if error is None:
             self._attempts.add(attempt)
             # The next runner: this one may have to wait now.
             self._start()
             try:
-                if not attempt.task.is_async or attempt.task.timeout is not None:
-                    await self._limited(attempt)
-                else:
-                    # Most jobs come this way.
-                    result = attempt.result
-                    if type(result) is Suspended:
-                        result = await result
-                    if result is not None:
-                        await check_result(result, attempt.job.payload, attempt.context)
+                await attempt.finish()
             except BaseException as raised:
                 error = raised
             self._attempts.discard(attempt)
-        if error is None and not self._hooks.are_watching and not attempt.runner.cancelling():
-            return None
-        job, context = attempt.job, attempt.context
-        elapsed = time.perf_counter() - started
-        if attempt.runner.cancelling():
-            # If neither we nor the task's own code did this, the event loop is being torn down.
-            attempt.given_back = attempt.given_back or (self._stopping and not context.cancelled)
-        if error is None:
-            self._hooks.call("after_job", context, elapsed)
-            return None
-        if attempt.given_back:
-            context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
-            return Settlement("returned", job.id, job.token, job.identifier)
-        error = meaning(error, context)
-        self._hooks.call("on_error", context, error, elapsed)
-        return failure(job, attempt.task, context, error)
-
-    async def _limited(self, attempt: _Attempt) -> None:
-        """Waits for what a task does within its time limit; raises what its result stands for."""
-        timeout = attempt.task.timeout
-        try:
-            async with asyncio.timeout(timeout) as limit:
-                result = attempt.result
-                if not attempt.task.is_async:
-                    result = await self._plain_result(attempt)
-                elif type(result) is Suspended:
-                    result = await result
-                await check_result(result, attempt.job.payload, attempt.context)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            attempt.context._cancelled.set()
-            raise JobTimeoutError(f"Timed out after {timeout:g} s") from None
-
-    async def _plain_result(self, attempt: _Attempt) -> Any:
-        task, job = attempt.task, attempt.job
-        payload = task.decode(job.payload)
-        args = (payload, attempt.context) if task.takes_job else (payload,)
-        attempt.thread = self._threads.run(task.function, *args)
-        # The function cannot be stopped, only told and no longer waited for.
-        await asyncio.wait([attempt.thread])
-        result = attempt.thread.result()
-        return await result if inspect.isawaitable(result) else result
-
-    async def _outlive(self, attempt: _Attempt, thread: asyncio.Future[Any]) -> None:
-        """Waits for a plain function that goes on although its attempt is over."""
-        if thread.done() or attempt.given_back:
-            return
-        job, log = attempt.job, attempt.context.logger
-        log.warning("job %s (%s) does not stop; its slot is taken until it does", job.id, job.identifier)
-        self._attempts.add(attempt)
-        try:
-            await asyncio.wait([thread])
-            log.info("job %s (%s) has stopped at last", job.id, job.identifier)
-        except asyncio.CancelledError:
-            attempt.given_back = True
-        self._attempts.discard(attempt)
-
-    def _context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
-        return JobContext(
-            app=self._producer,
-            id=job.id,
-            identifier=job.identifier,
-            attempt=job.attempt,
-            max_attempts=min(job.max_attempts, task.max_attempts or job.max_attempts),
-            queue_name=job.queue_name,
-            key=job.key,
-            priority=job.priority,
-            run_at=moment(job.run_at),
-            created_at=moment(job.created_at),
-            revision=job.revision,
-            flags=job.flags or [],
-            raw_payload=job.payload,
-            worker_id=self._worker_id,
-            logger=JobLogger(logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}),
-        )
+        return attempt.settlement(error, time.perf_counter() - started, stopping=self._stopping)
 
 
 async def _turn(runner: asyncio.Task[None]) -> None:

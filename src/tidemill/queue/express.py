@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from tidemill.database.times import moment
-from tidemill.queue.batch import Batch, Settle
-from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Search
-from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.complete import array
+from tidemill.queue.batch import Batch
+from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Look, Search
+from tidemill.queue.lease import LeaseLane
+from tidemill.queue.settle import Settled, array
 
 logger = logging.getLogger("tidemill")
 
@@ -23,7 +23,7 @@ _SMALLEST_BATCH = 20
 # What a batch is sized for, and when its transaction ends at the latest.
 _BATCH_SECONDS = 0.04
 _BUDGET_SECONDS = 0.15
-# When no lane is free and nothing waits to start, what goes on is leased after this time.
+# When no lane is free and no job waits to start, running jobs are leased after this time.
 _PATIENCE_SECONDS = 0.01
 _GROWTH = 4
 _CAUTION_SECONDS = 60.0
@@ -45,8 +45,8 @@ class _Open:
 class ExpressLane:
     """Claims and closes batches. All methods belong to the engine's thread.
 
-    `on_leased` is told of jobs that were leased when their batch was closed,
-    `settle` takes how jobs of closed batches end, `wake` the engine when a batch is over.
+    Jobs that have started when their batch is closed go on in the lease lane.
+    `wake` tells the engine that a batch is over.
     """
 
     def __init__(
@@ -54,25 +54,21 @@ class ExpressLane:
         worker_id: str,
         identifiers: Sequence[str],
         *,
+        concurrency: int,
         connect: Callable[[], psycopg.Connection],
-        settle: Settle,
-        on_leased: Callable[[Sequence[ClaimedJob]], None],
+        leases: LeaseLane,
         wake: Callable[[], None],
     ) -> None:
         self._worker_id = worker_id
+        self._concurrency = concurrency
         self._connect = connect
-        self._settle = settle
-        self._on_leased = on_leased
+        self._leases = leases
         self._wake = wake
         self.finder = Finder("express", worker_id, identifiers)
         self._idle: list[psycopg.Connection] = []
         self._open: list[_Open] = []
         self.is_moving = True
         """Whether any job of the batches closed last has ended."""
-        self.freed_queues = False
-        """Whether the batches closed last held named queues."""
-        self.freed_jobs = False
-        """Whether they held jobs that had not started."""
         self._closed_at = 0.0
         self._paused_until = 0.0
         self._job_seconds = _BATCH_SECONDS / _SMALLEST_BATCH
@@ -107,22 +103,13 @@ class ExpressLane:
         # Past its patience it was kept since jobs wait to start: the next end of a batch wakes us.
         return first + (wait if first + wait > now else _BUDGET_SECONDS)
 
-    def claim(
-        self,
-        concurrency: int,
-        quick: Sequence[str],
-        forbidden: Sequence[str],
-        *,
-        thorough: bool,
-        told: bool,
-    ) -> tuple[Batch | None, bool]:
+    def claim(self, look: Look) -> tuple[Batch | None, bool]:
         """Claims a batch, and says whether there may be more jobs."""
         wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, int(_BATCH_SECONDS / self._job_seconds)))
         # The jobs of a queue run one after the other.
-        per_queue = max(1, min(LONGEST_QUEUE_RUN, int(_BATCH_SECONDS / self._job_seconds / concurrency)))
-        search = Search(
-            wanted, max(concurrency, wanted // per_queue), per_queue, quick, forbidden, thorough, told
-        )
+        run = int(_BATCH_SECONDS / self._job_seconds / self._concurrency)
+        per_queue = max(1, min(LONGEST_QUEUE_RUN, run))
+        search = Search(look, wanted, max(self._concurrency, wanted // per_queue), per_queue)
         connection: psycopg.Connection | None = None
         try:
             connection = self._idle.pop() if self._idle else self._connect()
@@ -135,28 +122,31 @@ class ExpressLane:
         except psycopg.Error as error:
             self._lost(connection, error)
             return None, False
-        batch = Batch(token, jobs, self._settle, self._wake)
+        batch = Batch(token, jobs, self._leases.settle, self._wake)
         self._open.append(_Open(connection, batch, more, time.monotonic()))
         return batch, more
 
-    def close_due(self, now: float, *, may_wait: bool = True) -> bool:
-        """Closes the batches that are over or out of time, without `may_wait` all; True if there was one."""
+    def settle_due(self, now: float, *, may_wait: bool = True) -> Settled | None:
+        """Closes the batches that are over or out of time, without `may_wait` all; None if there is none."""
         due = [one for one in self._open if not may_wait or one.is_due(now)]
         if not due and not self.has_room and not any(one.batch.has_waiting for one in self._open):
             # A few long jobs must not keep both lanes from the short ones.
             due = [one for one in self._open[:1] if now >= one.opened + _PATIENCE_SECONDS]
-        if due:
-            self.is_moving = any(one.batch.ended for one in due)
-        self.freed_queues = any(one.batch.has_queues for one in due)
-        self.freed_jobs = any(one.batch.has_waiting for one in due)
+        if not due:
+            return None
+        self.is_moving = any(one.batch.ended for one in due)
+        settled = Settled(
+            freed_queues=any(one.batch.has_queues for one in due),
+            look_again=any(one.batch.has_waiting for one in due),
+        )
         for one in due:
             self._open.remove(one)
             self._close(one)
-        return bool(due)
+        return settled
 
     def disconnect(self) -> None:
         """Closes what is open, and the connections."""
-        self.close_due(0.0, may_wait=False)
+        self.settle_due(0.0, may_wait=False)
         for connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -180,9 +170,9 @@ class ExpressLane:
             )
             return
         self._idle.append(one.connection)
-        self._on_leased(closed.started)
+        self._leases.take_in_hand(closed.started)
         for settlement in closed.failed:
-            self._settle(settlement)
+            self._leases.settle(settlement)
         for job in closed.unstarted:
             if job.queue_id is None:
                 self.finder.marks.lower(job.priority, (moment(job.run_at), job.id))

@@ -2,33 +2,163 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
-from tidemill.queue.claim import Finder, Search
-from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.complete import Settlement, Settlements
+from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Look, Search
+from tidemill.queue.claimed import ClaimedJob, chain
+from tidemill.queue.durations import QUICK_SECONDS, Durations
+from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements
+
+_LARGEST_CLAIM = 500
+# Quick jobs are claimed ahead, as many as run in about this time; slow ones only into free slots.
+_AHEAD_SECONDS = 0.05
+_BUSY_ROW_RETRY = 0.02
 
 
 class LeaseLane:
-    """Claims, settles and frees leased jobs. All calls come from the engine's thread."""
+    """Claims jobs by a lease, knows which ones are in hand, and settles them.
 
-    def __init__(self, worker_id: str, identifiers: Sequence[str]) -> None:
+    All methods belong to the engine's thread, but for `settle`, which is thread-safe.
+    `wake` tells the engine that a job waits to be settled.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        identifiers: Sequence[str],
+        *,
+        concurrency: int,
+        durations: Durations,
+        wake: Callable[[], None],
+    ) -> None:
         self._worker_id = worker_id
+        self._concurrency = concurrency
+        self._durations = durations
+        self._wake = wake
         self.finder = Finder("lease", worker_id, identifiers)
+        self._inbox: deque[Settlement | FreedQueue] = deque()
+        self._in_hand: set[tuple[int, int]] = set()
+        # A queue is leased for longer than its jobs where a plain function outlives its time limit.
+        self._held_queues: set[tuple[int, int]] = set()
+        # These were sent over a connection that broke: they may have been written or not.
+        self._uncertain: set[tuple[int, int]] = set()
+        self._retry_at: float | None = None
 
-    def claim(self, connection: psycopg.Connection, search: Search) -> tuple[list[ClaimedJob], bool]:
-        """Claims due jobs that are not for the express lane; see `Finder.find`."""
-        return self.finder.find(connection, search)
+    @property
+    def in_hand(self) -> int:
+        """How many jobs are leased and not settled."""
+        return len(self._in_hand)
 
-    def settle(self, connection: psycopg.Connection, settlements: Sequence[Settlement]) -> Settlements:
-        """Writes how jobs ended; says which must be tried again or are no longer ours."""
-        return Settlements.write(connection, self._worker_id, settlements)
+    @property
+    def ids_in_hand(self) -> list[int]:
+        """Their ids."""
+        return [job_id for job_id, _ in list(self._in_hand)]
 
-    def recover(self, connection: psycopg.Connection, tokens: Sequence[int]) -> list[int]:
-        """Frees claims whose answer never arrived: all but those with these tokens."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether a job is in hand, or waits to be settled."""
+        return bool(self._in_hand or self._inbox)
+
+    @property
+    def holds_queues(self) -> bool:
+        """Whether a named queue is leased."""
+        return bool(self._held_queues)
+
+    @property
+    def room(self) -> int:
+        """How many jobs may be leased now, counted by the time that they will take."""
+        mean = self._durations.mean
+        ahead = 0
+        if mean is not None and mean < QUICK_SECONDS:
+            ahead = int(self._concurrency * _AHEAD_SECONDS / max(mean, 1e-6))
+        wanted = min(self._concurrency + ahead, max(_LARGEST_CLAIM, self._concurrency))
+        # Refill at half, or each finished job would cost a claim of one.
+        if ahead and len(self._in_hand) > wanted // 2:
+            return 0
+        return max(0, wanted - len(self._in_hand))
+
+    @property
+    def next_due(self) -> float | None:
+        """When to settle again, if rows were held by producers the last time."""
+        return self._retry_at
+
+    def claim(self, connection: psycopg.Connection, look: Look) -> tuple[list[ClaimedJob], bool]:
+        """Claims jobs that are not for the express lane, as `Finder.find` does."""
+        room = self.room
+        if not room:
+            return [], False
+        per_queue = self._queue_run()
+        most_queues = max(min(room, self._concurrency), room // per_queue)
+        heads, more = self.finder.find(connection, Search(look, room, most_queues, per_queue))
+        for head in heads:
+            self.take_in_hand(chain(head))
+            if head.queue_id is not None:
+                self._held_queues.add((head.queue_id, head.token))
+        return heads, more
+
+    def take_in_hand(self, jobs: Iterable[ClaimedJob]) -> None:
+        """Takes jobs that are leased to this worker."""
+        self._in_hand.update((job.id, job.token) for job in jobs)
+
+    def settle(self, ended: Settlement | FreedQueue) -> None:
+        """Takes how a job ended, to be written by the next `settle_due`."""
+        self._inbox.append(ended)
+        self._wake()
+
+    def settle_due(self, connection: psycopg.Connection) -> Settled | None:
+        """Writes how jobs ended; None if none did."""
+        self._retry_at = None
+        ended, queues = self._read_inbox()
+        if not ended and not queues:
+            return None
+        try:
+            result = Settlements.write(connection, self._worker_id, ended, queues)
+        except psycopg.Error:
+            self._inbox.extendleft([*queues, *ended])
+            self._uncertain.update((settlement.id, settlement.token) for settlement in ended)
+            raise
+        had_room = self.room > 0
+        self._in_hand.difference_update((settlement.id, settlement.token) for settlement in ended)
+        self._held_queues.difference_update((queue.id, queue.token) for queue in queues)
+        result.log(self._uncertain)
+        busy = {(settlement.id, settlement.token) for settlement in result.busy}
+        self._uncertain &= busy
+        if busy:
+            self._in_hand |= busy
+            self._inbox.extend(result.busy)
+            self._retry_at = time.monotonic() + _BUSY_ROW_RETRY
+        return Settled(freed_queues=bool(queues), look_again=not had_room and self.room > 0)
+
+    def return_unknown(self, connection: psycopg.Connection) -> list[int]:
+        """Frees claims whose answer never arrived; returns the ids of their jobs.
+
+        They are all that the table says is ours, and that is not in hand.
+        """
+        tokens = [token for _, token in self._in_hand | self._held_queues]
         rows = connection.execute(
-            "select tidemill._return_unknown_jobs(%s, %s::bigint[])", [self._worker_id, list(tokens)]
+            "select tidemill._return_unknown_jobs(%s, %s::bigint[])", [self._worker_id, tokens]
         ).fetchall()
         return [row[0] for row in rows]
+
+    def _read_inbox(self) -> tuple[list[Settlement], list[FreedQueue]]:
+        ended: list[Settlement] = []
+        queues: list[FreedQueue] = []
+        while self._inbox:
+            one = self._inbox.popleft()
+            if isinstance(one, FreedQueue):
+                queues.append(one)
+            elif (one.id, one.token) in self._in_hand:
+                # Jobs that were lost with the connection of an express batch are not in hand.
+                ended.append(one)
+        return ended, queues
+
+    def _queue_run(self) -> int:
+        """How many jobs of one named queue to lease: they run one after the other."""
+        mean = self._durations.mean
+        if mean is None or mean >= QUICK_SECONDS:
+            return 1
+        return max(1, min(LONGEST_QUEUE_RUN, int(_AHEAD_SECONDS / max(mean, 1e-6))))

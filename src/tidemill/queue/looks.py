@@ -6,6 +6,9 @@ import heapq
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from tidemill.queue.marks import Place
 
 _FIRST_LOOK = 0.005
 # Busy is who has no room, or has found so many jobs a second for this long: fewer notifications
@@ -14,6 +17,8 @@ _WINDOW = 0.1
 _BUSY_RATE = 1000
 _BUSY_PACE = 0.005
 _MOST_REMEMBERED = 1000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Execute = Callable[[str], None]
 """Runs a statement whose one parameter is the worker's id."""
@@ -104,3 +109,12 @@ class Looks:
     def nothing_for_a_while(self) -> None:
         """The look could not be made."""
         self._at = time.monotonic() + self._poll_interval
+
+
+def read_notification(payload: str) -> tuple[int, tuple[int, Place] | None]:
+    """Reads what `_notify_workers` writes: milliseconds until a job is due; its priority and place."""
+    milliseconds, *place = map(int, payload.split() or ["0"])
+    if not place:
+        return milliseconds, None
+    priority, microseconds, job_id = place
+    return milliseconds, (priority, (_EPOCH + timedelta(microseconds=microseconds), job_id))

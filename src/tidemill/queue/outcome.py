@@ -14,7 +14,7 @@ from tidemill.context import JobContext
 from tidemill.errors import AttemptError, BatchError, JobCancelledError
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.complete import Settlement
+from tidemill.queue.settle import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 import psycopg
 
-logger = logging.getLogger("tidemill")
+from tidemill.queue.claimed import ClaimedJob
 
-Kind = Literal["done", "failed", "returned", "queue"]
+logger = logging.getLogger("tidemill")
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How one leased job ended; with kind `queue`, that a named queue is free again."""
+    """How one leased job ended."""
 
-    kind: Kind
+    kind: Literal["done", "failed", "returned"]
     id: int
     token: int
     identifier: str = ""
@@ -28,7 +28,33 @@ class Settlement:
     """Seconds to the next attempt; None for the default backoff."""
     permanent: bool = False
     payload: str | None = None
-    """What is left of a batch job's payload."""
+    """The part of a batch job's payload that has failed."""
+
+    @classmethod
+    def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
+        """A job ended well, or goes back as it was."""
+        return cls(kind, job.id, job.token, job.identifier)
+
+
+@dataclass(frozen=True, slots=True)
+class FreedQueue:
+    """A leased named queue whose jobs have ended."""
+
+    id: int
+    token: int
+
+
+Settle = Callable[[Settlement | FreedQueue], None]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What settling means for the next look."""
+
+    freed_queues: bool
+    """Named queues can be claimed again."""
+    look_again: bool
+    """Jobs can be claimed that could not be before."""
 
 
 @dataclass(slots=True)
@@ -46,9 +72,13 @@ class Settlements:
 
     @classmethod
     def write(
-        cls, connection: psycopg.Connection, worker_id: str, settlements: Sequence[Settlement]
+        cls,
+        connection: psycopg.Connection,
+        worker_id: str,
+        settlements: Sequence[Settlement],
+        queues: Sequence[FreedQueue],
     ) -> Settlements:
-        """Writes them, in at most one statement for each kind."""
+        """Writes them, in at most one statement for each kind; the queues are free once their jobs are."""
         result = cls()
         kinds: dict[str, list[Settlement]] = {}
         for settlement in settlements:
@@ -76,7 +106,7 @@ class Settlements:
                 ),
             )
         # Last: the next job of a queue may start as soon as its lease is gone.
-        if queues := kinds.get("queue"):
+        if queues:
             connection.execute(
                 "select tidemill._release_queues(%s, %s::bigint[], %s::bigint[])",
                 [worker_id, *_names(queues)],
@@ -139,7 +169,7 @@ class Settlements:
                     self.failed.append(settlement)
 
 
-def _names(settlements: list[Settlement]) -> tuple[str, str]:
+def _names(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
     return array(s.id for s in settlements), array(s.token for s in settlements)
 
 

@@ -1,0 +1,188 @@
+"""The parts of a worker: what runs in its threads and on its event loop, and who tells whom."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Any, Protocol
+
+import psycopg
+
+from tidemill.actions.service import ActionService
+from tidemill.context import Producer
+from tidemill.database.connect import Database
+from tidemill.database.listen import Listener
+from tidemill.database.migrate import MigrationReport
+from tidemill.database.patient import connect_patiently
+from tidemill.errors import TidemillError
+from tidemill.middleware import Hooks, Middleware
+from tidemill.queue.durations import Durations
+from tidemill.queue.engine import Engine
+from tidemill.queue.execute import Executor
+from tidemill.queue.express import ExpressLane
+from tidemill.queue.heartbeat import Heartbeat, Registration
+from tidemill.queue.lanes import Lanes
+from tidemill.queue.lease import LeaseLane
+from tidemill.queue.looks import read_notification
+from tidemill.tasks import Task
+from tidemill.worker_options import WorkerOptions
+
+
+class Host(Producer, Protocol):
+    """What a worker needs of its app. An `App` is one."""
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any]]:
+        """The tasks to run."""
+
+    @property
+    def middleware(self) -> Sequence[Middleware]:
+        """Called around every job."""
+
+    def database(self) -> Database:
+        """See `App.database`."""
+
+    async def migrate(self) -> MigrationReport:
+        """See `App.migrate`."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one worker, not started yet."""
+
+    executor: Executor
+    lanes: Lanes
+    engine: Engine
+    actions: ActionService
+    heartbeat: Heartbeat
+    listener: Listener | None
+
+
+def assemble(
+    worker_id: str,
+    host: Host,
+    options: WorkerOptions,
+    hooks: Hooks,
+    database: Database,
+    *,
+    stopping: Callable[[], bool],
+    on_end: Callable[[BaseException | None], None],
+    on_outdated: Callable[[TidemillError], None],
+) -> Parts:
+    """Makes the parts, each of those made before it. Must be called on the worker's event loop.
+
+    `stopping` says whether the worker stops; `on_end` is told on the loop that the
+    engine has ended, `on_outdated` that a newer schema no longer fits this version.
+
+    Raises CrontabError for a crontab that cannot be read.
+    """
+    loop = asyncio.get_running_loop()
+    conninfo = database.for_application(worker_id)
+    identifiers = list(host.tasks)
+
+    def open_connection() -> psycopg.Connection:
+        return connect_patiently(conninfo, options.lease)
+
+    def forbidden_flags() -> Sequence[str]:
+        flags = options.forbidden_flags
+        return flags() if callable(flags) else flags
+
+    wake = threading.Event()
+    durations = Durations()
+    leases = LeaseLane(
+        worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake.set
+    )
+    express = ExpressLane(
+        worker_id,
+        identifiers,
+        concurrency=options.concurrency,
+        connect=open_connection,
+        leases=leases,
+        wake=wake.set,
+    )
+    executor = Executor(
+        host.tasks,
+        host,
+        worker_id,
+        concurrency=options.concurrency,
+        hooks=hooks,
+        settle=leases.settle,
+        durations=durations,
+    )
+    lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
+    engine = Engine(
+        worker_id=worker_id,
+        connect=open_connection,
+        lanes=lanes,
+        executor=executor,
+        loop=loop,
+        wake=wake,
+        poll_interval=options.poll_interval,
+        reconcile_interval=options.lease,
+        forbidden_flags=forbidden_flags,
+        listen=options.listen,
+        once=options.once,
+        on_end=on_end,
+    )
+    actions = ActionService(worker_id, options, host.tasks, connect=open_connection, conninfo=conninfo)
+
+    def on_revival() -> None:
+        engine.revive()
+        _call(loop, executor.give_back_waiting)
+
+    heartbeat = Heartbeat(
+        Registration(
+            worker_id,
+            socket.gethostname(),
+            os.getpid(),
+            package_version("tidemill"),
+            options.concurrency,
+            identifiers,
+            options.lease,
+        ),
+        connect=open_connection,
+        interval=options.heartbeat_interval,
+        in_hand=lambda: lanes.in_hand,
+        stopping=stopping,
+        on_revival=on_revival,
+        on_safety=lanes.allow_express,
+        on_cancel=lambda ids: _call(loop, executor.cancel, ids),
+        on_outdated=lambda error: _call(loop, on_outdated, error),
+    )
+
+    def notify_all() -> None:
+        engine.notify()
+        actions.notify()
+
+    listener = Listener(
+        name=worker_id,
+        connect=open_connection,
+        handlers={
+            "tidemill:jobs": lambda payload: engine.notify(*read_notification(payload)),
+            "tidemill:cancel": lambda payload: _call(
+                loop, executor.cancel, [int(part) for part in payload.split(",")]
+            ),
+            "tidemill:actions": lambda _: actions.notify(),
+        },
+        on_connect=notify_all,
+        ping_interval=options.heartbeat_interval,
+    )
+    listens = options.listen and not options.once
+    return Parts(executor, lanes, engine, actions, heartbeat, listener if listens else None)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
+    """Calls a function on the loop, from another thread."""
+    # A closed loop has no worker to tell.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, *args)

@@ -1,0 +1,188 @@
+"""Attempts: one start of a job, from its first step to what it means for the job."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from tidemill.context import JobContext, JobLogger, Producer
+from tidemill.database.times import moment
+from tidemill.errors import JobTimeoutError
+from tidemill.middleware import Hooks
+from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.outcome import check_result, failure, meaning
+from tidemill.queue.resume import Suspended, first_step
+from tidemill.queue.settle import Settlement
+from tidemill.queue.threads import Threads
+from tidemill.tasks import Task
+
+logger = logging.getLogger("tidemill")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all attempts of one worker share."""
+
+    producer: Producer
+    worker_id: str
+    hooks: Hooks
+    threads: Threads
+
+    def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
+        """What a task is handed."""
+        return JobContext(
+            app=self.producer,
+            id=job.id,
+            identifier=job.identifier,
+            attempt=job.attempt,
+            max_attempts=min(job.max_attempts, task.max_attempts or job.max_attempts),
+            queue_name=job.queue_name,
+            key=job.key,
+            priority=job.priority,
+            run_at=moment(job.run_at),
+            created_at=moment(job.created_at),
+            revision=job.revision,
+            flags=job.flags or [],
+            raw_payload=job.payload,
+            worker_id=self.worker_id,
+            logger=JobLogger(logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """A job that did not end at once. Belongs to the event loop, and to the runner that began it."""
+
+    job: ClaimedJob
+    task: Task[Any]
+    runner: asyncio.Task[None]
+    setting: Setting
+    made_context: JobContext | None = None
+    result: Any = None
+    """What the first step of its coroutine came to; Suspended if it waits."""
+    error: BaseException | None = None
+    given_back: bool = False
+    thread: asyncio.Future[Any] | None = None
+    """Where a plain function runs; it may outlive the attempt."""
+
+    @classmethod
+    def begin(
+        cls, job: ClaimedJob, task: Task[Any], runner: asyncio.Task[None], setting: Setting, watched: bool
+    ) -> Attempt | None:
+        """Takes a job's first step; returns what is left to be done for it, None if it is done."""
+        context: JobContext | None = None
+        result: Any = None
+        error: BaseException | None = None
+        if watched or task.takes_job or not task.is_async:
+            context = setting.context(job, task)
+            if watched:
+                setting.hooks.call("before_job", context)
+        if task.is_async:
+            try:
+                payload = task.decode(job.payload)
+                if task.takes_job:
+                    result = first_step(task.function, payload, context)
+                else:
+                    result = first_step(task.function, payload)
+            except BaseException as raised:
+                # Also what is no Exception: nothing that a task raises may end the worker.
+                error = raised
+            if result is None and error is None and not watched:
+                return None
+        return cls(job, task, runner, setting, context, result, error)
+
+    @property
+    def context(self) -> JobContext:
+        """What the task is handed; made when first asked for, since most attempts end well and unseen."""
+        if self.made_context is None:
+            self.made_context = self.setting.context(self.job, self.task)
+        return self.made_context
+
+    def cancel(self) -> None:
+        """Asks the task to stop: an async one is cancelled, a plain function is told."""
+        if not self.context.cancelled:
+            self.context._cancelled.set()
+            if self.task.is_async:
+                self.runner.cancel()
+
+    def abandon(self) -> None:
+        """Stops the attempt, and has its job given back."""
+        self.given_back = True
+        self.context._cancelled.set()
+        self.runner.cancel()
+
+    async def finish(self) -> None:
+        """Waits for the task; raises what it raises, or what its result stands for."""
+        if not self.task.is_async or self.task.timeout is not None:
+            await self._finish_in_time()
+            return
+        # Most jobs come this way.
+        result = self.result
+        if type(result) is Suspended:
+            result = await result
+        if result is not None:
+            await check_result(result, self.job.payload, self.context)
+
+    async def _finish_in_time(self) -> None:
+        timeout = self.task.timeout
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                result = self.result
+                if not self.task.is_async:
+                    result = await self._call_in_thread()
+                elif type(result) is Suspended:
+                    result = await result
+                await check_result(result, self.job.payload, self.context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self.context._cancelled.set()
+            raise JobTimeoutError(f"Timed out after {timeout:g} s") from None
+
+    async def _call_in_thread(self) -> Any:
+        payload = self.task.decode(self.job.payload)
+        args = (payload, self.context) if self.task.takes_job else (payload,)
+        self.thread = self.setting.threads.run(self.task.function, *args)
+        # The function cannot be stopped: it can only be told, and no longer be waited for.
+        await asyncio.wait([self.thread])
+        result = self.thread.result()
+        return await result if inspect.isawaitable(result) else result
+
+    def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
+        """What the attempt's end means for its job; None if it ended well. Calls the hooks."""
+        job, hooks = self.job, self.setting.hooks
+        cancelled = self.runner.cancelling()
+        if error is None and not hooks.are_watching and not cancelled:
+            return None
+        context = self.context
+        if cancelled:
+            # If neither we nor the task's own code did this, the event loop is being torn down.
+            self.given_back = self.given_back or (stopping and not context.cancelled)
+        if error is None:
+            hooks.call("after_job", context, elapsed)
+            return None
+        if self.given_back:
+            context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
+            return Settlement.of(job, "returned")
+        error = meaning(error, context)
+        hooks.call("on_error", context, error, elapsed)
+        return failure(job, self.task, context, error)
+
+    @property
+    def is_outlived(self) -> bool:
+        """Whether its plain function is still running."""
+        return self.thread is not None and not self.thread.done() and not self.given_back
+
+    async def outlive(self) -> None:
+        """Waits for a plain function that is still running although its attempt is over."""
+        assert self.thread is not None
+        job, log = self.job, self.context.logger
+        log.warning("job %s (%s) does not stop; its slot is taken until it does", job.id, job.identifier)
+        try:
+            await asyncio.wait([self.thread])
+            log.info("job %s (%s) has stopped at last", job.id, job.identifier)
+        except asyncio.CancelledError:
+            self.given_back = True
