@@ -13,6 +13,8 @@ import pytest
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from tests.support.waiting import wait_until
+
 ROUTINE = "create procedure app.work(integer, jsonb) language sql as 'select'"
 CASTS = {"proc": "regproc", "check_config": "regproc", "config": "jsonb", "config_merge": "jsonb"}
 CASTS |= {"job_options": "jsonb", "initial_start": "timestamptz", "next_start": "timestamptz"}
@@ -154,3 +156,14 @@ def notices(connection: psycopg.Connection) -> Iterator[list[str]]:
         yield told
     finally:
         connection.remove_notice_handler(keep)
+
+
+def wait_for_a_lock(onlooker: psycopg.Connection) -> None:
+    """Waits until another session waits for a lock."""
+    wait_until(
+        lambda: rows(
+            onlooker,
+            "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        ),
+        "the other to wait for a lock",
+    )

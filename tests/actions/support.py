@@ -9,7 +9,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from tests.support.running import eventually
+from tests.support.running import eventually, run_all
+from tidemill import App
 
 NOON = datetime.fromisoformat("2026-03-10 12:00:00+00:00")
 SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
@@ -101,3 +102,10 @@ async def until_ended(connection: psycopg.Connection, action_id: int) -> dict[st
     """Waits for the end of the action's last run, and returns that."""
     await eventually(lambda: outcomes(connection, action_id)[-1:] not in ([], [None]), "the run to end")
     return history(connection, action_id)[-1]
+
+
+async def one_run(app: App, connection: psycopg.Connection, action_id: int) -> dict[str, Any]:
+    """Runs what is due; returns the only run of an action."""
+    await run_all(app)
+    [run] = history(connection, action_id)
+    return run

@@ -1,81 +1,25 @@
-"""Laying the schema, again and at once, by roles with and without rights; dialects; uninstalling."""
+"""Laying the schema, again and at once, by roles with and without rights."""
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
+from tests.database.schema import DIALECT, IN_PUBLIC, execute, make_outdated, name_of, routine_versions
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tidemill.database import sql as files
 from tidemill.database.connect import connect
-from tidemill.database.migrate import (
-    drop_dialect,
-    installed_dialects,
-    migrate,
-    refuse_newer_schema,
-    require_schema,
-    uninstall,
-)
+from tidemill.database.migrate import drop_dialect, migrate, require_schema, uninstall
 from tidemill.errors import MissingRightsError, SchemaError, UnsupportedServerError
 
 AT_ONCE = 20
-DIALECT = "graphile_worker"
-# It needs a right on the schema public that the tests' role lacks.
-IN_PUBLIC = "timescaledb"
-NEWEST = files.migrations()[-1].number
-
-
-def name_of(conninfo: str) -> str:
-    return str(conninfo_to_dict(conninfo)["dbname"])
-
-
-def execute(conninfo: str, statement: LiteralString, *params: object) -> list[tuple[Any, ...]]:
-    """Runs one statement; returns its rows."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
-        cursor = connection.execute(statement, params or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-@pytest.fixture
-def dump(server: Server) -> Callable[[str], str]:
-    """Writes all definitions of a database as SQL, in an order that depends on nothing else."""
-
-    def write(conninfo: str) -> str:
-        text = server.program("pg_dump", "--schema-only", conninfo)
-        # Newer versions guard their scripts with a word that differs each time.
-        return "\n".join(line for line in text.splitlines() if "restrict " not in line)
-
-    return write
-
-
-@pytest.fixture
-def sql_ascii_database(server: Server) -> Iterator[str]:
-    """A database whose texts may be any bytes."""
-    with server.superuser() as connection:
-        connection.execute(
-            "create database ascii template template0 encoding 'SQL_ASCII' locale 'C' owner tidemill_owner"
-        )
-    yield server.conninfo("ascii")
-    server.drop("ascii")
-
-
-def routine_versions(conninfo: str) -> list[tuple[Any, ...]]:
-    """Which transaction wrote each routine and view."""
-    return execute(
-        conninfo,
-        "select oid::regprocedure::text, xmin::text from pg_proc "
-        "where pronamespace in ('tidemill'::regnamespace, 'graphile_worker'::regnamespace) "
-        "union all select ev_class::regclass::text, xmin::text from pg_rewrite order by 1",
-    )
 
 
 class TestMigrate:
@@ -254,15 +198,6 @@ class TestDryRun:
         assert (report.changed, report.statements) == (False, [])
 
 
-def make_outdated(conninfo: str, version: list[int] | None = None) -> None:
-    """Makes the functions look like those of another build, of this version or the given one."""
-    execute(
-        conninfo,
-        "update tidemill._installed set hash = 'another', version = coalesce(%s, version)",
-        version,
-    )
-
-
 class TestFunctions:
     def test_are_laid_again_when_their_text_changed(self, database: str, dump: Callable[[str], str]) -> None:
         before = dump(database)
@@ -331,69 +266,6 @@ class TestFunctions:
         assert dump(database) == before
 
 
-def add_migration(conninfo: str, number: int, *, breaking: bool) -> None:
-    execute(conninfo, "insert into tidemill._migrations values (%s, 'later', %s)", number, breaking)
-
-
-class TestOtherVersions:
-    def test_a_newer_schema_that_still_fits(self, database: str, caplog: pytest.LogCaptureFixture) -> None:
-        add_migration(database, 9000, breaking=False)
-        with connect(database) as connection:
-            assert refuse_newer_schema(connection) == 9000
-            # Heartbeats ask this every few seconds.
-            assert caplog.records == []
-            require_schema(connection)
-        assert not migrate(database).changed
-        told = [(record.levelno, record.getMessage()) for record in caplog.records]
-        assert [level for level, _ in told] == [logging.WARNING] * 2
-        for _, message in told:
-            assert f"migration 9000, newer than the {NEWEST}" in message
-            assert "still fits" in message
-
-    def test_a_newer_schema_that_no_longer_fits(self, database: str, dump: Callable[[str], str]) -> None:
-        add_migration(database, 9000, breaking=True)
-        add_migration(database, 9001, breaking=False)
-        make_outdated(database)
-        before = dump(database), routine_versions(database)
-        message = rf"migration 9001 and includes the breaking migration 9000.* up to {NEWEST}.*Upgrade"
-        with connect(database) as connection:
-            for refused in (require_schema, refuse_newer_schema):
-                with pytest.raises(SchemaError, match=message):
-                    refused(connection)
-        with pytest.raises(SchemaError, match=message):
-            migrate(database)
-        assert (dump(database), routine_versions(database)) == before
-
-    def test_an_older_schema(self, database: str) -> None:
-        execute(database, "delete from tidemill._migrations where number = %s", NEWEST)
-        with (
-            connect(database) as connection,
-            pytest.raises(SchemaError, match=rf"lacks migration {NEWEST},.*Run `tidemill migrate`"),
-        ):
-            require_schema(connection)
-
-    def test_a_known_breaking_migration_is_no_hindrance(self, database: str) -> None:
-        execute(database, "update tidemill._migrations set breaking = true")
-        with connect(database) as connection:
-            require_schema(connection)
-        assert not migrate(database).changed
-
-    def test_no_schema(self, empty_database: str) -> None:
-        message = f'database "{name_of(empty_database)}" has no Tidemill schema yet. Run `tidemill migrate`'
-        with connect(empty_database) as connection, pytest.raises(SchemaError, match=message):
-            require_schema(connection)
-        for refused in (uninstall, lambda conninfo: drop_dialect(conninfo, DIALECT), installed_dialects):
-            with pytest.raises(SchemaError, match="no Tidemill schema"):
-                refused(empty_database)
-
-
-@pytest.fixture
-def stranger(server: Server) -> Iterator[str]:
-    """A role that may log in and no more."""
-    with server.role() as role:
-        yield role
-
-
 class TestRights:
     def test_no_right_to_create(self, empty_database: str, stranger: str, dump: Callable[[str], str]) -> None:
         before = dump(empty_database)
@@ -436,143 +308,3 @@ class TestRights:
                 refused(conninfo)
         with connect(conninfo) as connection, pytest.raises(MissingRightsError, match="permission denied"):
             require_schema(connection)
-
-
-class TestDialects:
-    def test_a_schema_that_is_somebody_elses(self, empty_database: str, dump: Callable[[str], str]) -> None:
-        execute(empty_database, "create schema graphile_worker")
-        execute(empty_database, "create table graphile_worker.jobs (id int)")
-        report = migrate(empty_database)
-        assert report.dialects_laid == []
-        assert f'the schema "{DIALECT}" already exists and is not Tidemill\'s' in report.skipped[DIALECT]
-        assert f"tidemill dialect add {DIALECT}" in report.skipped[DIALECT]
-        assert execute(empty_database, "select from graphile_worker.jobs") == []
-        assert installed_dialects(empty_database) == {DIALECT: False, IN_PUBLIC: False}
-        assert not drop_dialect(empty_database, DIALECT)
-        assert "CREATE TABLE graphile_worker.jobs" in dump(empty_database)
-
-    @pytest.mark.parametrize(
-        "theirs",
-        [
-            "create function graphile_worker.f() returns int language sql as 'select 1'",
-            "create type graphile_worker.t as enum ('a')",
-            "create domain graphile_worker.t as int",
-            'create collation graphile_worker.c from "C"',
-        ],
-    )
-    def test_a_schema_with_anything_in_it(self, empty_database: str, theirs: LiteralString) -> None:
-        execute(empty_database, "create schema graphile_worker")
-        execute(empty_database, theirs)
-        assert DIALECT in migrate(empty_database).skipped
-
-    def test_an_empty_schema_is_used(self, empty_database: str) -> None:
-        execute(empty_database, "create schema graphile_worker")
-        assert migrate(empty_database).dialects_laid == [DIALECT]
-        assert drop_dialect(empty_database, DIALECT)
-
-    def test_their_system_that_came_later_is_left_alone(self, database: str) -> None:
-        execute(database, "drop schema graphile_worker cascade")
-        execute(database, "create schema graphile_worker")
-        execute(database, "create table graphile_worker._private_jobs (id int)")
-        make_outdated(database)
-        assert DIALECT in migrate(database).skipped
-        uninstall(database)
-        assert execute(database, "select from graphile_worker._private_jobs") == []
-
-    def test_dropped_on_request_stays_dropped(self, database: str) -> None:
-        assert installed_dialects(database) == {DIALECT: True, IN_PUBLIC: False}
-        assert drop_dialect(database, DIALECT)
-        assert installed_dialects(database) == {DIALECT: False, IN_PUBLIC: False}
-        assert not drop_dialect(database, DIALECT)
-        assert execute(database, "select to_regnamespace('graphile_worker')") == [(None,)]
-        report = migrate(database)
-        assert not report.changed
-        assert report.skipped[DIALECT].startswith("dropped on request")
-        assert migrate(database, dialects=[DIALECT]).dialects_laid == [DIALECT]
-        assert list(migrate(database).skipped) == [IN_PUBLIC]
-        assert execute(database, "select task_identifier from graphile_worker.jobs") == []
-
-    def test_dropped_by_hand_comes_back_when_asked_for(self, database: str) -> None:
-        execute(database, "drop schema graphile_worker cascade")
-        assert not migrate(database).changed
-        assert migrate(database, dialects=[DIALECT]).dialects_laid == [DIALECT]
-
-    def test_chosen(self, empty_database: str) -> None:
-        report = migrate(empty_database, dialects=[])
-        assert (report.dialects_laid, report.skipped) == ([], {})
-        assert execute(empty_database, "select to_regnamespace('graphile_worker')") == [(None,)]
-        assert migrate(empty_database, dialects=[DIALECT]).dialects_laid == [DIALECT]
-
-    def test_unknown(self, empty_database: str) -> None:
-        known = f'no dialect "esperanto". Known are: {DIALECT}, {IN_PUBLIC}'
-        with pytest.raises(SchemaError, match=known):
-            migrate(empty_database, dialects=["esperanto"])
-        migrate(empty_database)
-        with pytest.raises(SchemaError, match="esperanto"):
-            drop_dialect(empty_database, "esperanto")
-
-    def test_one_that_is_built_on_is_not_dropped(self, database: str) -> None:
-        execute(database, "create view app.mine as select id from graphile_worker.jobs")
-        with pytest.raises(SchemaError, match=r"Nothing was dropped.*graphile_worker.*view app\.mine"):
-            drop_dialect(database, DIALECT)
-        assert installed_dialects(database)[DIALECT]
-        execute(database, "drop view app.mine")
-        assert drop_dialect(database, DIALECT)
-
-
-class TestUninstall:
-    def test_it_removes_ours_and_nothing_else(self, empty_database: str, dump: Callable[[str], str]) -> None:
-        for theirs in (
-            "create table app.users (id int primary key)",
-            "create function app.added() returns trigger language plpgsql as "
-            "$$ begin perform tidemill.add_job('greet'); return new; end $$",
-            "create trigger added after insert on app.users for each row execute function app.added()",
-        ):
-            execute(empty_database, theirs)
-        before = dump(empty_database)
-        migrate(empty_database)
-        execute(empty_database, "insert into app.users values (1)")
-        assert execute(empty_database, "select identifier from tidemill.jobs") == [("greet",)]
-        uninstall(empty_database)
-        assert dump(empty_database) == before
-        assert execute(empty_database, "select id from app.users") == [(1,)]
-        assert migrate(empty_database).changed
-
-    @pytest.mark.parametrize(
-        ("theirs", "named"),
-        [
-            ("create view app.mine as select id from tidemill.jobs", "view app.mine"),
-            ("create view app.mine as select id from graphile_worker.jobs", "view app.mine"),
-            ("create table app.mine (id int, job tidemill.job)", "column job of table app.mine"),
-            ("create table app.mine (jobs tidemill._jobs[])", "column jobs of table app.mine"),
-            ("create domain app.mine as tidemill.job_spec", "type app.mine"),
-            (
-                "create function app.mine(tidemill.job) returns int language sql as 'select 1'",
-                "function app.mine",
-            ),
-            (
-                "create table app.mine (id bigint default nextval('tidemill._claim_tokens'))",
-                "default value for column id of table app.mine",
-            ),
-            (
-                "create table app.mine (id bigint references tidemill._jobs)",
-                "constraint mine_id_fkey on table app.mine",
-            ),
-        ],
-    )
-    def test_what_is_built_on_it_is_named(
-        self, database: str, dump: Callable[[str], str], theirs: LiteralString, named: str
-    ) -> None:
-        execute(database, theirs)
-        before = dump(database)
-        with pytest.raises(SchemaError, match=r"Nothing was dropped.*Drop or change them first") as caught:
-            uninstall(database)
-        assert named in str(caught.value)
-        assert dump(database) == before
-
-    def test_a_long_list_is_cut(self, database: str) -> None:
-        for number in range(12):
-            with psycopg.connect(database, autocommit=True) as connection:
-                connection.execute(f"create view app.v{number:02} as select id from tidemill.jobs".encode())
-        with pytest.raises(SchemaError, match=r"view app\.v09 and 2 more\."):
-            uninstall(database)

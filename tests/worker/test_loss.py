@@ -8,16 +8,10 @@ from contextlib import ExitStack
 import psycopg
 import pytest
 
-from tests.support.processes import SHORT_LEASE, leased, make_runs, runs, settled, worker_process
+from tests.support.processes import SHORT_LEASE, leased, runs, settled, worker_process
 from tests.support.waiting import wait_until
 
 GATE = 1
-
-
-@pytest.fixture
-def table(connection: psycopg.Connection) -> psycopg.Connection:
-    make_runs(connection)
-    return connection
 
 
 def close_gate(connection: psycopg.Connection, attempt: int = 1) -> None:
