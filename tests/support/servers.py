@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import LiteralString
@@ -39,6 +40,7 @@ _MEMORY = Path("/dev/shm")
 _ROOM = 8 << 30
 
 
+@cache
 def available() -> dict[int, Path]:
     """Directories of binaries by major version, 15 to 18."""
     found: dict[int, Path] = {}
