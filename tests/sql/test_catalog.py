@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.sql.calls import Queue, spec
+from tests.support.documents import ROOT
 
 JOB = (
     "id bigint, identifier text, queue_name text, payload json, state text, priority smallint,"
@@ -202,6 +205,24 @@ def test_functions_for_actions(queue: Queue) -> None:
         for row in rows
     }
     assert told == ACTIONS
+
+
+def test_public_functions_are_found_by_name(queue: Queue) -> None:
+    """Each is the first in the file of its name, and no file holds another."""
+    files = {}
+    for file in (ROOT / "src/tidemill/sql/functions").rglob("*.sql"):
+        text = file.read_text(encoding="utf-8")
+        assert file.stem not in files or file.stem == "views"
+        files[file.stem] = re.findall(r"(?m)^create or replace (?:function|procedure) tidemill\.(\w+)", text)
+    laid = queue.rows(
+        "select distinct proname from pg_proc"
+        " where pronamespace = 'tidemill'::regnamespace and proname not like '\\_%%'"
+    )
+    public = {row["proname"] for row in laid}
+    assert {name for name in files if name in public} == public
+    for stem, names in files.items():
+        assert [name for name in names if name in public] == ([stem] if stem in public else [])
+        assert stem not in names or names[0] == stem
 
 
 def test_functions_with_rights_of_their_own_say_where_they_look(queue: Queue) -> None:

@@ -1,12 +1,5 @@
 -- Schedules that tasks declare in their code: workers keep them in step when they start.
 
-create or replace function tidemill._lock_declarations() returns void
-language sql
-as $$
-  -- One worker at a time: the number spells "tideacts".
-  select pg_advisory_xact_lock(x'7469646561637473'::bigint)
-$$;
-
 -- Without a SET clause: alter_action may call a check function of the operators', with their search_path.
 create or replace function tidemill._declare_action(
   identifier text,
@@ -99,3 +92,10 @@ end
 $$;
 comment on function tidemill._undeclare_actions is
   'Deletes the declared actions of tasks whose code has no schedule any more, and returns them.';
+
+create or replace function tidemill._lock_declarations() returns void
+language sql
+as $$
+  -- One worker at a time: the number spells "tideacts".
+  select pg_advisory_xact_lock(x'7469646561637473'::bigint)
+$$;

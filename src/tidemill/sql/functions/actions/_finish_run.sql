@@ -1,19 +1,5 @@
 -- The end of a run: what is recorded, and when the action runs next.
 
-create or replace function tidemill._start_after_success(
-  a tidemill._actions, slot timestamptz, finished_at timestamptz
-) returns timestamptz
-language sql
-as $$
-  select tidemill._next_slot(a, case
-    when not a.fixed_schedule then finished_at
-    when a.missed = 'backfill' then greatest(slot, tidemill._oldest_slot(a, finished_at) - interval '1 microsecond')
-    -- After the slot, too: a clock that was set back does not bring it again.
-    else greatest(slot, finished_at)
-  end)
-$$;
-comment on function tidemill._start_after_success is 'When an action starts next after a run for a slot.';
-
 create or replace function tidemill._finish_run(
   run_id bigint,
   outcome text,
@@ -132,6 +118,56 @@ action was paused, if it was. After a success and a stop the next start is a slo
 as tidemill._retry_start says; after a worker's own stop at once.
 Error 55P03: a transaction that goes on changes the action; try again.$$;
 
+create or replace function tidemill._record_hand_run(
+  run_id bigint,
+  outcome text,
+  at timestamptz,
+  sqlstate text default null,
+  message text default null,
+  detail text default null,
+  hint text default null,
+  context text default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  run tidemill._action_runs;
+  due boolean;
+begin
+  update tidemill._action_runs r set
+    finished_at = greatest(at, r.started_at), outcome = _record_hand_run.outcome,
+    sqlstate = _record_hand_run.sqlstate, message = _record_hand_run.message,
+    detail = _record_hand_run.detail, hint = _record_hand_run.hint, context = _record_hand_run.context,
+    definition = (select tidemill._action_summary(a) from tidemill._actions a where a.id = r.action_id)
+    where r.id = _record_hand_run.run_id and r.outcome is null
+    returning * into run;
+  if not found then
+    return;
+  end if;
+  update tidemill._action_states s set
+    run_id = null,
+    last_finish = run.finished_at,
+    last_run_success = run.outcome = 'success',
+    last_successful_finish = case when run.outcome = 'success' then run.finished_at else s.last_successful_finish end,
+    total_successes = s.total_successes + (run.outcome = 'success')::integer,
+    total_failures = s.total_failures + (run.outcome in ('failure', 'backend_terminated'))::integer,
+    total_crashes = s.total_crashes + (run.outcome = 'server_restarted')::integer,
+    total_duration = s.total_duration
+      + case when run.outcome = 'success' then run.finished_at - run.started_at else interval '0' end,
+    total_duration_failures = s.total_duration_failures
+      + case when run.outcome <> 'success' then run.finished_at - run.started_at else interval '0' end
+    where s.action_id = run.action_id and s.run_id = run.id
+    returning s.next_start <= clock_timestamp() into due;
+  if due then
+    -- Workers passed over it while it ran.
+    perform tidemill._notify_actions();
+  end if;
+end
+$$;
+comment on function tidemill._record_hand_run is
+  'Records the end of a run by hand. next_start, slot and the failures that lead to a pause are left alone.';
+
 create or replace function tidemill._pause_unreadable(action_id integer, why text) returns text
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -145,23 +181,6 @@ $$;
 comment on function tidemill._pause_unreadable is
 $$Pauses an action whose schedule the server no longer understands, such as one in a time zone that an
 upgrade took away; an error would hold up all others.$$;
-
-create or replace function tidemill._backend_of(run tidemill._action_runs) returns setof integer
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select b.pid from pg_stat_activity b
-  where b.pid = run.pid and (b.backend_start = run.backend_start or b.backend_start is null)
-$$;
-comment on function tidemill._backend_of is
-  'The server process of a run, if it is there. When others'' began is hidden from some roles; then the number has to do.';
-
-create or replace function tidemill._server_started_at() returns timestamptz
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  -- The postmaster survives the crash of one of its processes; the statistics do not.
-  select greatest(pg_postmaster_start_time(), (select b.stats_reset from pg_stat_bgwriter b))
-$$;
-comment on function tidemill._server_started_at is 'When the server last started, also after a crash of one of its processes.';
 
 create or replace function tidemill._give_back_run(run_id bigint) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'

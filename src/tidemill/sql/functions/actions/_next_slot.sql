@@ -1,4 +1,4 @@
--- When an action is due next: after a run, and after a failure.
+-- When an action is due next, and which slot a run is for.
 
 create or replace function tidemill._next_slot(a tidemill._actions, after timestamptz) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -38,6 +38,20 @@ $$The first slot of an action after a time; 'infinity' where there is none.
 
 Drifting schedules have it schedule_interval later, months and days on the clocks of
 the action's time zone (NULL: UTC). No slot is before initial_start.$$;
+
+create or replace function tidemill._start_after_success(
+  a tidemill._actions, slot timestamptz, finished_at timestamptz
+) returns timestamptz
+language sql
+as $$
+  select tidemill._next_slot(a, case
+    when not a.fixed_schedule then finished_at
+    when a.missed = 'backfill' then greatest(slot, tidemill._oldest_slot(a, finished_at) - interval '1 microsecond')
+    -- After the slot, too: a clock that was set back does not bring it again.
+    else greatest(slot, finished_at)
+  end)
+$$;
+comment on function tidemill._start_after_success is 'When an action starts next after a run for a slot.';
 
 create or replace function tidemill._retry_start(
   a tidemill._actions, finished_at timestamptz, failures integer, jitter double precision
@@ -89,3 +103,61 @@ as $$
   select (floor(random() * 32) - 15) / 128
 $$;
 comment on function tidemill._jitter is 'One of -15/128, -14/128 ... 16/128, each as likely.';
+
+create or replace function tidemill._moved_start(
+  a tidemill._actions, before tidemill._actions, s tidemill._action_states, at timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  moved boolean := row(a.cron, a.fixed_schedule, a.initial_start, a.timezone)
+    is distinct from row(before.cron, before.fixed_schedule, before.initial_start, before.timezone);
+begin
+  if exists (select from tidemill._action_runs r where r.id = s.run_id and not r.by_hand)
+    -- As texts: a day is 24 hours only where the clocks do not change.
+    or not moved and a.schedule_interval::text is not distinct from before.schedule_interval::text
+    or not moved and s.last_start is null
+  then
+    return s.next_start;
+  elsif a.fixed_schedule then
+    return tidemill._next_slot(a, greatest(at, s.slot));
+  elsif s.last_finish is not null then
+    return tidemill._next_slot(a, s.last_finish);
+  elsif a.initial_start is distinct from before.initial_start then
+    return coalesce(a.initial_start, '-infinity');
+  else
+    return s.next_start;
+  end if;
+end
+$$;
+comment on function tidemill._moved_start is
+  'When an action that was altered starts next; a run that goes on finds that out at its end.';
+
+create or replace function tidemill._slot_of(
+  a tidemill._actions, s tidemill._action_states, at timestamptz
+) returns timestamptz
+language sql
+as $$
+  select case
+    -- -infinity, or a time that hardly has one before it.
+    when s.next_start < '4713-01-01 00:00+00 BC' then at
+    when s.slot is null or s.consecutive_failures + s.consecutive_crashes = 0 then s.next_start
+    -- Tried again: for the slot that it failed at, unless the next one has come and none is made up for.
+    when a.missed = 'backfill' and s.slot < tidemill._oldest_slot(a, at) then least(
+      at, tidemill._next_slot(a, tidemill._oldest_slot(a, at) - interval '1 microsecond'))
+    when a.missed = 'backfill'
+      or s.next_start is distinct from tidemill._next_slot(a, s.next_start - interval '1 microsecond')
+      then s.slot
+    else s.next_start
+  end
+$$;
+comment on function tidemill._slot_of is 'The scheduled time that a run which is due is for.';
+
+create or replace function tidemill._oldest_slot(a tidemill._actions, at timestamptz) returns timestamptz
+language sql stable
+as $$
+  -- Times do not go back much farther than that, and an error would be every action's.
+  select case when a.backfill_period < interval '6000 years' then
+    (at at time zone coalesce(a.timezone, 'UTC') - a.backfill_period) at time zone coalesce(a.timezone, 'UTC') end
+$$;
+comment on function tidemill._oldest_slot is 'The oldest slot that is still backfilled; NULL where all are.';

@@ -1,19 +1,5 @@
 -- The routine of an action: found by its name at each run, and by its OID where it was renamed.
 
-create or replace function tidemill._routine(proc_schema name, proc_name name) returns oid
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select p.oid
-  from pg_proc p
-  join pg_namespace n on n.oid = p.pronamespace
-  where n.nspname = proc_schema and p.proname = proc_name
-    -- integer, jsonb
-    and p.proargtypes = '23 3802'
-    -- A procedure's OUT parameters would have to be named in the call.
-    and not (p.prokind = 'p' and 'o' = any(coalesce(p.proargmodes, '{}')))
-$$;
-comment on function tidemill._routine is 'The OID of the routine schema.name(integer, jsonb); NULL where there is none.';
-
 create or replace function tidemill._routine_call(proc_schema name, proc_name name)
 returns table (call text, is_procedure boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -47,6 +33,20 @@ $$What runs the routine schema.name(integer, jsonb), but for its arguments: 'cal
 
 Errors: 42883 where there is none with just these types, 0A000 for aggregates, window functions and
 functions that return a set. Messages follow TimescaleDB.$$;
+
+create or replace function tidemill._routine(proc_schema name, proc_name name) returns oid
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select p.oid
+  from pg_proc p
+  join pg_namespace n on n.oid = p.pronamespace
+  where n.nspname = proc_schema and p.proname = proc_name
+    -- integer, jsonb
+    and p.proargtypes = '23 3802'
+    -- A procedure's OUT parameters would have to be named in the call.
+    and not (p.prokind = 'p' and 'o' = any(coalesce(p.proargmodes, '{}')))
+$$;
+comment on function tidemill._routine is 'The OID of the routine schema.name(integer, jsonb); NULL where there is none.';
 
 create or replace function tidemill._can_commit(proc_schema name, proc_name name) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp

@@ -51,17 +51,6 @@ $$Ends the runs of workers that are gone, and returns them.
 
 A server process that goes on without its worker is terminated first.$$;
 
-create or replace function tidemill._end_backend(pid integer) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  return pg_terminate_backend(pid, 1000);
-exception when insufficient_privilege then
-  return false;
-end
-$$;
-comment on function tidemill._end_backend is 'Terminates a server process, and returns whether it is gone within a second.';
-
 create or replace function tidemill._give_back_strays(worker_id text, known bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -70,19 +59,3 @@ as $$
 $$;
 comment on function tidemill._give_back_strays is
   'Gives back the runs that a worker has not heard of: the connection broke when it had started them.';
-
-create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  select r.id, r.stop_asked from tidemill._action_runs r
-  where r.worker_id = _stops_asked.worker_id and r.outcome is null and r.stop_asked is not null
-$$;
-
-create or replace function tidemill._notify_actions() returns void
-language plpgsql
-as $$
-begin
-  perform pg_notify('tidemill:actions', '');
-end
-$$;
-comment on function tidemill._notify_actions is 'Has all workers look at once what is due, and what is to be stopped.';

@@ -1,4 +1,4 @@
--- The grid of fixed schedules, and which time zones there are.
+-- The grid of fixed schedules.
 
 create or replace function tidemill.next_start(
   schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz
@@ -93,29 +93,3 @@ Independent of the session's settings. Returns 'infinity' when no slot is left, 
 when an argument other than timezone is NULL.
 Errors: 22023 an interval that is not positive or mixes signs, an unknown time zone,
 initial_start '-infinity'.$$;
-
-create or replace function tidemill._check_timezone(timezone text) returns void
-language plpgsql stable strict set search_path = pg_catalog, pg_temp
--- Workers may not have the abbreviations of this session.
-set timezone_abbreviations = 'Default'
-as $$
-#variable_conflict use_variable
-declare
-  known boolean := true;
-begin
-  begin
-    perform timestamptz 'epoch' at time zone timezone;
-  exception when invalid_parameter_value then
-    known := false;
-  end;
-  -- PostgreSQL reads Europe/Berlin1 as a zone of that name, one hour west of Greenwich.
-  if known and timezone ~ '^[A-Za-z_]+/.*[0-9]' then
-    known := exists (select from pg_timezone_names n where lower(n.name) = lower(timezone));
-  end if;
-  if not known then
-    raise exception using errcode = 'invalid_parameter_value',
-      message = format('time zone "%s" not recognized', timezone),
-      hint = 'Use a name of the view pg_timezone_names, such as Europe/Berlin.';
-  end if;
-end
-$$;

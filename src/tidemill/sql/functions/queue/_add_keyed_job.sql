@@ -51,3 +51,22 @@ end
 $$;
 comment on function tidemill._add_keyed_job is
   'Adds or changes the job of a key. Waits for whoever holds its row, so the request is never lost.';
+
+-- In PL/pgSQL for its kept plans: see _job_row.
+create or replace function tidemill._merged_payload(old json, new json) returns json
+language plpgsql immutable
+as $$
+begin
+  if json_typeof(old) = 'array' and json_typeof(new) = 'array' then
+    return coalesce(
+      (select json_agg(e.value order by e.part, e.place)
+       from (select 1 as part, o.value, o.place from json_array_elements(old) with ordinality o(value, place)
+             union all
+             select 2, n.value, n.place from json_array_elements(new) with ordinality n(value, place)) e),
+      '[]');
+  end if;
+  return new;
+end
+$$;
+comment on function tidemill._merged_payload is
+  'Two arrays are joined, element by element and unchanged; anything else is replaced.';

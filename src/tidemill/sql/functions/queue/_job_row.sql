@@ -1,18 +1,5 @@
 -- From private rows to the public composite.
 
-create or replace function tidemill._state(
-  locked_at timestamptz, attempts smallint, max_attempts smallint, run_at timestamptz
-) returns text
-language sql stable
-as $$
-  select case
-    when locked_at is not null then 'running'
-    when attempts >= max_attempts then 'failed'
-    when run_at > now() then 'scheduled'
-    else 'ready'
-  end
-$$;
-
 -- Melts into the query that calls it: cheap for many rows that are joined to their names.
 create or replace function tidemill._job_row(j tidemill._jobs, identifier text, queue_name text)
 returns tidemill.job
@@ -26,7 +13,7 @@ as $$
   )::tidemill.job
 $$;
 
--- From here on PL/pgSQL, which keeps its plans: before PostgreSQL 18, functions in SQL do not.
+-- PL/pgSQL keeps its plans; before PostgreSQL 18, functions in SQL do not.
 create or replace function tidemill._job_row(j tidemill._jobs) returns tidemill.job
 language plpgsql stable
 as $$
@@ -42,51 +29,18 @@ begin
 end
 $$;
 
-create or replace function tidemill._normal_flags(flags text[]) returns text[]
-language plpgsql immutable strict
-as $$
-begin
-  return case when cardinality(flags) > 0
-    then array(select distinct f from unnest(flags) f order by f) end;
-end
-$$;
-comment on function tidemill._normal_flags is 'Sorted, without repeats; NULL where there are none.';
-
-create or replace function tidemill._merged_payload(old json, new json) returns json
-language plpgsql immutable
-as $$
-begin
-  if json_typeof(old) = 'array' and json_typeof(new) = 'array' then
-    return coalesce(
-      (select json_agg(e.value order by e.part, e.place)
-       from (select 1 as part, o.value, o.place from json_array_elements(old) with ordinality o(value, place)
-             union all
-             select 2, n.value, n.place from json_array_elements(new) with ordinality n(value, place)) e),
-      '[]');
-  end if;
-  return new;
-end
-$$;
-comment on function tidemill._merged_payload is
-  'Two arrays are joined, element by element and unchanged; anything else is replaced.';
-
-create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
+create or replace function tidemill._state(
+  locked_at timestamptz, attempts smallint, max_attempts smallint, run_at timestamptz
+) returns text
 language sql stable
 as $$
-  select locked_at is null
-    or not exists (
-      select from tidemill._workers w where w.id = locked_by and w.expires_at > clock_timestamp())
-    and (exists (select from tidemill._workers w where w.id = locked_by)
-      or locked_at < clock_timestamp() - tidemill._unknown_lease())
+  select case
+    when locked_at is not null then 'running'
+    when attempts >= max_attempts then 'failed'
+    when run_at > now() then 'scheduled'
+    else 'ready'
+  end
 $$;
-comment on function tidemill._lease_ended is
-  'Whether nobody holds the row: no lease, a worker that missed its deadline, or an old lease of a worker that is not known.';
-
-create or replace function tidemill._unknown_lease() returns interval
-language sql immutable
-as $$ select interval '30 seconds' $$;
-comment on function tidemill._unknown_lease is
-  'How long a lease of a worker without a row in _workers is honoured.';
 
 create or replace function tidemill._as_caller_may_see(j tidemill._jobs) returns tidemill._jobs
 language plpgsql stable

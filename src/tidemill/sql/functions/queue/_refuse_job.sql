@@ -1,19 +1,5 @@
 -- The rules for a job's arguments: _job_fits answers, _refuse_job explains.
 
-create or replace function tidemill._job_fits(
-  identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[]
-) returns boolean
-language sql immutable
-as $$
-  select identifier is not null
-    and length(identifier) <= 128
-    and (queue_name is null or length(queue_name) <= 128)
-    and (max_attempts is null or max_attempts between 1 and 32767)
-    and (job_key is null or length(job_key) between 1 and 512)
-    and (priority is null or priority between -32768 and 32767)
-    and (flags is null or array_ndims(flags) > 1 is not true and array_position(flags, null) is null)
-$$;
-
 create or replace function tidemill._refuse_job(
   identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[],
   place text default ''
@@ -69,6 +55,20 @@ begin
 end
 $$;
 
+create or replace function tidemill._job_fits(
+  identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[]
+) returns boolean
+language sql immutable
+as $$
+  select identifier is not null
+    and length(identifier) <= 128
+    and (queue_name is null or length(queue_name) <= 128)
+    and (max_attempts is null or max_attempts between 1 and 32767)
+    and (job_key is null or length(job_key) between 1 and 512)
+    and (priority is null or priority between -32768 and 32767)
+    and (flags is null or array_ndims(flags) > 1 is not true and array_position(flags, null) is null)
+$$;
+
 create or replace function tidemill._check_job_key_mode(job_key_mode text, place text) returns void
 language plpgsql immutable
 as $$
@@ -80,3 +80,14 @@ begin
   end if;
 end
 $$;
+
+-- In PL/pgSQL for its kept plans: see _job_row.
+create or replace function tidemill._normal_flags(flags text[]) returns text[]
+language plpgsql immutable strict
+as $$
+begin
+  return case when cardinality(flags) > 0
+    then array(select distinct f from unnest(flags) f order by f) end;
+end
+$$;
+comment on function tidemill._normal_flags is 'Sorted, without repeats; NULL where there are none.';

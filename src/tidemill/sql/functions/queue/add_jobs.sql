@@ -1,3 +1,133 @@
+create or replace function tidemill.add_jobs(
+  specs tidemill.job_spec[],
+  job_key_preserve_run_at boolean default false,
+  job_key_mode text default null
+) returns setof tidemill.job
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  modes text[] := array_fill(
+    coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
+    array[coalesce(cardinality(specs), 0)]);
+  seen record := tidemill._check_specs(specs, modes);
+begin
+  if seen.keyed then
+    return query select * from tidemill._add_keyed_jobs(specs, modes);
+  elsif seen.task_id is not null then
+    -- Straight from the INSERT into the result: a join to the names would cost a quarter more.
+    return query
+      insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags)
+        select seen.task_id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
+               coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+        from unnest(specs) s
+        returning (tidemill._job_row(i, seen.identifier, null)).*;
+  else
+    return query
+      with added as (
+        insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+          select q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
+                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+          from unnest(specs) with ordinality
+            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+          join tidemill._tasks t on t.identifier = s.identifier
+          left join tidemill._queues q on q.queue_name = s.queue_name
+          order by s.place
+          returning i.*
+      )
+      select (tidemill._job_row(a, t.identifier, q.queue_name)).*
+      from added a
+      join tidemill._tasks t on t.id = a.task_id
+      left join tidemill._queues q on q.id = a.queue_id
+      order by a.id;
+  end if;
+end
+$$;
+comment on function tidemill.add_jobs is
+$$Adds many jobs in one call, in the caller's transaction, and returns them in the order of the specs.
+
+specs                    array of tidemill.job_spec
+job_key_preserve_run_at  true: like job_key_mode preserve_run_at
+job_key_mode             replace (default), preserve_run_at or unsafe_dedupe, for all specs
+
+Specs that share a job_key act as if they were added one after the other; each
+of them returns the job as it is in the end. A spec that is refused refuses the
+whole call and is named by its number. Errors as for add_job.$$;
+
+create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
+returns setof tidemill.job
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill._check_specs(specs, job_key_modes);
+  return query select * from tidemill._add_keyed_jobs(specs, job_key_modes);
+end
+$$;
+comment on function tidemill._add_jobs is
+  'add_jobs with a job_key_mode for each spec; NULL means replace.';
+
+create or replace function tidemill._add_keyed_jobs(specs tidemill.job_spec[], job_key_modes text[])
+returns setof tidemill.job
+language plpgsql
+as $$
+declare
+  ids bigint[];
+  spec record;
+  new tidemill._jobs;
+begin
+  -- Every spec draws its id first, so that ids follow the order of the specs,
+  -- while keys are taken in key order, so that two callers cannot deadlock.
+  select array_agg(nextval('tidemill._jobs_id_seq') order by n)
+    into ids from generate_series(1, cardinality(specs)) n;
+
+  insert into tidemill._jobs as i
+      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+    overriding system value
+    select ids[s.place], q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
+           coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+    from unnest(specs) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
+    join tidemill._tasks t on t.identifier = s.identifier
+    left join tidemill._queues q on q.queue_name = s.queue_name
+    where s.job_key is null;
+
+  for spec in
+    select s.*, t.id as task_id, q.id as queue_id
+    from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
+      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
+    join tidemill._tasks t on t.identifier = s.identifier
+    left join tidemill._queues q on q.queue_name = s.queue_name
+    where s.job_key is not null
+    order by s.job_key collate "C", s.place
+  loop
+    new.id := ids[spec.place];
+    new.key := spec.job_key;
+    new.task_id := spec.task_id;
+    new.queue_id := spec.queue_id;
+    new.payload := coalesce(spec.payload, '{}');
+    new.run_at := coalesce(spec.run_at, now());
+    new.max_attempts := coalesce(spec.max_attempts, 25);
+    new.priority := coalesce(spec.priority, 0);
+    new.flags := tidemill._normal_flags(spec.flags);
+    new := tidemill._add_keyed_job(new, coalesce(spec.mode, 'replace'));
+    ids[spec.place] := new.id;
+  end loop;
+
+  return query
+    select (x.r).*
+    from (
+      select tidemill._job_row(tidemill._as_caller_may_see(j), t.identifier, q.queue_name) as r
+      from unnest(ids) with ordinality as wanted(id, place)
+      join tidemill._jobs j on j.id = wanted.id
+      join tidemill._tasks t on t.id = j.task_id
+      left join tidemill._queues q on q.id = j.queue_id
+      order by wanted.place
+      offset 0
+    ) x;
+end
+$$;
+comment on function tidemill._add_keyed_jobs is
+  'Adds specs of which some have keys, one key after the other. For specs that have been checked.';
+
 create or replace function tidemill._check_specs(
   specs tidemill.job_spec[], job_key_modes text[],
   out identifier text, out task_id integer, out keyed boolean
@@ -72,133 +202,3 @@ $$;
 comment on function tidemill._check_specs is
 $$Refuses specs that do not fit, makes their tasks and queues known, wakes workers, and tells what they are:
 whether any has a key, and, where all are plain jobs of one task, which task that is.$$;
-
-create or replace function tidemill._add_keyed_jobs(specs tidemill.job_spec[], job_key_modes text[])
-returns setof tidemill.job
-language plpgsql
-as $$
-declare
-  ids bigint[];
-  spec record;
-  new tidemill._jobs;
-begin
-  -- Every spec draws its id first, so that ids follow the order of the specs,
-  -- while keys are taken in key order, so that two callers cannot deadlock.
-  select array_agg(nextval('tidemill._jobs_id_seq') order by n)
-    into ids from generate_series(1, cardinality(specs)) n;
-
-  insert into tidemill._jobs as i
-      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags)
-    overriding system value
-    select ids[s.place], q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-           coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
-    from unnest(specs) with ordinality
-      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
-    join tidemill._tasks t on t.identifier = s.identifier
-    left join tidemill._queues q on q.queue_name = s.queue_name
-    where s.job_key is null;
-
-  for spec in
-    select s.*, t.id as task_id, q.id as queue_id
-    from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
-      s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
-    join tidemill._tasks t on t.identifier = s.identifier
-    left join tidemill._queues q on q.queue_name = s.queue_name
-    where s.job_key is not null
-    order by s.job_key collate "C", s.place
-  loop
-    new.id := ids[spec.place];
-    new.key := spec.job_key;
-    new.task_id := spec.task_id;
-    new.queue_id := spec.queue_id;
-    new.payload := coalesce(spec.payload, '{}');
-    new.run_at := coalesce(spec.run_at, now());
-    new.max_attempts := coalesce(spec.max_attempts, 25);
-    new.priority := coalesce(spec.priority, 0);
-    new.flags := tidemill._normal_flags(spec.flags);
-    new := tidemill._add_keyed_job(new, coalesce(spec.mode, 'replace'));
-    ids[spec.place] := new.id;
-  end loop;
-
-  return query
-    select (x.r).*
-    from (
-      select tidemill._job_row(tidemill._as_caller_may_see(j), t.identifier, q.queue_name) as r
-      from unnest(ids) with ordinality as wanted(id, place)
-      join tidemill._jobs j on j.id = wanted.id
-      join tidemill._tasks t on t.id = j.task_id
-      left join tidemill._queues q on q.id = j.queue_id
-      order by wanted.place
-      offset 0
-    ) x;
-end
-$$;
-comment on function tidemill._add_keyed_jobs is
-  'Adds specs of which some have keys, one key after the other. For specs that have been checked.';
-
-create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
-returns setof tidemill.job
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform tidemill._check_specs(specs, job_key_modes);
-  return query select * from tidemill._add_keyed_jobs(specs, job_key_modes);
-end
-$$;
-comment on function tidemill._add_jobs is
-  'add_jobs with a job_key_mode for each spec; NULL means replace.';
-
-create or replace function tidemill.add_jobs(
-  specs tidemill.job_spec[],
-  job_key_preserve_run_at boolean default false,
-  job_key_mode text default null
-) returns setof tidemill.job
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-declare
-  modes text[] := array_fill(
-    coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
-    array[coalesce(cardinality(specs), 0)]);
-  seen record := tidemill._check_specs(specs, modes);
-begin
-  if seen.keyed then
-    return query select * from tidemill._add_keyed_jobs(specs, modes);
-  elsif seen.task_id is not null then
-    -- Straight from the INSERT into the result: a join to the names would cost a quarter more.
-    return query
-      insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags)
-        select seen.task_id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-               coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
-        from unnest(specs) s
-        returning (tidemill._job_row(i, seen.identifier, null)).*;
-  else
-    return query
-      with added as (
-        insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
-          select q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
-          from unnest(specs) with ordinality
-            s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
-          join tidemill._tasks t on t.identifier = s.identifier
-          left join tidemill._queues q on q.queue_name = s.queue_name
-          order by s.place
-          returning i.*
-      )
-      select (tidemill._job_row(a, t.identifier, q.queue_name)).*
-      from added a
-      join tidemill._tasks t on t.id = a.task_id
-      left join tidemill._queues q on q.id = a.queue_id
-      order by a.id;
-  end if;
-end
-$$;
-comment on function tidemill.add_jobs is
-$$Adds many jobs in one call, in the caller's transaction, and returns them in the order of the specs.
-
-specs                    array of tidemill.job_spec
-job_key_preserve_run_at  true: like job_key_mode preserve_run_at
-job_key_mode             replace (default), preserve_run_at or unsafe_dedupe, for all specs
-
-Specs that share a job_key act as if they were added one after the other; each
-of them returns the job as it is in the end. A spec that is refused refuses the
-whole call and is named by its number. Errors as for add_job.$$;

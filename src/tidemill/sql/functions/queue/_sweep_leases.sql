@@ -1,41 +1,4 @@
--- Workers, their heartbeats, and what happens to the leases of the dead.
-
-create or replace function tidemill._register_worker(
-  worker_id text, hostname text, pid integer, version text, concurrency integer,
-  identifiers text[], lease interval
-) returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at, backend_pid)
-    values (worker_id, hostname, pid, version, concurrency,
-            array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease,
-            pg_backend_pid())
-    on conflict (id) do update set
-      identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
-      expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, lost_at = null
-$$;
-
-create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
-returns table (alive boolean, cancelled bigint[])
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-#variable_conflict use_column
-begin
-  update tidemill._workers w set
-      heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + lease,
-      in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping,
-      backend_pid = pg_backend_pid(), lost_at = null
-    where w.id = worker_id
-      -- Lost and past its deadline: a sweep has freed what it held.
-      and not (w.lost_at is not null and w.expires_at <= clock_timestamp());
-  alive := found;
-  select array_agg(j.id) into cancelled from tidemill._jobs j
-    where j.locked_by = worker_id and j.withdrawn = 'cancelled';
-  -- Comes back through the worker's own LISTEN connection: proof that it still hears.
-  perform pg_notify('tidemill:ping', worker_id);
-  return next;
-end
-$$;
+-- What happens to the leases of the dead, and when a lease has ended.
 
 create or replace function tidemill._sweep_leases()
 returns table (worker_id text, id bigint, failed boolean)
@@ -84,21 +47,6 @@ $$Frees what dead workers hold; attempts stay spent, and a job on its last one i
 
 Notes which workers are lost: those that missed their deadline, and those whose heartbeat's
 connection is gone, which shows at once. They stay on the list for a minute.$$;
-
-create or replace function tidemill._caution() returns interval
-language sql immutable
-as $$ select interval '1 minute' $$;
-comment on function tidemill._caution is 'How long after the loss of a worker all others claim by lease alone.';
-
-create or replace function tidemill._express_is_safe() returns boolean
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  select not exists (
-    select from tidemill._workers w where w.lost_at > clock_timestamp() - tidemill._caution())
-$$;
-comment on function tidemill._express_is_safe is
-$$Whether no worker was lost lately. A claim by row locks spends no attempt, so a job that kills
-its worker would be run again and again; claimed by lease it comes to an end.$$;
 
 create or replace function tidemill._release_leases(worker_ids text[], if_ended boolean, why text)
 returns table (worker_id text, id bigint, failed boolean)
@@ -151,18 +99,35 @@ $$;
 comment on function tidemill._release_leases is
   'Frees what these workers hold; if_ended: only leases that have run out, whose jobs then go behind those due before.';
 
-create or replace function tidemill._deregister_worker(worker_id text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
+language sql stable
 as $$
-#variable_conflict use_variable
-begin
-  if exists (select from tidemill._jobs j where j.locked_by = worker_id)
-    or exists (select from tidemill._queues q where q.locked_by = worker_id)
-  then
-    -- What it could not settle is for the next sweep.
-    update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
-  else
-    delete from tidemill._workers w where w.id = worker_id;
-  end if;
-end
+  select locked_at is null
+    or not exists (
+      select from tidemill._workers w where w.id = locked_by and w.expires_at > clock_timestamp())
+    and (exists (select from tidemill._workers w where w.id = locked_by)
+      or locked_at < clock_timestamp() - tidemill._unknown_lease())
 $$;
+comment on function tidemill._lease_ended is
+  'Whether nobody holds the row: no lease, a worker that missed its deadline, or an old lease of a worker that is not known.';
+
+create or replace function tidemill._unknown_lease() returns interval
+language sql immutable
+as $$ select interval '30 seconds' $$;
+comment on function tidemill._unknown_lease is
+  'How long a lease of a worker without a row in _workers is honoured.';
+
+create or replace function tidemill._caution() returns interval
+language sql immutable
+as $$ select interval '1 minute' $$;
+comment on function tidemill._caution is 'How long after the loss of a worker all others claim by lease alone.';
+
+create or replace function tidemill._express_is_safe() returns boolean
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select not exists (
+    select from tidemill._workers w where w.lost_at > clock_timestamp() - tidemill._caution())
+$$;
+comment on function tidemill._express_is_safe is
+$$Whether no worker was lost lately. A claim by row locks spends no attempt, so a job that kills
+its worker would be run again and again; claimed by lease it comes to an end.$$;

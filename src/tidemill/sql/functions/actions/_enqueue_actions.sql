@@ -1,0 +1,136 @@
+-- Task actions that are due: they become jobs at once.
+
+create or replace function tidemill._enqueue_actions(most integer, at timestamptz default clock_timestamp())
+returns integer
+-- A producer may hold a job's key for long: nothing else shall wait for it.
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
+as $$
+declare
+  taken tidemill._due_task[];
+  plain tidemill._due_task[];
+  due tidemill._due_task;
+  added integer;
+begin
+  select array_agg(d::tidemill._due_task), array_agg(d::tidemill._due_task) filter (where (d.a).job_options is null)
+    into taken, plain
+    from (
+      select a, s, tidemill._slot_of(a, s, at)
+        from tidemill._action_states s
+        join tidemill._actions a on a.id = s.action_id
+        where s.run_id is null and s.next_start <= at and a.scheduled and a.task is not null
+        order by s.next_start, s.action_id
+        limit most
+        -- Who pauses one at this moment may just miss this job, as by a moment more.
+        for no key update of s skip locked
+    ) d;
+  added := coalesce(cardinality(taken), 0);
+  begin
+    perform tidemill._enqueue_plain_actions(plain, at);
+  exception when others then
+    -- One of them spoils it for all: each alone then, which tells whose fault it is.
+    plain := '{}';
+  end;
+  foreach due in array coalesce(taken, '{}') loop
+    if (due.action).job_options is not null or plain = '{}' then
+      added := added - (not tidemill._enqueue_action(due, at))::integer;
+    end if;
+  end loop;
+  return added;
+end
+$$;
+comment on function tidemill._enqueue_actions is
+$$Adds the jobs of up to so many task actions that are due, and returns how many were settled.
+
+A job's payload is the action's config, its run_at the slot.$$;
+
+create or replace function tidemill._enqueue_plain_actions(plain tidemill._due_task[], at timestamptz) returns void
+-- Not SQL: that would be planned anew at each call, which takes longer than a hundred actions.
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  with added as (
+    select j.id, row_number() over (order by j.id) as nr
+    from tidemill.add_jobs(array(
+      select row((p.action).task, coalesce((p.action).config, '{}')::json, null, p.slot, null, null, null, null)
+               ::tidemill.job_spec
+      from unnest(plain) with ordinality p (action, state, slot, nr) order by nr)) j
+  ),
+  ended as (
+    insert into tidemill._action_runs
+      (action_id, application_name, owner, task, slot, started_at, finished_at, outcome, job_id, config)
+      select (p.action).id, tidemill._application_name((p.action).id, (p.action).name), (p.action).owner,
+             (p.action).task, p.slot, at, greatest(at, clock_timestamp()), 'success', j.id, (p.action).config
+      from unnest(plain) with ordinality p (action, state, slot, nr) join added j using (nr)
+  )
+  update tidemill._action_states s set
+    slot = p.slot, last_start = at, last_finish = at, last_successful_finish = at, last_run_success = true,
+    total_runs = s.total_runs + 1, total_successes = s.total_successes + 1,
+    consecutive_failures = 0, consecutive_crashes = 0,
+    next_start = tidemill._start_after_success(p.action, p.slot, at)
+    from unnest(plain) p (action, state, slot)
+    where s.action_id = (p.action).id;
+end
+$$;
+comment on function tidemill._enqueue_plain_actions is 'The same for actions without job options, in one statement.';
+
+create or replace function tidemill._enqueue_action(due tidemill._due_task, at timestamptz) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  a tidemill._actions;
+  new_run bigint;
+  added bigint;
+  state text;
+  message text;
+  detail text;
+  hint text;
+begin
+  -- Who alters an action has locked it, and waits for its state, which is ours.
+  select * into a from tidemill._actions x
+    where x.id = (due.action).id and x.scheduled for no key update skip locked;
+  if not found then
+    return false;
+  end if;
+  insert into tidemill._action_runs (action_id, application_name, owner, task, slot, started_at, config)
+    values (a.id, tidemill._application_name(a.id, a.name), a.owner, a.task, due.slot, at, a.config)
+    returning id into new_run;
+  update tidemill._action_states s
+    set run_id = new_run, slot = due.slot, last_start = at, next_start = '-infinity',
+        total_runs = s.total_runs + 1
+    where s.action_id = a.id;
+  begin
+    added := tidemill._add_action_job(a, due.slot);
+    update tidemill._action_runs r set job_id = added where r.id = new_run;
+  exception when lock_not_available then
+    perform tidemill._give_back_run(new_run);
+    -- Many may be in the way of the same transaction.
+    perform set_config('lock_timeout', '1ms', true);
+    return false;
+  when others then
+    get stacked diagnostics state = returned_sqlstate, message = message_text,
+      detail = pg_exception_detail, hint = pg_exception_hint;
+  end;
+  perform tidemill._finish_run(new_run, case when state is null then 'success' else 'failure' end, at,
+    state, message, nullif(detail, ''), nullif(hint, ''));
+  return true;
+end
+$$;
+comment on function tidemill._enqueue_action is
+  'Adds the job of one action; that it cannot be added is a failed run. False: another transaction stands in the way.';
+
+create or replace function tidemill._add_action_job(a tidemill._actions, slot timestamptz) returns bigint
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select (tidemill.add_job(
+    identifier => a.task,
+    payload => coalesce(a.config, '{}')::json,
+    run_at => slot,
+    queue_name => a.job_options ->> 'queue_name',
+    max_attempts => tidemill._whole(a.job_options, 'max_attempts'),
+    job_key => a.job_options ->> 'job_key',
+    job_key_mode => coalesce(a.job_options ->> 'job_key_mode', 'replace'),
+    priority => tidemill._whole(a.job_options, 'priority'),
+    flags => case when jsonb_typeof(a.job_options -> 'flags') = 'array'
+      then array(select jsonb_array_elements_text(a.job_options -> 'flags')) end)).id
+$$;
+comment on function tidemill._add_action_job is 'Adds a job of a task action, with its options, and returns the id.';

@@ -1,0 +1,58 @@
+-- Stopping the runs of an action that is paused, deleted, or loses its routine.
+
+create or replace function tidemill._lock_action(action_id integer, with_runs boolean)
+returns tidemill._actions
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  a tidemill._actions;
+  runs bigint[];
+begin
+  loop
+    begin
+      -- Whoever ends a run takes its row first, so we do, too.
+      if with_runs then
+        runs := array(select r from tidemill._runs_to_stop(action_id) r);
+        perform from tidemill._action_runs r where r.id = any(runs) order by r.id for no key update;
+      end if;
+      select * into a from tidemill._actions o where o.id = action_id for update;
+      if not with_runs or not exists (
+        select from tidemill._runs_to_stop(action_id) r where r <> all(runs))
+      then
+        return a;
+      end if;
+      raise exception using errcode = 'TMRUN';
+    exception when sqlstate 'TMRUN' then
+      -- One has begun in between. This gave the locks back: once more from the beginning.
+      null;
+    end;
+  end loop;
+end
+$$;
+comment on function tidemill._lock_action is
+  'Locks an action, and its runs if they are to be stopped; returns it as it is then, NULLs where it is gone.';
+
+create or replace function tidemill._runs_to_stop(action_id integer) returns setof bigint
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select r.id from tidemill._action_runs r
+  where r.action_id = _runs_to_stop.action_id and r.outcome is null and not r.by_hand
+    -- An action that pauses or deletes itself goes on to its end.
+    and r.pid is distinct from pg_backend_pid()
+$$;
+
+create or replace function tidemill._ask_to_stop(action_id integer, why text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update tidemill._action_runs set stop_asked = why
+  where id in (select tidemill._runs_to_stop(_ask_to_stop.action_id)) and outcome is null
+$$;
+comment on function tidemill._ask_to_stop is
+  'Asks the workers that run an action to stop it; they look when they are notified.';
+
+create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select r.id, r.stop_asked from tidemill._action_runs r
+  where r.worker_id = _stops_asked.worker_id and r.outcome is null and r.stop_asked is not null
+$$;

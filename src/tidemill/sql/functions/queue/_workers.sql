@@ -1,0 +1,54 @@
+-- Workers, from their first word to their last.
+
+create or replace function tidemill._register_worker(
+  worker_id text, hostname text, pid integer, version text, concurrency integer,
+  identifiers text[], lease interval
+) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at, backend_pid)
+    values (worker_id, hostname, pid, version, concurrency,
+            array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease,
+            pg_backend_pid())
+    on conflict (id) do update set
+      identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
+      expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, lost_at = null
+$$;
+
+create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
+returns table (alive boolean, cancelled bigint[])
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  update tidemill._workers w set
+      heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + lease,
+      in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping,
+      backend_pid = pg_backend_pid(), lost_at = null
+    where w.id = worker_id
+      -- Lost and past its deadline: a sweep has freed what it held.
+      and not (w.lost_at is not null and w.expires_at <= clock_timestamp());
+  alive := found;
+  select array_agg(j.id) into cancelled from tidemill._jobs j
+    where j.locked_by = worker_id and j.withdrawn = 'cancelled';
+  -- Comes back through the worker's own LISTEN connection: proof that it still hears.
+  perform pg_notify('tidemill:ping', worker_id);
+  return next;
+end
+$$;
+
+create or replace function tidemill._deregister_worker(worker_id text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+begin
+  if exists (select from tidemill._jobs j where j.locked_by = worker_id)
+    or exists (select from tidemill._queues q where q.locked_by = worker_id)
+  then
+    -- What it could not settle is for the next sweep.
+    update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
+  else
+    delete from tidemill._workers w where w.id = worker_id;
+  end if;
+end
+$$;

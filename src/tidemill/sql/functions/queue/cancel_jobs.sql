@@ -1,0 +1,41 @@
+create or replace function tidemill.cancel_jobs(job_ids bigint[], reason text default null)
+returns setof tidemill.job
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  changed tidemill._jobs[];
+begin
+  with asked as (
+    select j.id, tidemill._lease_ended(j.locked_at, j.locked_by) as idle
+    from tidemill._jobs j
+    where j.id = any(job_ids) and (j.locked_at is not null or j.attempts < j.max_attempts)
+    order by j.id
+    for update skip locked
+  ),
+  cancelled as (
+    update tidemill._jobs j set
+      attempts = j.max_attempts, last_error = 'Cancelled' || coalesce(': ' || nullif(reason, ''), ''),
+      updated_at = now(),
+      withdrawn = case when not a.idle then 'cancelled' end,
+      locked_at = case when not a.idle then j.locked_at end,
+      locked_by = case when not a.idle then j.locked_by end,
+      claim_token = case when not a.idle then j.claim_token end
+    from asked a where j.id = a.id returning j
+  )
+  select array_agg(c.j order by (c.j).id) into changed from cancelled c;
+
+  -- In parts, for a notification holds less than 8,000 bytes.
+  perform pg_notify('tidemill:cancel', string_agg(r.id::text, ','))
+    from (select c.id, row_number() over () / 390 as part from unnest(changed) c where c.locked_at is not null) r
+    group by r.part;
+  return query select r.* from unnest(changed) c, tidemill._job_row(c) r;
+end
+$$;
+comment on function tidemill.cancel_jobs is
+$$Cancels jobs and returns them: waiting ones fail for good at once, running ones are asked to stop.
+
+The worker that runs a job learns of it by a notification, or with its next
+heartbeat: an async task is cancelled, a plain function is told. A running job
+that is cancelled is not retried whatever its outcome. reason goes to last_error.
+Jobs that failed for good before, unknown ids, and rows that another
+transaction holds are passed over.$$;

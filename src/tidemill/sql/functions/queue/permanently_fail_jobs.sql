@@ -1,0 +1,19 @@
+create or replace function tidemill.permanently_fail_jobs(job_ids bigint[], error_message text default null)
+returns setof tidemill.job
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with failed as (
+    update tidemill._jobs j set
+      last_error = coalesce(error_message, 'Manually marked as failed'),
+      attempts = j.max_attempts, updated_at = now(),
+      locked_at = null, locked_by = null, claim_token = null, withdrawn = null
+    from tidemill._idle_jobs(job_ids) i(id)
+    where j.id = i.id returning j.*
+  )
+  select r.* from failed f, tidemill._job_row(f) r order by f.id
+$$;
+comment on function tidemill.permanently_fail_jobs is
+$$Marks jobs as failed for good, with a message, and returns them.
+
+Running jobs and unknown ids are passed over. reschedule_jobs(ids, attempts := 0)
+brings a failed job back.$$;
