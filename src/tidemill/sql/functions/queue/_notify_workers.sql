@@ -1,5 +1,6 @@
-create or replace function tidemill._notify_workers(run_at timestamptz, priority smallint, id bigint)
-returns void
+create or replace function tidemill._notify_workers(
+  run_at timestamptz, priority smallint default null, id bigint default null
+) returns void
 language plpgsql
 as $$
 declare
@@ -19,19 +20,10 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._notify_workers(timestamptz, smallint, bigint) is
+comment on function tidemill._notify_workers is
 $$Wakes idle workers; the payload says in how many milliseconds the earliest new job is due.
 
 With a priority and an id, the payload goes on with priority, run_at (microseconds since
-1970) and id: no new job comes before these in the order of claims. Payloads that are alike
-are sent once in a transaction, so give 0 as the id where many jobs may be added.$$;
-
-create or replace function tidemill._notify_workers(run_at timestamptz) returns void
-language plpgsql
-as $$
-begin
-  perform tidemill._notify_workers(run_at, null, null);
-end
-$$;
-comment on function tidemill._notify_workers(timestamptz) is
-  'Wakes idle workers of jobs that may stand anywhere in the order of claims.';
+1970) and id: no new job comes before these in the order of claims. Without them, new jobs may
+stand anywhere. Payloads that are alike are sent once in a transaction, so give 0 as the id
+where many jobs may be added.$$;
