@@ -19,7 +19,7 @@ declare
   run tidemill._action_runs;
   a tidemill._actions;
   s tidemill._action_states;
-  finished timestamptz;
+  kind text;
 begin
   select * into run from tidemill._action_runs r
     where r.id = run_id and r.outcome is null for update;
@@ -27,7 +27,6 @@ begin
     return;
   end if;
   select * into a from tidemill._actions where id = run.action_id for no key update;
-  finished := greatest(at, run.started_at);
   recorded := outcome;
   if outcome = 'connection_lost' then
     -- Where the network broke, it may still go on, and a second one must not start beside it.
@@ -41,35 +40,15 @@ begin
       else 'backend_terminated'
     end;
   end if;
+  kind := tidemill._outcome_kind(recorded);
   update tidemill._action_runs r set
-    finished_at = finished, outcome = recorded, sqlstate = _finish_run.sqlstate,
+    finished_at = greatest(at, r.started_at), outcome = recorded, sqlstate = _finish_run.sqlstate,
     message = _finish_run.message, detail = _finish_run.detail, hint = _finish_run.hint,
     context = _finish_run.context, output = _finish_run.output,
     definition = case when a.id is not null then tidemill._action_summary(a) end
-    where r.id = run.id;
-
-  update tidemill._action_states st set
-    run_id = null,
-    last_finish = finished,
-    last_run_success = recorded = 'success',
-    last_successful_finish = case when recorded = 'success' then finished else st.last_successful_finish end,
-    total_successes = st.total_successes + (recorded = 'success')::integer,
-    total_failures = st.total_failures
-      + (recorded in ('failure', 'timeout', 'stopped', 'backend_terminated'))::integer,
-    total_crashes = st.total_crashes + (recorded in ('worker_lost', 'server_restarted'))::integer,
-    total_duration = st.total_duration
-      + case when recorded = 'success' then finished - run.started_at else interval '0' end,
-    total_duration_failures = st.total_duration_failures
-      + case when recorded <> 'success' then finished - run.started_at else interval '0' end,
-    consecutive_failures = case
-      when recorded = 'success' then 0
-      when recorded in ('failure', 'timeout', 'backend_terminated') then st.consecutive_failures + 1
-      else st.consecutive_failures end,
-    consecutive_crashes = case
-      when recorded in ('worker_lost', 'server_restarted') then st.consecutive_crashes + 1
-      else 0 end
-    where st.action_id = run.action_id and st.run_id = run.id
-    returning * into s;
+    where r.id = run.id
+    returning * into run;
+  s := tidemill._count_outcome(run);
   if a.id is null or s.action_id is null then
     next_start := null;
     return next;
@@ -82,11 +61,12 @@ begin
     begin
       next_start := case
         when recorded = 'stopped' and run.stop_asked is null
-          then case when a.missed = 'backfill' then run.slot else finished end
-        when recorded in ('success', 'stopped') then tidemill._start_after_success(a, run.slot, finished)
-        when recorded in ('worker_lost', 'server_restarted')
-          then tidemill._retry_start(a, finished, s.consecutive_crashes, tidemill._jitter())
-        else tidemill._retry_start(a, finished, s.consecutive_failures, tidemill._jitter())
+          then case when a.missed = 'backfill' then run.slot else run.finished_at end
+        when kind = 'success' or recorded = 'stopped'
+          then tidemill._start_after_success(a, run.slot, run.finished_at)
+        when kind = 'crash'
+          then tidemill._retry_start(a, run.finished_at, s.consecutive_crashes, tidemill._jitter())
+        else tidemill._retry_start(a, run.finished_at, s.consecutive_failures, tidemill._jitter())
       end;
     exception when others then
       next_start := 'infinity';
@@ -101,7 +81,7 @@ begin
     update tidemill._actions x set scheduled = false, paused_because = _finish_run.paused_because
       where x.id = a.id;
   end if;
-  if recorded not in ('success', 'stopped') then
+  if kind in ('failure', 'crash') and recorded <> 'stopped' then
     perform tidemill._tell_failure(run.id);
   end if;
   return next;
@@ -133,7 +113,7 @@ as $$
 #variable_conflict use_column
 declare
   run tidemill._action_runs;
-  due boolean;
+  s tidemill._action_states;
 begin
   update tidemill._action_runs r set
     finished_at = greatest(at, r.started_at), outcome = _record_hand_run.outcome,
@@ -145,21 +125,8 @@ begin
   if not found then
     return;
   end if;
-  update tidemill._action_states s set
-    run_id = null,
-    last_finish = run.finished_at,
-    last_run_success = run.outcome = 'success',
-    last_successful_finish = case when run.outcome = 'success' then run.finished_at else s.last_successful_finish end,
-    total_successes = s.total_successes + (run.outcome = 'success')::integer,
-    total_failures = s.total_failures + (run.outcome in ('failure', 'backend_terminated'))::integer,
-    total_crashes = s.total_crashes + (run.outcome = 'server_restarted')::integer,
-    total_duration = s.total_duration
-      + case when run.outcome = 'success' then run.finished_at - run.started_at else interval '0' end,
-    total_duration_failures = s.total_duration_failures
-      + case when run.outcome <> 'success' then run.finished_at - run.started_at else interval '0' end
-    where s.action_id = run.action_id and s.run_id = run.id
-    returning s.next_start <= clock_timestamp() into due;
-  if due then
+  s := tidemill._count_outcome(run);
+  if s.next_start <= clock_timestamp() then
     -- Workers passed over it while it ran.
     perform tidemill._notify_actions();
   end if;
@@ -167,6 +134,57 @@ end
 $$;
 comment on function tidemill._record_hand_run is
   'Records the end of a run by hand. next_start, slot and the failures that lead to a pause are left alone.';
+
+create or replace function tidemill._count_outcome(run tidemill._action_runs) returns tidemill._action_states
+language plpgsql
+as $$
+declare
+  kind constant text := tidemill._outcome_kind(run.outcome);
+  took constant interval := run.finished_at - run.started_at;
+  s tidemill._action_states;
+begin
+  update tidemill._action_states st set
+    run_id = null,
+    last_finish = run.finished_at,
+    last_run_success = kind = 'success',
+    last_successful_finish = case when kind = 'success' then run.finished_at else st.last_successful_finish end,
+    total_successes = st.total_successes + (kind = 'success')::integer,
+    total_failures = st.total_failures + (kind = 'failure')::integer,
+    total_crashes = st.total_crashes + (kind = 'crash')::integer,
+    total_duration = st.total_duration + case when kind = 'success' then took else '0' end,
+    total_duration_failures = st.total_duration_failures + case when kind <> 'success' then took else '0' end,
+    consecutive_failures = case
+      when run.by_hand then st.consecutive_failures
+      when kind = 'success' then 0
+      -- A stop says nothing about the routine.
+      when kind = 'failure' and run.outcome <> 'stopped' then st.consecutive_failures + 1
+      else st.consecutive_failures end,
+    consecutive_crashes = case
+      when run.by_hand then st.consecutive_crashes
+      when kind = 'crash' then st.consecutive_crashes + 1
+      else 0 end
+    where st.action_id = run.action_id and st.run_id = run.id
+    returning * into s;
+  return s;
+end
+$$;
+comment on function tidemill._count_outcome is
+$$Counts an ended run in the state of its action, and returns that; NULLs where the state is of another run.
+
+A run by hand leaves the failures and crashes in a row as they are.$$;
+
+create or replace function tidemill._outcome_kind(outcome text) returns text
+language sql immutable
+as $$
+  select case
+    when outcome = 'success' then 'success'
+    when outcome in ('failure', 'timeout', 'stopped', 'backend_terminated') then 'failure'
+    when outcome in ('worker_lost', 'server_restarted') then 'crash'
+    else 'none'
+  end
+$$;
+comment on function tidemill._outcome_kind is
+  'What an outcome counts as: success, failure, crash, or none (skipped, and NULL: running).';
 
 create or replace function tidemill._pause_unreadable(action_id integer, why text) returns text
 language sql set search_path = pg_catalog, pg_temp

@@ -32,8 +32,7 @@ begin
     cross join tidemill._action_settings g
     left join tidemill._actions a on a.id = r.action_id
     left join tidemill._action_states s on s.action_id = r.action_id
-    where r.id = _tell_failure.run_id and not r.by_hand
-      and r.outcome in ('failure', 'timeout', 'backend_terminated', 'worker_lost', 'server_restarted');
+    where r.id = _tell_failure.run_id;
   if task is null then
     return;
   end if;
