@@ -155,6 +155,14 @@ def test_forbidden_and_unknown_heads_let_others_pass(queue: Queue, lane: Lane, q
     assert ids(lane.claim(forbidden=["heavy"])) == [due["id"]]
 
 
+def test_what_a_worker_may_not_run_takes_no_place_in_a_queue(queue: Queue, lane: Lane) -> None:
+    queue.add("other", queue_name="q", priority=-1)
+    queue.add(flags=["heavy"], queue_name="q", priority=-1)
+    queue.add(run_at="2030-01-01", queue_name="q", priority=-1)
+    due = queue.add(queue_name="q")
+    assert ids(lane.claim(forbidden=["heavy"], per_queue=1)) == [due["id"]]
+
+
 @pytest.mark.parametrize("tasks", [[], ["never added"]])
 def test_a_worker_without_tasks_claims_nothing(queue: Queue, lane: Lane, tasks: list[str]) -> None:
     queue.add()
