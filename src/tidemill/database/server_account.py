@@ -90,6 +90,15 @@ def socket_directory(directory: Path, port: int, account: Account | None) -> Pat
     return place
 
 
+def open_file(path: Path, account: Account | None) -> int:
+    """Opens a file of the server's account, following no symbolic link, for no child to inherit."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(path, flags, 0o600)
+    if account is not None:
+        os.fchown(file, *account)
+    return file
+
+
 def make_searchable(place: Path, account: Account) -> None:
     """Adds the one missing search bit to each directory the account has to pass through."""
     place = place.resolve()

