@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 import typer
 
-from tidemill.cli import actions_change, parse
+from tidemill.cli import actions_change, actions_define, parse
 from tidemill.cli.actions_find import (
     find_id,
     find_ids,
@@ -296,4 +296,5 @@ def _plain(value: Any) -> Any:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
+actions_define.register(group)
 actions_change.register(group)

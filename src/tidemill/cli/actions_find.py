@@ -12,6 +12,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import dict_row
 
 from tidemill.cli.output import note, open_database
+from tidemill.cli.visible import visible
 from tidemill.database import sql
 from tidemill.database.connect import connect, explain
 from tidemill.errors import ActionError, DatabaseUnavailableError, MissingRightsError, TidemillError
@@ -73,6 +74,12 @@ def find_ids(
             )
         ids[chosen[0]] = None
     return list(ids)
+
+
+def name_actions(connection: psycopg.Connection[Any], ids: list[int]) -> dict[int, str]:
+    """Actions by their ids, as sentences name them."""
+    rows = query_rows(connection, "action_names", ids=ids)
+    return {row["id"]: f"action {row['id']} ({visible(row['name'])})" for row in rows}
 
 
 @contextmanager
