@@ -59,7 +59,7 @@ def test_a_wait_beyond_the_calendar(cli: CommandLine, connection: psycopg.Connec
 def test_the_list_does_not_read_payloads(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('a', json_build_object('a', repeat('x', 1000000)))")
     code = (
-        "import sys; from tidemill.cli.output import job_rows; "
+        "import sys; from tidemill.cli.jobs_find import job_rows; "
         "rows = lambda p: job_rows(sys.argv[1], payloads=p, limit=9); "
         "print([len(bytes(rows(p)[0]['payload'])) > 9 for p in (False, True)])"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,8 +21,8 @@ from tidemill.cli.actions_find import (
 )
 from tidemill.cli.actions_options import ActionArgument
 from tidemill.cli.groups import listing_group
-from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import note, pretty_json, print_fields, print_json, print_table, say
+from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
+from tidemill.cli.output import note, pretty_json, print_fields, print_json, print_table, say, say_more
 from tidemill.errors import ActionError
 
 _LIST = ("id", "name", "state", "runs", "schedule", "next_start", "last_start", "last_outcome")
@@ -30,26 +30,30 @@ _RUNS = ("id", "action", "started_at", "took", "by_hand", "outcome", "message")
 _ERRORS = ("id", "action", "started_at", "outcome", "sqlstate", "message")
 _LAST = 5
 _NULL = msgspec.Raw(b"null")
-_MORE = "There are more than these {}: raise --limit, or filter."
 
 group = listing_group(
     "List and change actions: SQL procedures, functions and tasks on a schedule. "
     "Without a command, list them (for filters see `tidemill actions list -h`)."
 )
 
-_SomeAction = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="ACTION",
-        help="Id or name of an action, or the id of one that was deleted [default: all].",
-        show_default=False,
-    ),
-]
-_SinceOption = Annotated[
-    str | None,
-    typer.Option(metavar="WHEN", help="Only runs that started since: a duration as 2h or 7d, or a time."),
-]
-_LimitOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most so many.")]
+
+@dataclass(frozen=True)
+class _RunFilter:
+    """What both lists of runs take; a further filter is a field here, and a condition in action_runs.sql."""
+
+    action: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ACTION",
+            help="Id or name of an action, or the id of one that was deleted [default: all].",
+            show_default=False,
+        ),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Only runs that started since: a duration as 2h or 7d, or a time."),
+    ] = None
+    limit: LimitOption = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +67,7 @@ def list_actions(
         Literal["scheduled", "running", "paused"] | None, typer.Option(help="Only actions in this state.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Only actions with this name.")] = None,
-    limit: _LimitOption = 50,
+    limit: LimitOption = 50,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,7 +84,7 @@ def list_actions(
         if rows:
             say_if_nobody_works(connection)
     if more:
-        note(_MORE.format(limit))
+        say_more(limit)
 
 
 @group.command("show", epilog="Example: `tidemill actions show nightly`")
@@ -149,8 +153,9 @@ def next_runs(
     epilog="Examples:\n\n`tidemill actions history nightly --output`\n\n"
     "`tidemill actions history --outcome failure --since 7d`",
 )
+@spread
 def history(
-    action: _SomeAction = None,
+    *,
     outcome: Annotated[
         Literal[
             "running",
@@ -166,54 +171,53 @@ def history(
         | None,
         typer.Option(help="Only runs that ended so."),
     ] = None,
-    since: _SinceOption = None,
-    limit: _LimitOption = 20,
+    runs: _RunFilter,
     output: Annotated[bool, typer.Option("--output", help="With what each run printed.")] = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first."""
-    runs, more = _select(database, action, limit, outcome=outcome, **_since(since))
+    rows, more = _select(database, runs, outcome=outcome)
     if as_json:
-        print_json(runs)
+        print_json(rows)
         return
-    print_table(_displayed(runs), _RUNS, empty="No such runs.")
+    print_table(_displayed(rows), _RUNS, empty="No such runs.")
     if output:
-        _print_outputs(runs)
+        _print_outputs(rows)
     if more:
-        note(_MORE.format(limit))
+        say_more(runs.limit)
 
 
 @group.command("errors", epilog="Example: `tidemill actions errors --since 1d`")
+@spread
 def errors(
-    action: _SomeAction = None,
-    since: _SinceOption = None,
-    limit: _LimitOption = 20,
+    runs: _RunFilter,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List runs that failed, with all that is known of why, newest first."""
-    runs, more = _select(database, action, limit, failed=True, **_since(since))
+    rows, more = _select(database, runs, failed=True)
     if as_json:
-        print_json(runs)
+        print_json(rows)
         return
-    print_table(_displayed(runs), _ERRORS, empty="No run has failed.")
-    for run in runs:
+    print_table(_displayed(rows), _ERRORS, empty="No run has failed.")
+    for run in rows:
         if run["detail"] or run["hint"] or run["context"]:
             say(sentences(run["detail"], run["hint"]), label=f"run {run['id']}:", style="bold")
             say(_indented(run["context"] or ""))
     if more:
-        note(_MORE.format(limit))
+        say_more(runs.limit)
 
 
 def _select(
-    database: str | None, action: str | None, limit: int, **filters: Any
+    database: str | None, runs: _RunFilter, *, outcome: str | None = None, failed: bool | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
     """Runs, and whether there are more."""
+    times = {} if runs.since is None else parse.since(runs.since)
     with opened(database) as connection:
-        ids = None if action is None else find_ids(connection, [action], or_gone=True)
-        runs = _runs(connection, ids=ids, limit=limit + 1, **filters)
-    return runs[:limit], len(runs) > limit
+        ids = None if runs.action is None else find_ids(connection, [runs.action], or_gone=True)
+        rows = _runs(connection, ids=ids, limit=runs.limit + 1, outcome=outcome, failed=failed, **times)
+    return rows[: runs.limit], len(rows) > runs.limit
 
 
 def _actions(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str, Any]]:
@@ -240,22 +244,6 @@ def _as_written(row: dict[str, Any], *columns: str) -> None:
     """Keeps JSON as it is: Python cannot hold all of it."""
     for column in columns:
         row[column] = msgspec.Raw((row[column] or "null").encode())
-
-
-def _since(text: str | None) -> dict[str, datetime | timedelta | None]:
-    """A duration, counted on the database's clock, or a time."""
-    if text is None:
-        return {}
-    try:
-        return {"within": parse.duration(text)}
-    except typer.BadParameter:
-        pass
-    try:
-        return {"since": parse.moment(text)}
-    except typer.BadParameter:
-        raise typer.BadParameter(
-            f"{text!r} is neither a duration nor a time; use for instance 2h, 7d or 2027-01-31T09:00."
-        ) from None
 
 
 def _displayed(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,15 +16,9 @@ import typer
 from psycopg.errors import InsufficientPrivilege
 
 from tidemill.cli import parse
+from tidemill.cli.jobs_find import job_row, say_what_waits
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import (
-    job_row,
-    open_database,
-    print_json,
-    progress_bar,
-    say,
-    say_what_waits,
-)
+from tidemill.cli.output import open_database, print_json, progress_bar, say
 from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.errors import InvalidJobError

@@ -19,8 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from tidemill.app import App
 from tidemill.cli import demo_actions
 from tidemill.cli.demo_words import show, title
+from tidemill.cli.jobs_find import say_what_waits
 from tidemill.cli.options import DatabaseOption
-from tidemill.cli.output import errors, print_table, say, say_what_waits
+from tidemill.cli.output import errors, print_table, say
 from tidemill.context import JobContext
 from tidemill.database import sql
 from tidemill.database.connect import connect, find_database

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, LiteralString
+from typing import Annotated, Any, LiteralString
 
 import psycopg
 import typer
 
 from tidemill.cli import parse
 from tidemill.cli.groups import listing_group
-from tidemill.cli.options import DatabaseOption, JsonOption
+from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits
+from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
 from tidemill.cli.output import (
-    job_row,
-    job_rows,
     note,
     open_database,
     pretty_json,
@@ -22,7 +21,7 @@ from tidemill.cli.output import (
     print_table,
     progress_bar,
     say,
-    say_what_waits,
+    say_more,
 )
 from tidemill.database import sql
 from tidemill.database.connect import connect, explained
@@ -41,12 +40,6 @@ IdsArgument = Annotated[
     list[int] | None,
     typer.Argument(metavar="ID", help="Ids of jobs.", show_default=False, min=1, max=_GREATEST_ID),
 ]
-StateOption = Annotated[
-    Literal["ready", "scheduled", "running", "failed"] | None, typer.Option(help="Only jobs in this state.")
-]
-TaskOption = Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")]
-QueueOption = Annotated[str | None, typer.Option("--queue", help="Only jobs of this named queue.")]
-KeyOption = Annotated[str | None, typer.Option("--key", help="Only the job with this key.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,20 +48,17 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command("list", epilog="Example: `tidemill jobs list --state failed --task send_email`")
+@spread
 def list_jobs(
-    state: StateOption = None,
-    task: TaskOption = None,
-    queue: QueueOption = None,
-    key: KeyOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most so many.")] = 50,
+    jobs: JobFilter,
+    key: Annotated[str | None, typer.Option("--key", help="Only the job with this key.")] = None,
+    limit: LimitOption = 50,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, newest first. Jobs that are done are gone."""
     found = open_database(database)
-    rows = job_rows(
-        found.conninfo, payloads=as_json, state=state, task=task, queue=queue, key=key, limit=limit + 1
-    )
+    rows = job_rows(found.conninfo, jobs, payloads=as_json, key=key, limit=limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
     if as_json:
@@ -77,7 +67,7 @@ def list_jobs(
     print_table([{**row, **_display(row)} for row in rows], _COLUMNS, empty="No such jobs.")
     say_what_waits(rows)
     if more:
-        note(f"There are more than these {limit}: raise --limit, or filter.")
+        say_more(limit)
 
 
 @group.command("show", epilog="Example: `tidemill jobs show 42 --json`")
@@ -101,11 +91,10 @@ def show(
 @group.command(
     "retry", epilog="Examples:\n\n`tidemill jobs retry 42 43`\n\n`tidemill jobs retry --state failed`"
 )
+@spread
 def retry(
+    jobs: JobFilter,
     ids: IdsArgument = None,
-    state: StateOption = None,
-    task: TaskOption = None,
-    queue: QueueOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -113,7 +102,7 @@ def retry(
     _change(
         "Retrying",
         ids,
-        (state, task, queue),
+        jobs,
         database,
         as_json,
         "select id from tidemill.reschedule_jobs(%(ids)s::bigint[], run_at => now(), attempts => 0)",
@@ -121,11 +110,10 @@ def retry(
 
 
 @group.command("cancel", epilog='Example: `tidemill jobs cancel 42 --reason "sent by hand"`')
+@spread
 def cancel(
+    jobs: JobFilter,
     ids: IdsArgument = None,
-    state: StateOption = None,
-    task: TaskOption = None,
-    queue: QueueOption = None,
     reason: Annotated[str | None, typer.Option(help="Goes to last_error.")] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
@@ -134,7 +122,7 @@ def cancel(
     _change(
         "Cancelling",
         ids,
-        (state, task, queue),
+        jobs,
         database,
         as_json,
         "select id from tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)",
@@ -143,11 +131,10 @@ def cancel(
 
 
 @group.command("reschedule", epilog="Example: `tidemill jobs reschedule 42 --in 1h --priority -5`")
+@spread
 def reschedule(
+    jobs: JobFilter,
     ids: IdsArgument = None,
-    state: StateOption = None,
-    task: TaskOption = None,
-    queue: QueueOption = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Earliest start, ISO 8601.")] = None,
     wait: Annotated[
         str | None, typer.Option("--in", metavar="DURATION", help="Or a wait: 90s, 10m, 2d.")
@@ -173,7 +160,7 @@ def reschedule(
     _change(
         "Rescheduling",
         ids,
-        (state, task, queue),
+        jobs,
         database,
         as_json,
         sql.query("reschedule_jobs"),
@@ -188,11 +175,10 @@ def reschedule(
 
 
 @group.command("remove", epilog="Example: `tidemill jobs remove 42`")
+@spread
 def remove(
+    jobs: JobFilter,
     ids: IdsArgument = None,
-    state: StateOption = None,
-    task: TaskOption = None,
-    queue: QueueOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -200,7 +186,7 @@ def remove(
     _change(
         "Removing",
         ids,
-        (state, task, queue),
+        jobs,
         database,
         as_json,
         "select id from tidemill.complete_jobs(%(ids)s::bigint[])",
@@ -210,25 +196,20 @@ def remove(
 def _change(
     title: str,
     ids: list[int] | None,
-    filters: tuple[str | None, str | None, str | None],
+    jobs: JobFilter,
     database: str | None,
     as_json: bool,
     change: LiteralString,
     params: dict[str, Any] | None = None,
 ) -> None:
     """Changes jobs by id or by filter, in batches that each commit, with a progress bar."""
-    if bool(ids) == any(filters):
+    if bool(ids) == bool(jobs):
         raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
     found = open_database(database)
     changed = list[int]()
-    # Only ids are read: what jobs hold may be large, or beyond what Python can.
     with explained(), connect(found.conninfo) as connection:
         if not ids:
-            state, task, queue = filters
-            rows = connection.execute(
-                sql.query("find_job_ids"), {"state": state, "task": task, "queue": queue}
-            ).fetchall()
-            ids = [row[0] for row in rows]
+            ids = find_job_ids(connection, jobs)
         with progress_bar(shown=len(ids) > _BATCH) as progress:
             bar = progress.add_task(title, total=len(ids))
             for start in range(0, len(ids), _BATCH):

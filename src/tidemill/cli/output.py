@@ -9,12 +9,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-from psycopg.rows import dict_row
 from rich.console import Console
 from rich.text import Text
 
 from tidemill.cli.visible import visible, visible_json
-from tidemill.database import sql
 from tidemill.database.connect import Database, connect, find_database
 from tidemill.database.migrate import migrate, require_schema
 from tidemill.errors import MissingRightsError
@@ -186,24 +184,6 @@ def progress_bar(*, shown: bool) -> Progress:
     )
 
 
-def job_rows(conninfo: str, *, payloads: bool, **filters: Any) -> list[dict[str, Any]]:
-    """Jobs as the view tidemill.jobs shows them, with their payloads as JSON if asked."""
-    wanted = dict.fromkeys(("id", "state", "task", "queue", "key", "limit")) | filters
-    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(sql.query("list_jobs"), {**wanted, "payloads": payloads}).fetchall()
-    for row in rows:
-        row["payload"] = msgspec.Raw((row["payload"] or "null").encode())
-    return rows
-
-
-def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
-    """One job with its payload; None where there is none."""
-    return next(iter(job_rows(conninfo, payloads=True, id=job_id)), None)
-
-
-def say_what_waits(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Names, on stderr, the tasks of ready jobs that no worker knows."""
-    waiting = sorted({row["identifier"] for row in rows if row["state"] == "ready" and not row["has_worker"]})
-    if waiting:
-        tasks = ", ".join(map(visible, waiting[:5])) + (" and others" if len(waiting) > 5 else "")
-        note(f"Waiting: no worker that runs knows {tasks}.")
+def say_more(limit: int) -> None:
+    """Says, on stderr, that a list was cut off."""
+    note(f"There are more than these {limit}: raise --limit, or filter.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,6 +40,20 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(
             f"{text!r} is not a time; use for instance 2027-01-31T09:00:00+01:00, or --in 10m."
         ) from None
+
+
+def since(text: str) -> dict[str, datetime | timedelta]:
+    """A duration as `within`, counted on the database's clock, or a time as `since`.
+
+    Raises typer.BadParameter.
+    """
+    with suppress(typer.BadParameter):
+        return {"within": duration(text)}
+    with suppress(typer.BadParameter):
+        return {"since": moment(text)}
+    raise typer.BadParameter(
+        f"{text!r} is neither a duration nor a time; use for instance 2h, 7d or 2027-01-31T09:00."
+    )
 
 
 def zoned(text: str) -> datetime:
