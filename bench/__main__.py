@@ -11,8 +11,8 @@ from bench import machine, output, page
 from bench.context import Bench
 from bench.measure.databases import Databases
 from bench.options import Options, parse
-from bench.results import OURS, Shape
-from bench.run import Run, measure, usable
+from bench.results import OURS, Run, Shape
+from bench.run import measure, usable
 from bench.shapes import SHAPES
 from bench.systems import SYSTEMS
 from bench.systems.base import OUT

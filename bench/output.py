@@ -7,14 +7,10 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.machine import About
-from bench.results import OURS, Verdict, shown
+from bench.results import OURS, Measured, Run, Verdict, shown
 from bench.systems.base import OUT
-
-if TYPE_CHECKING:
-    from bench.run import Measured, Run
 
 
 def print_about(about: About) -> None:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench import svg
 from bench.output import unsupported, verdict_word
-from bench.results import OURS, Chart, Results, shown
+from bench.results import OURS, Chart, Measured, Results, Run, shown
 from bench.systems.base import HERE
-
-if TYPE_CHECKING:
-    from bench.run import Measured, Run
 
 PAGE = HERE.parent / "docs" / "benchmarks"
 _INTRODUCTION = """# Benchmarks

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bench.machine import About
 from bench.systems.base import Can
 
 OURS = "tidemill"
@@ -127,3 +128,24 @@ def shown(value: float | None, unit: str = "") -> str:
         return "not measured"
     digits = 0 if abs(value) >= 100 or value == 0 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:,.{digits}f}{' ' if unit else ''}{unit}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A shape with its results."""
+
+    shape: Shape
+    results: Results
+    failures: Mapping[str, str]
+    """What could not be measured, by system and variant, and why."""
+    unsupported: Mapping[str, Sequence[str]]
+    """What the shape needs that is missing, and the systems where it is."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that was measured, and on what."""
+
+    about: About
+    measured: Sequence[Measured]

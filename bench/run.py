@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from bench import output
 from bench.context import Bench
-from bench.machine import About
-from bench.results import OURS, Results, Shape
+from bench.results import OURS, Measured, Results, Shape
 from bench.systems.base import HERE, System, Unavailable
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A shape with its results."""
-
-    shape: Shape
-    results: Results
-    failures: Mapping[str, str]
-    """What could not be measured, by system and variant, and why."""
-    unsupported: Mapping[str, Sequence[str]]
-    """What the shape needs that is missing, and the systems where it is."""
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that was measured, and on what."""
-
-    about: About
-    measured: Sequence[Measured]
 
 
 def usable(known: Mapping[str, System], peers: Sequence[str]) -> tuple[list[System], dict[str, str]]:

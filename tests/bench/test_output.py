@@ -9,8 +9,7 @@ from bench import svg
 from bench.machine import About, Used
 from bench.options import chosen, parse
 from bench.page import publish
-from bench.results import Cell, Chart, Results, Shape, at_least
-from bench.run import Measured, Run
+from bench.results import Cell, Chart, Measured, Results, Run, Shape, at_least
 from bench.shapes import SHAPES
 from bench.systems import PEERS, SYSTEMS
 
