@@ -20,7 +20,7 @@ class Letter:
 async def send_letter(letter: Letter, job: JobContext) -> Cancel | None:
     if letter.to.endswith("@gone.example"):
         return Cancel("the address is gone")
-    # A mail server has its moods; the first two attempts may fail.
+    # To show retries: like a mail server, fail now and then in the first two attempts.
     if job.attempt < 3 and random.random() < 0.2:
         raise ConnectionError("the mail server hung up")
     return None
@@ -32,7 +32,7 @@ async def main() -> None:
         async with app.connection() as connection:
             await connection.execute("create table if not exists letters (subject text)")
             await connection.execute("insert into letters values ('Spring')")
-            # In the same transaction: no letter without its row, and no row without its letters.
+            # In the same transaction, so the row and the jobs are committed together.
             jobs = await app.add_jobs(
                 [send_letter.spec(Letter(address, "Spring")) for address in subscribers],
                 connection=connection,

@@ -1,4 +1,4 @@
-"""The task `orders/ship`: async, with a typed payload, and a job of its own to add."""
+"""The task `orders/ship`: async, with a typed payload; it adds another job."""
 
 from dataclasses import dataclass
 
