@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -13,9 +12,10 @@ import psycopg
 from psycopg.rows import tuple_row
 
 from tidemill import tasks as task_module
+from tidemill.connections import Connections
 from tidemill.context import JobContext
-from tidemill.database.connect import Database, explained, find_database, prepare_async_session
-from tidemill.database.migrate import MigrationReport, migrate
+from tidemill.database.connect import Database
+from tidemill.database.migrate import MigrationReport
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
@@ -25,8 +25,6 @@ from tidemill.sync import SyncApp
 from tidemill.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
-    from psycopg_pool import AsyncConnectionPool
-
     from tidemill.middleware import Middleware
     from tidemill.worker_options import WorkerOptions
 
@@ -57,13 +55,8 @@ class App:
     ) -> None:
         self.tasks = TaskRegistry()
         self.middleware = list(middleware)
-        self.pool_size = pool_size
-        self.database_url = database
-        self._database: Database | None = None
-        self._lock = threading.Lock()
-        self._pool: AsyncConnectionPool | None = None
-        self._pool_users = 0
-        self.sync = SyncApp(self)
+        self.connections = Connections(database, pool_size)
+        self.sync = SyncApp(self.connections, self.run_until_empty)
 
     # Tasks
 
@@ -102,12 +95,7 @@ class App:
 
     def database(self) -> Database:
         """The database, found on first use; an embedded one is migrated, too."""
-        with self._lock:
-            if self._database is None:
-                self._database = find_database(self.database_url)
-                if self._database.server is not None:
-                    migrate(self._database.conninfo)
-            return self._database
+        return self.connections.database()
 
     async def migrate(self) -> MigrationReport:
         """Brings the schema to this version. Safe to call from everywhere at once."""
@@ -116,37 +104,15 @@ class App:
     @property
     def is_open(self) -> bool:
         """Whether connections are kept, by `open` or by a worker that runs."""
-        return self._pool_users > 0
+        return self.connections.is_open
 
     async def open(self) -> None:
         """Opens a pool of connections that calls share, until as many `close` calls have come."""
-        await asyncio.to_thread(self.database)
-        self._pool_users += 1
-
-    async def _kept_pool(self) -> AsyncConnectionPool | None:
-        """The pool; made when it is first used, which many workers never do."""
-        if self._pool is None and self.is_open:
-            from psycopg_pool import AsyncConnectionPool
-
-            self._pool = AsyncConnectionPool(
-                self.database().for_application("tidemill"),
-                min_size=0,
-                max_size=self.pool_size,
-                configure=prepare_async_session,
-                open=False,
-            )
-        if self._pool is not None and self._pool.closed:
-            await self._pool.open()
-        return self._pool
+        await self.connections.open()
 
     async def close(self) -> None:
         """Closes the pool after its last user. An embedded server runs on until the process ends."""
-        self._pool_users -= 1
-        if self._pool_users == 0:
-            pool, self._pool = self._pool, None
-            if pool is not None:
-                await pool.close()
-            await asyncio.to_thread(self.sync.close_shared)
+        await self.connections.close()
 
     async def __aenter__(self) -> App:
         await self.open()
@@ -155,20 +121,9 @@ class App:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+    def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""
-        pool = await self._kept_pool()
-        if pool is not None:
-            async with pool.connection() as connection:
-                yield connection
-            return
-        database = await asyncio.to_thread(self.database)
-        with explained():
-            opened = await psycopg.AsyncConnection.connect(database.for_application("tidemill"))
-        async with opened as connection:
-            await prepare_async_session(connection)
-            yield connection
+        return self.connections.connection()
 
     async def _run(self, call: Call[T], connection: psycopg.AsyncConnection[Any] | None) -> T:
         expect(connection, psycopg.AsyncConnection, "app.sync")

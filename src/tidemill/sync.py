@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.rows import tuple_row
 
-from tidemill.database.connect import explained, prepare_session
+from tidemill.connections import Connections
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 
 if TYPE_CHECKING:
-    from psycopg_pool import ConnectionPool
-
-    from tidemill.app import App
     from tidemill.worker_options import WorkerOptions
 
 T = TypeVar("T")
@@ -30,56 +26,25 @@ T = TypeVar("T")
 class SyncApp:
     """The blocking face of an App: the same methods, for scripts, Django, Flask and plain tasks."""
 
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self._pool: ConnectionPool | None = None
-        self._lock = threading.Lock()
-        # Opened on behalf of the app's async face, and closed with it.
-        self._is_shared = False
+    def __init__(
+        self,
+        connections: Connections,
+        run_until_empty: Callable[[WorkerOptions | None], Coroutine[Any, Any, None]],
+    ) -> None:
+        self._connections = connections
+        self._run_until_empty = run_until_empty
 
     def migrate(self) -> MigrationReport:
         """See `App.migrate`."""
-        return migrate(self._app.database().conninfo)
+        return migrate(self._connections.database().conninfo)
 
     def open(self) -> None:
         """See `App.open`."""
-        with self._lock:
-            self._open()
-            self._is_shared = False
+        self._connections.open_sync()
 
     def close(self) -> None:
         """See `App.close`."""
-        with self._lock:
-            if self._pool is not None:
-                self._pool.close()
-                self._pool = None
-
-    def close_shared(self) -> None:
-        """Closes what was opened because the async face was open."""
-        if self._is_shared:
-            self.close()
-
-    def _open(self) -> ConnectionPool:
-        if self._pool is None:
-            from psycopg_pool import ConnectionPool
-
-            pool = ConnectionPool(
-                self._app.database().for_application("tidemill"),
-                min_size=0,
-                max_size=self._app.pool_size,
-                configure=prepare_session,
-                open=False,
-            )
-            pool.open()
-            self._pool = pool
-        return self._pool
-
-    def _kept_pool(self) -> ConnectionPool | None:
-        if self._pool is None and self._app.is_open:
-            with self._lock:
-                self._is_shared = self._pool is None
-                return self._open()
-        return self._pool
+        self._connections.close_sync()
 
     def __enter__(self) -> SyncApp:
         self.open()
@@ -88,19 +53,9 @@ class SyncApp:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    @contextmanager
-    def connection(self) -> Iterator[psycopg.Connection]:
+    def connection(self) -> AbstractContextManager[psycopg.Connection]:
         """See `App.connection`."""
-        pool = self._kept_pool()
-        if pool is not None:
-            with pool.connection() as connection:
-                yield connection
-            return
-        with explained():
-            opened = psycopg.connect(self._app.database().for_application("tidemill"))
-        with opened as connection:
-            prepare_session(connection)
-            yield connection
+        return self._connections.sync_connection()
 
     def _run(self, call: Call[T], connection: psycopg.Connection[Any] | None) -> T:
         expect(connection, psycopg.Connection, "app")
@@ -204,4 +159,4 @@ class SyncApp:
 
     def run_until_empty(self, options: WorkerOptions | None = None) -> None:
         """See `App.run_until_empty`."""
-        asyncio.run(self._app.run_until_empty(options))
+        asyncio.run(self._run_until_empty(options))

@@ -193,8 +193,7 @@ def test_parameters_of_methods_are_described() -> None:
 def test_the_blocking_face_has_the_same_methods() -> None:
     face, whole = _public(vars(SyncApp)), _public(vars(tidemill.App))
     assert whole - face <= {"database", "is_open", "register", "run_worker", "task"}
-    # App.close calls the one that it has besides.
-    assert face - whole <= {"close_shared"}
+    assert not face - whole
 
 
 def test_every_error_and_strategy_is_described() -> None:

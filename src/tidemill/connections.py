@@ -1,0 +1,159 @@
+"""One database, and the two pools of connections to it: one for coroutines, one for blocking code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tidemill.database.connect import (
+    Database,
+    explained,
+    find_database,
+    prepare_async_session,
+    prepare_session,
+)
+from tidemill.database.migrate import migrate
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+_NAME = "tidemill"
+
+
+class Connections:
+    """What both faces of an app connect by.
+
+    database_url  as for `App`
+    pool_size     most connections of each pool
+
+    Outside of `open` and `close` each call has a connection of its own. Both pools are made when
+    they are first used: many workers use neither, and importing psycopg_pool takes time.
+
+    While the async face is open, blocking code shares connections, too, as plain tasks of a
+    running worker do. A blocking pool made for this reason is called shared, and closes with the
+    async pool. One that `open_sync` has asked for stays until `close_sync`.
+
+    The async methods belong to one event loop. The blocking methods may be called by any thread.
+    """
+
+    def __init__(self, database_url: str | None, pool_size: int) -> None:
+        self.database_url = database_url
+        self._pool_size = pool_size
+        self._database: Database | None = None
+        self._database_lock = threading.Lock()
+        self._users = 0
+        self._pool: AsyncConnectionPool | None = None
+        self._sync_pool: ConnectionPool | None = None
+        self._sync_lock = threading.Lock()
+        self._is_shared = False
+
+    def database(self) -> Database:
+        """The database, found on first use; an embedded one is migrated, too."""
+        with self._database_lock:
+            if self._database is None:
+                self._database = find_database(self.database_url)
+                if self._database.server is not None:
+                    migrate(self._database.conninfo)
+            return self._database
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `open` was called more often than `close`."""
+        return self._users > 0
+
+    async def open(self) -> None:
+        """Adds a user of the pools."""
+        await asyncio.to_thread(self.database)
+        self._users += 1
+
+    async def close(self) -> None:
+        """Takes a user away; the last one closes the pools."""
+        self._users -= 1
+        if self._users == 0:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                await pool.close()
+            await asyncio.to_thread(self.close_sync, only_shared=True)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """A connection in a transaction that commits at the end, or rolls back on an exception."""
+        pool = await self._kept_pool()
+        if pool is not None:
+            async with pool.connection() as connection:
+                yield connection
+            return
+        database = await asyncio.to_thread(self.database)
+        with explained():
+            opened = await psycopg.AsyncConnection.connect(database.for_application(_NAME))
+        async with opened as connection:
+            await prepare_async_session(connection)
+            yield connection
+
+    async def _kept_pool(self) -> AsyncConnectionPool | None:
+        if self._pool is None and self.is_open:
+            from psycopg_pool import AsyncConnectionPool
+
+            self._pool = AsyncConnectionPool(
+                self.database().for_application(_NAME),
+                min_size=0,
+                max_size=self._pool_size,
+                configure=prepare_async_session,
+                open=False,
+            )
+        if self._pool is not None and self._pool.closed:
+            await self._pool.open()
+        return self._pool
+
+    def open_sync(self) -> None:
+        """Opens the blocking pool, or keeps the open one until `close_sync`."""
+        with self._sync_lock:
+            if self._sync_pool is None:
+                self._sync_pool = self._made_sync_pool()
+            self._is_shared = False
+
+    def close_sync(self, *, only_shared: bool = False) -> None:
+        """Closes the blocking pool; with `only_shared` only one that closes with the async pool."""
+        with self._sync_lock:
+            if only_shared and not self._is_shared:
+                return
+            pool, self._sync_pool = self._sync_pool, None
+        if pool is not None:
+            pool.close()
+
+    @contextmanager
+    def sync_connection(self) -> Iterator[psycopg.Connection]:
+        """See `connection`."""
+        pool = self._kept_sync_pool()
+        if pool is not None:
+            with pool.connection() as connection:
+                yield connection
+            return
+        with explained():
+            opened = psycopg.connect(self.database().for_application(_NAME))
+        with opened as connection:
+            prepare_session(connection)
+            yield connection
+
+    def _kept_sync_pool(self) -> ConnectionPool | None:
+        with self._sync_lock:
+            if self._sync_pool is None and self.is_open:
+                self._sync_pool = self._made_sync_pool()
+                self._is_shared = True
+            return self._sync_pool
+
+    def _made_sync_pool(self) -> ConnectionPool:
+        from psycopg_pool import ConnectionPool
+
+        return ConnectionPool(
+            self.database().for_application(_NAME),
+            min_size=0,
+            max_size=self._pool_size,
+            configure=prepare_session,
+            open=True,
+        )

@@ -1,0 +1,118 @@
+"""The pools of an app: when connections are shared, and when they are closed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from tidemill import App
+
+
+async def backend(app: App) -> int:
+    async with app.connection() as connection:
+        return connection.info.backend_pid
+
+
+def sync_backend(app: App) -> int:
+    with app.sync.connection() as connection:
+        return connection.info.backend_pid
+
+
+async def sync_backend_in_thread(app: App) -> int:
+    return await asyncio.to_thread(sync_backend, app)
+
+
+def connected(connection: psycopg.Connection) -> set[int]:
+    """The backends of apps."""
+    rows = connection.execute(
+        "select pid from pg_stat_activity"
+        " where datname = current_database() and application_name = 'tidemill'"
+    ).fetchall()
+    return {pid for (pid,) in rows}
+
+
+async def test_outside_each_call_has_a_connection_of_its_own(database: str) -> None:
+    app = App(database)
+    assert not app.is_open
+    assert await backend(app) != await backend(app)
+    assert await sync_backend_in_thread(app) != await sync_backend_in_thread(app)
+
+
+async def test_an_open_app_connects_when_it_is_used(database: str, connection: psycopg.Connection) -> None:
+    async with App(database) as app:
+        assert app.is_open
+        assert not connected(connection)
+        shared = await backend(app)
+        assert await backend(app) == shared
+        assert connected(connection) == {shared}
+
+
+async def test_the_last_of_several_users_closes(database: str) -> None:
+    app = App(database)
+    async with app:
+        async with app:
+            shared, sync_shared = await backend(app), await sync_backend_in_thread(app)
+        assert app.is_open
+        assert await backend(app) == shared
+        assert await sync_backend_in_thread(app) == sync_shared
+    assert not app.is_open
+    assert await backend(app) != shared
+    assert await sync_backend_in_thread(app) != sync_shared
+
+
+def test_blocking_code_shares_connections_on_its_own(database: str) -> None:
+    app = App(database)
+    with app.sync:
+        assert not app.is_open
+        shared = sync_backend(app)
+        assert sync_backend(app) == shared
+    assert sync_backend(app) != shared
+
+
+async def test_what_blocking_code_has_opened_outlives_the_async_face(database: str) -> None:
+    app = App(database)
+    with app.sync:
+        async with app:
+            shared = await sync_backend_in_thread(app)
+        assert await sync_backend_in_thread(app) == shared
+    assert await sync_backend_in_thread(app) != shared
+
+
+async def test_a_shared_pool_that_blocking_code_opens_becomes_its_own(database: str) -> None:
+    app = App(database)
+    async with app:
+        shared = await sync_backend_in_thread(app)
+        app.sync.open()
+    assert await sync_backend_in_thread(app) == shared
+    app.sync.close()
+    assert await sync_backend_in_thread(app) != shared
+
+
+async def test_blocking_code_that_closes_inside_of_the_async_face_may_go_on(database: str) -> None:
+    app = App(database)
+    async with app:
+        with app.sync:
+            closed = await sync_backend_in_thread(app)
+        shared = await sync_backend_in_thread(app)
+        assert shared != closed
+        assert await sync_backend_in_thread(app) == shared
+    assert await sync_backend_in_thread(app) != shared
+
+
+async def test_a_pool_that_many_threads_ask_for_at_once_is_closed(database: str) -> None:
+    app = App(database)
+    together = threading.Barrier(8)
+
+    def ask() -> int:
+        together.wait(60)
+        return sync_backend(app)
+
+    with ThreadPoolExecutor(8) as threads:
+        async with app:
+            loop = asyncio.get_running_loop()
+            seen = set(await asyncio.gather(*(loop.run_in_executor(threads, ask) for _ in range(8))))
+            assert await sync_backend_in_thread(app) in seen
+    assert await sync_backend_in_thread(app) not in seen
