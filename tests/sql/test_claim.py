@@ -138,6 +138,15 @@ def test_what_is_left_alone(queue: Queue, lane: Lane) -> None:
     assert lane.claim("x", forbidden=["heavy"]) == []
 
 
+@pytest.mark.parametrize("queue_name", [None, "q"])
+def test_a_job_is_due_at_its_run_at(queue: Queue, queue_name: str | None) -> None:
+    with queue.connection.transaction():
+        # The time of this transaction.
+        added = queue.add(queue_name=queue_name)
+        assert queue.value("select state from tidemill.jobs") == "ready"
+        assert ids(queue.claim()) == [added["id"]]
+
+
 @pytest.mark.parametrize("forbidden", [None, []])
 def test_no_forbidden_flag_forbids_none(queue: Queue, lane: Lane, forbidden: list[str] | None) -> None:
     queue.add(flags=["heavy"])
@@ -251,6 +260,15 @@ def test_queues_take_turns(queue: Queue, lane: Lane) -> None:
     assert turns == [["q0", "q1"], ["q2", "q3"], ["q4", "q5"]]
     assert lane.claim(after_queue=after) == []
     assert lane.claim(after_queue=0) == []
+
+
+def test_a_turn_begins_behind_the_queue_of_the_last_one(queue: Queue, lane: Lane) -> None:
+    for name in ("p", "p", "q"):
+        queue.add(queue_name=name)
+    first = lane.claim(count=1, per_queue=1)
+    lane.complete(first)
+    [second] = lane.claim(count=1, after_queue=first[0]["queue_id"])
+    assert (first[0]["queue_name"], second["queue_name"]) == ("p", "q")
 
 
 def test_queues_and_single_jobs_take_turns_at_being_first(queue: Queue, lane: Lane) -> None:

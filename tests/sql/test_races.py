@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 import pytest
 from psycopg import sql
@@ -381,6 +381,31 @@ def test_a_keyed_job_is_never_locked_by_a_batch(queue: Queue, another: Callable[
         assert [row["revision"] for row in changed] == [1, 1]
 
 
+HELD_UP: LiteralString = (
+    "select * from tidemill._held_up(array['t'], array['t'], %s, 5, array['heavy'], 0, 5)"
+)
+
+
+@pytest.fixture
+def held_up(queue: Queue) -> Iterator[None]:
+    """Makes _held_up: _lock_queued_jobs, which waits for lock 7 before it locks the queue. We hold that."""
+    body = queue.value("select prosrc from pg_proc where proname = '_lock_queued_jobs'")
+    before = "where q.id = h.queue_id"
+    assert body.count(before) == 1
+    body = body.replace(before, f"where (select pg_advisory_lock_shared(7)) is not null and {before[6:]}")
+    queue.connection.execute(
+        sql.SQL(
+            "create function tidemill._held_up(identifiers text[], quick text[], express boolean,"
+            " max_jobs integer, forbidden_flags text[], after_queue bigint, per_queue integer)"
+            " returns setof tidemill._claimed_job language plpgsql as {}"
+        ).format(sql.Literal(body))
+    )
+    queue.connection.execute("select pg_advisory_lock(7)")
+    yield
+    queue.connection.execute("select pg_advisory_unlock_all()")
+
+
+@pytest.mark.usefixtures("held_up")
 def test_a_queue_that_went_on_between_a_claims_look_and_its_lock(
     queue: Queue, another: Callable[[], Queue], aside: Callable[..., Future[list[Row]]]
 ) -> None:
@@ -388,28 +413,44 @@ def test_a_queue_that_went_on_between_a_claims_look_and_its_lock(
     head = queue.add(queue_name="q")
     queue.add(queue_name="q", job_key="k")
     queue.add(queue_name="q")
-    # The claim's statement, held up before it locks the queue.
-    body = queue.value("select prosrc from pg_proc where proname = '_lock_queued_jobs'")
-    before = "where q.id = h.queue_id"
-    assert body.count(before) == 1
-    held_up = body.replace(before, f"where (select pg_advisory_lock_shared(7)) is not null and {before[6:]}")
-    queue.connection.execute(
-        sql.SQL(
-            "create function tidemill._held_up(identifiers text[], quick text[], express boolean,"
-            " max_jobs integer, forbidden_flags text[], after_queue bigint, per_queue integer)"
-            " returns setof tidemill._claimed_job language plpgsql as {}"
-        ).format(sql.Literal(held_up))
-    )
     batch, late = another(), another()
-    queue.connection.execute("select pg_advisory_lock(7)")
     with batch.connection.transaction():
         locked = batch.claim(express=True, quick=["t"])
         assert ids(locked) == [head["id"]]
-        claim = aside(
-            late.rows,
-            "select * from tidemill._held_up(array['t'], array['t'], true, 5, null, 0, 5)",
-        )
+        claim = aside(late.rows, HELD_UP, [True])
         until_it_waits(queue, late)
         batch.close_batch(done=locked)
     queue.connection.execute("select pg_advisory_unlock(7)")
     assert claim.result() == []
+
+
+@pytest.mark.usefixtures("held_up")
+@pytest.mark.parametrize(
+    ("change", "stays"),
+    [
+        ("queue_id = 2", False),
+        ("queue_id = null", False),
+        ("locked_at = now()", False),
+        ("attempts = max_attempts", False),
+        ("run_at = now() + interval '1 hour'", False),
+        ("task_id = 2", False),
+        ("key = null", False),
+        ("flags = '{heavy}'", False),
+        ("flags = '{light}', priority = -1", True),
+    ],
+)
+def test_a_job_that_changed_between_a_claims_look_and_its_lock(
+    queue: Queue,
+    another: Callable[[], Queue],
+    aside: Callable[..., Future[list[Row]]],
+    change: LiteralString,
+    stays: bool,
+) -> None:
+    job = queue.add(queue_name="q", job_key="k")
+    queue.add("other", queue_name="r")
+    late = another()
+    claim = aside(late.rows, HELD_UP, [False])
+    until_it_waits(queue, late)
+    queue.connection.execute(f"update tidemill._jobs set {change} where id = {job['id']}".encode())
+    queue.connection.execute("select pg_advisory_unlock(7)")
+    assert ids(claim.result()) == ([job["id"]] if stays else [])
