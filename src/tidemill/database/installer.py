@@ -63,7 +63,8 @@ class Installer:
 
     def part(self, name: str, text: str) -> Part:
         """Returns what the database knows of a part whose text is this one."""
-        found = self.rows("part", part=name, hash=files.digest(text), version=current_version())
+        known = files.migrations()[-1].number
+        found = self.rows("part", part=name, hash=files.digest(text), version=current_version(), known=known)
         return Part(True, *found[0]) if found else Part(False, False, True)
 
     def record_part(self, name: str, text: str | None) -> None:

@@ -1,3 +1,3 @@
--- _notify_workers has defaults for its priority and id: the function without them would stand beside it.
+-- Callers of _notify_workers name a priority and an id, or NULL for both.
 
 drop function if exists tidemill._notify_workers(timestamptz) cascade;

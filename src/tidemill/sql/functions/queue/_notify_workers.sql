@@ -1,6 +1,5 @@
-create or replace function tidemill._notify_workers(
-  run_at timestamptz, priority smallint default null, id bigint default null
-) returns void
+create or replace function tidemill._notify_workers(run_at timestamptz, priority smallint, id bigint)
+returns void
 language plpgsql
 as $$
 declare
@@ -20,10 +19,10 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._notify_workers is
+comment on function tidemill._notify_workers(timestamptz, smallint, bigint) is
 $$Wakes idle workers; the payload says in how many milliseconds the earliest new job is due.
 
 With a priority and an id, the payload goes on with priority, run_at (microseconds since
-1970) and id: no new job comes before these in the order of claims. Without them, new jobs may
-stand anywhere. Payloads that are alike are sent once in a transaction, so give 0 as the id
+1970) and id: no new job comes before these in the order of claims. If they are NULL, new jobs
+may stand anywhere. Payloads that are alike are sent once in a transaction, so give 0 as the id
 where many jobs may be added.$$;
