@@ -1,4 +1,4 @@
-"""Attempts: one start of a job, from its first step to what it means for the job."""
+"""Attempts: one start of a job, from its first step to how the job is settled."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Setting:
     threads: Threads
 
     def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
-        """What a task is handed."""
+        """Makes the context that a task is handed."""
         return JobContext(
             app=self.producer,
             id=job.id,
@@ -62,7 +62,7 @@ class Attempt:
     setting: Setting
     made_context: JobContext | None = None
     result: Any = None
-    """What the first step of its coroutine came to; Suspended if it waits."""
+    """The result of its coroutine's first step; Suspended if it waits."""
     error: BaseException | None = None
     given_back: bool = False
     thread: asyncio.Future[Any] | None = None
@@ -72,7 +72,7 @@ class Attempt:
     def begin(
         cls, job: ClaimedJob, task: Task[Any], runner: asyncio.Task[None], setting: Setting, watched: bool
     ) -> Attempt | None:
-        """Takes a job's first step; returns what is left to be done for it, None if it is done."""
+        """Takes a job's first step; returns the attempt if it has more steps, None if the job is done."""
         context: JobContext | None = None
         result: Any = None
         error: BaseException | None = None
@@ -88,7 +88,7 @@ class Attempt:
                 else:
                     result = first_step(task.function, payload)
             except BaseException as raised:
-                # Also what is no Exception: nothing that a task raises may end the worker.
+                # BaseException, because no error of a task may end the worker.
                 error = raised
             if result is None and error is None and not watched:
                 return None
@@ -96,7 +96,7 @@ class Attempt:
 
     @property
     def context(self) -> JobContext:
-        """What the task is handed; made when first asked for, since most attempts end well and unseen."""
+        """What the task is handed; made on first use, since most attempts succeed without it."""
         if self.made_context is None:
             self.made_context = self.setting.context(self.job, self.task)
         return self.made_context
@@ -115,11 +115,11 @@ class Attempt:
         self.runner.cancel()
 
     async def finish(self) -> None:
-        """Waits for the task; raises what it raises, or what its result stands for."""
+        """Waits for the task; raises its error, or the outcome that its result stands for."""
         if not self.task.is_async or self.task.timeout is not None:
             await self._finish_in_time()
             return
-        # Most jobs come this way.
+        # Most jobs take this way, which costs less.
         result = self.result
         if type(result) is Suspended:
             result = await result
@@ -138,6 +138,7 @@ class Attempt:
                 await check_result(result, self.job.payload, self.context)
         except TimeoutError:
             if not limit.expired():
+                # The task itself raised this one.
                 raise
             self.context._cancelled.set()
             raise JobTimeoutError(f"Timed out after {timeout:g} s") from None
@@ -146,20 +147,20 @@ class Attempt:
         payload = self.task.decode(self.job.payload)
         args = (payload, self.context) if self.task.takes_job else (payload,)
         self.thread = self.setting.threads.run(self.task.function, *args)
-        # The function cannot be stopped: it can only be told, and no longer be waited for.
+        # The function cannot be stopped: when cancelled, we only stop waiting for it.
         await asyncio.wait([self.thread])
         result = self.thread.result()
         return await result if inspect.isawaitable(result) else result
 
     def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
-        """What the attempt's end means for its job; None if it ended well. Calls the hooks."""
+        """How to settle the job after the attempt's end; None for a success. Calls the hooks."""
         job, hooks = self.job, self.setting.hooks
         cancelled = self.runner.cancelling()
         if error is None and not hooks.are_watching and not cancelled:
             return None
         context = self.context
         if cancelled:
-            # If neither we nor the task's own code did this, the event loop is being torn down.
+            # While stopping, a cancellation that is not ours means that the event loop is being torn down.
             self.given_back = self.given_back or (stopping and not context.cancelled)
         if error is None:
             hooks.call("after_job", context, elapsed)

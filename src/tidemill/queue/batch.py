@@ -13,11 +13,11 @@ from tidemill.queue.settle import FreedQueue, Settle, Settlement
 
 @dataclass(frozen=True)
 class Closed:
-    """What became of a batch until it was closed."""
+    """The state of a batch's jobs when it was closed."""
 
     done: list[int]
     started: list[ClaimedJob]
-    """Running jobs, and failed ones: they have to be leased."""
+    """Running jobs, and failed ones: these must be leased."""
     queues: list[int]
     """Named queues with a running job."""
     failed: list[Settlement]
@@ -28,7 +28,7 @@ class Closed:
 class Batch:
     """Jobs that are held by the row locks of one open transaction. Thread-safe.
 
-    Once it is closed, what has started by then is leased, and ends as leased jobs do.
+    When it is closed, the jobs that have started are leased, and end as leased jobs do.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Batch:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether there is a job to start."""
+        """Whether a job waits to start."""
         return bool(self._waiting)
 
     @property
     def is_over(self) -> bool:
-        """Whether all of its jobs have ended."""
+        """Whether all its jobs have ended."""
         return self._left == 0
 
     @property
@@ -91,7 +91,7 @@ class Batch:
                     self._failed.append((job, settlement))
                     self._count_ended(1)
                 else:
-                    # Given back: unlocked, it is as it was, and so are those behind it.
+                    # Given back: its unlocked row is unchanged, and so are those of the jobs behind it.
                     self._count_ended(chain_length(job))
                     job.next = None
                 return
@@ -121,7 +121,7 @@ class Batch:
             self._on_over()
 
     def close(self) -> Closed:
-        """Starts nothing more; from now on jobs end as leased ones."""
+        """Starts no more jobs; from now on jobs end as leased ones."""
         with self._lock:
             self._closed = True
             unstarted = list(self._waiting)

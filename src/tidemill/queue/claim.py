@@ -16,38 +16,38 @@ from tidemill.queue.claimed import ClaimedJob, chain_length
 from tidemill.queue.marks import Marks, Ration
 
 LONGEST_QUEUE_RUN = 20
-"""How many jobs of a named queue are claimed at once, at most."""
+"""The most jobs of one named queue that are claimed at once."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look asks of both lanes."""
+    """What one look asks both lanes to search for."""
 
     quick: Sequence[str]
-    """Tasks whose jobs are for the express lane, where nothing else speaks against it."""
+    """Tasks whose jobs go by the express lane, if they have no key and spent no attempt yet."""
     forbidden_flags: Sequence[str]
     thorough: bool
-    """Look everywhere, whatever it costs."""
+    """Search everywhere, whatever it costs."""
     told: bool
-    """Notifications said where the new jobs are: look there, and elsewhere another time."""
+    """Notifications named the places of the new jobs: this look searches only there."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """One lane's part in a look: how many jobs it takes."""
+    """One lane's part in a look, and how many jobs to claim."""
 
     look: Look
     limit: int
-    """How many jobs, at most about."""
+    """The most jobs, approximately."""
     most_queues: int
     per_queue: int
-    """How many jobs of one named queue, at most."""
+    """The most jobs of one named queue."""
 
 
 class Finder:
-    """Looks for jobs: from marks on, and in rotation among named queues.
+    """Finds jobs: from marks on, and in rotation among named queues.
 
-    `lane` is `express`, where what is found is locked, or `lease`, where it is leased to the worker.
+    In the lane `express` it locks the jobs that it finds; in `lease` it leases them to the worker.
     """
 
     def __init__(self, lane: Literal["express", "lease"], worker_id: str, identifiers: Sequence[str]) -> None:
@@ -63,26 +63,26 @@ class Finder:
 
     @property
     def next_search(self) -> float | None:
-        """When a search that was asked for, and had to wait for its turn, may be made."""
+        """When a search that was asked for may be made; None if none was."""
         asked = (self.marks.full_scans.next, self._queue_searches.next)
         return min((at for at in asked if at is not None), default=None)
 
     def ask(self) -> None:
-        """Jobs may be anywhere."""
+        """Asks for a search of everything: jobs may be anywhere."""
         self.marks.full_scans.ask()
         self._queue_searches.ask()
 
     def ask_queues(self) -> None:
-        """A named queue may have a job."""
+        """Asks for a search of the named queues: one may have a job."""
         self._queue_searches.ask()
 
     def forget(self) -> None:
-        """What was seen counts no longer."""
+        """Forgets what was seen, and asks for a search of everything at once."""
         self.marks.forget()
         self._queue_searches.ask(at_once=True)
 
     def find(self, connection: psycopg.Connection, search: Search) -> tuple[list[ClaimedJob], bool]:
-        """Finds jobs, those of one named queue as a chain, and says whether there may be more.
+        """Finds jobs, those of one named queue as a chain; also returns whether there may be more.
 
         Named queues and other jobs take turns at being first.
         """
@@ -109,6 +109,7 @@ class Finder:
         rows = self._rows(
             connection, self._singles, search, most=room, priorities=priorities, run_ats=run_ats, ids=ids
         )
+        # The last row is no job: its run_at is the time up to which the scan went.
         *rows, last = rows
         jobs = [ClaimedJob(*row) for row in rows]
         filled = len(jobs) >= room
@@ -130,7 +131,7 @@ class Finder:
         most = min(room, search.most_queues)
         heads: dict[int, ClaimedJob] = {}
         tails: dict[int, ClaimedJob] = {}
-        # The rotation begins anew where no queue is found behind the last one.
+        # If no queue is found behind the last one, the rotation starts again at 0 (in a dict, 0 comes once).
         for after in {self._after_queue: None, 0: None}:
             for row in self._rows(
                 connection, self._queued, search, most=most, after=after, per_queue=search.per_queue
@@ -148,6 +149,7 @@ class Finder:
         if not filled:
             self._queue_searches.spend(time.perf_counter() - started)
             if heads:
+                # Queues up to the start of this rotation were not searched.
                 self._queue_searches.ask()
         return list(heads.values()), filled
 
@@ -155,7 +157,7 @@ class Finder:
         self, connection: psycopg.Connection, statement: LiteralString, search: Search, **params: object
     ) -> list[tuple[Any, ...]]:
         with connection.cursor(binary=True) as cursor:
-            # Reading times as the integers that they are is many times cheaper.
+            # Reading times as PostgreSQL's integers is many times cheaper.
             cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
             params |= {
                 "worker_id": self._worker_id,

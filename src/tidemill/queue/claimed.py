@@ -1,4 +1,4 @@
-"""Claimed jobs: what a claim brings into a worker's hand."""
+"""Claimed jobs: jobs in a worker's hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 class ClaimedJob(msgspec.Struct, gc=False):
     """A job in this worker's hand; its fields are those of `tidemill._claimed_job`.
 
-    Times are microseconds since 2000, as PostgreSQL holds them: few tasks look at them.
+    Times are microseconds since 2000, as in PostgreSQL: few tasks need them converted.
     """
 
     id: int
@@ -39,5 +39,5 @@ def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:
 
 
 def chain_length(job: ClaimedJob) -> int:
-    """How many jobs that are."""
+    """How many jobs a chain has."""
     return 1 if job.next is None else sum(1 for _ in chain(job))

@@ -1,4 +1,4 @@
-"""The queue's SQL calls, once, for both the async and the blocking face."""
+"""The queue's SQL calls, written once for both the async and the blocking face."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 
 ATTEMPTS = 5
-# The deadlock detector or a serialization failure chose us: the same call may well pass now.
+# After a serialization failure or a deadlock the same call may succeed.
 _TRANSIENT = {"40001", "40P01"}
 
 
@@ -45,7 +45,7 @@ _TIMES = ("run_at", "created_at", "updated_at", "locked_at")
 
 def _column(name: str) -> str:
     if name in _TIMES:
-        # In the wire's form: readable under any DateStyle of the caller's connection, and exact.
+        # PostgreSQL's binary form is exact, whatever the DateStyle of the caller's connection.
         return f"timestamptz_send({name})"
     return "payload::text" if name == "payload" else name
 
@@ -58,7 +58,7 @@ def _time(wire: bytes) -> datetime:
 
 
 def _jobs(rows: list[Row]) -> list[Job]:
-    # Of jobs added together most times are one and the same.
+    # Jobs that were added together share most of their times.
     time = lru_cache(_time)
     return [
         Job(
@@ -92,7 +92,7 @@ def _payload(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        # PostgreSQL's json takes what Python cannot hold. The call has been carried out: do not fail.
+        # PostgreSQL's json accepts values that Python cannot hold. The call has taken effect: do not fail.
         return msgspec.Raw(text.encode())
 
 
@@ -105,7 +105,7 @@ def _select(source: LiteralString, **params: Any) -> Call[list[Job]]:
 
 
 def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
-    """A payload as JSON. Raises InvalidJobError for what JSON cannot hold."""
+    """A payload as JSON; None for None. Raises InvalidJobError if JSON cannot hold it."""
     if payload is None:
         return None
     try:
@@ -160,7 +160,7 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         given = {name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()}
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
-    # The private function takes a mode for each spec; producers may call the public one alone.
+    # Only the private function takes a mode for each spec, but producers may call only the public one.
     alike = len({spec.job_key_mode or "replace" for spec in specs}) <= 1
     add: LiteralString = (
         "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
@@ -171,12 +171,12 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
 
 
 def remove_job(job_key: str) -> Call[Job | None]:
-    """Removes the job of a key; None where there is none."""
+    """Removes the job with this key; None if there is none."""
     return Call(f"select {_COLUMNS} from tidemill.remove_job(%(job_key)s)", {"job_key": job_key}, _maybe_job)
 
 
 def _ids(job_ids: Sequence[int]) -> list[int]:
-    """Ids as a list. Raises InvalidJobError for what is no id; a string would be taken for its digits."""
+    """Ids as a list. Raises InvalidJobError for other values; a string would be read digit by digit."""
     for job_id in [job_ids] if isinstance(job_ids, str | bytes) else job_ids:
         if not isinstance(job_id, int) or isinstance(job_id, bool) or not 0 < job_id < 2**63:
             raise InvalidJobError(f"{job_id!r} is not the id of a job; pass a list of integers such as [42].")
@@ -224,7 +224,7 @@ def cancel_jobs(job_ids: Sequence[int], reason: str | None) -> Call[list[Job]]:
 
 
 def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
-    """Frees what these workers hold."""
+    """Frees the jobs and named queues that these workers hold."""
     if isinstance(worker_ids, str):
         raise InvalidJobError(f"worker_ids is one string; use a list: [{worker_ids!r}].")
     return Call(
@@ -233,7 +233,7 @@ def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
 
 
 def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:
-    """One job by id or by key; None where there is none."""
+    """One job by id or by key; None if there is none."""
     return Call(
         f"select {_COLUMNS} from tidemill.jobs where id = %(id)s or key = %(key)s",
         {"id": job_id, "key": key},
@@ -251,13 +251,13 @@ def expect(connection: object, kind: type, other: str) -> None:
 
 
 def may_repeat(error: psycopg.Error, connection: object, attempt: int) -> bool:
-    """Whether a call that failed like this may be made once more."""
-    # In the caller's transaction there is nothing that we could repeat alone.
+    """Whether to repeat a call that failed with this error."""
+    # In the caller's transaction, only the caller could repeat what came before the call.
     return connection is None and error.sqlstate in _TRANSIENT and attempt < ATTEMPTS
 
 
 def raise_explained(error: psycopg.Error) -> NoReturn:
-    """Raises Tidemill's error for one of the driver's, or that one itself."""
+    """Raises Tidemill's own error for an error of the driver, or that error itself if there is none."""
     ours = explain(error)
     if ours is None:
         raise error

@@ -5,7 +5,7 @@ from __future__ import annotations
 # Weight of the newest attempt in the moving averages.
 _NEWEST = 0.05
 QUICK_SECONDS = 0.02
-# A task near the limit must not go back and forth.
+# Only above this a quick task becomes slow, so that one near the limit does not go back and forth.
 _SLOW_SECONDS = 0.04
 
 
@@ -16,10 +16,10 @@ class Durations:
         self._means: dict[str, float] = {}
         self._quick: dict[str, bool] = {}
         self.mean: float | None = None
-        """Of leased jobs of all tasks; None before the first."""
+        """The mean of leased jobs of all tasks; None before the first."""
 
     def add(self, identifier: str, seconds: float, *, leased: bool) -> None:
-        """An attempt took so long."""
+        """Counts an attempt that took so long."""
         mean = self._means.get(identifier, seconds)
         self._means[identifier] = mean + _NEWEST * (seconds - mean)
         if leased:
@@ -27,7 +27,7 @@ class Durations:
             self.mean = mean + _NEWEST * (seconds - mean)
 
     def is_quick(self, identifier: str, *, unknown: bool) -> bool:
-        """Whether the jobs of a task take a few milliseconds; `unknown` is said of one never seen."""
+        """Whether jobs of a task take a few milliseconds; `unknown` is the answer before the first one."""
         mean = self._means.get(identifier)
         if mean is None:
             return unknown

@@ -1,4 +1,4 @@
-"""The engine: one thread that claims jobs and settles them, whatever the event loop does."""
+"""The engine: one thread that claims and settles jobs, even while the event loop is blocked."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ONCE_TRIES = 8
 
 @dataclass(frozen=True)
 class _Found:
-    """What the last look came to."""
+    """The result of the last look."""
 
     jobs: int | None = None
     """How many jobs it found; None before the first look."""
     full: bool = False
-    """There was no room for more."""
+    """No more jobs could be claimed, or none could have started."""
     all_done: bool = False
     """Nothing was running, and no job was ready anywhere."""
 
@@ -43,9 +43,9 @@ class Engine:
     """Claims jobs through both lanes, hands them to the executor, and settles those that have ended.
 
     `connect` opens its connection; `wake` is set when there is something to do. With
-    `once` it ends when nothing is ready. Every `reconcile_interval` seconds it frees
-    jobs that the table says are ours and are not. `forbidden_flags` is asked before
-    every look. Thread-safe: `notify`, `revive`, `drain`, `give_up`.
+    `once` it ends when no job is ready. Every `reconcile_interval` seconds it frees
+    jobs that are leased to this worker in the table, but unknown to it. `forbidden_flags`
+    is called before every look. `notify`, `revive`, `drain` and `give_up` are thread-safe.
     """
 
     def __init__(
@@ -91,23 +91,23 @@ class Engine:
         self._thread.start()
 
     def notify(self, milliseconds: int = 0, place: tuple[int, Place] | None = None) -> None:
-        """Says that a job is due in so many milliseconds, and its priority and place if they are known."""
+        """A job is due in so many milliseconds; `place` is its priority and place, if they are known."""
         self._lanes.notify(place)
         self._looks.notify(milliseconds)
         self._wake.set()
 
     def revive(self) -> None:
-        """Says that others took this worker for dead, and swept what it left."""
+        """Other workers took this one for dead, and freed its jobs."""
         self._revived = True
         self._wake.set()
 
     def drain(self) -> None:
-        """Claims no more; ends when everything in hand is settled."""
+        """Claims no more jobs; the engine ends when all jobs in hand are settled."""
         self._draining = True
         self._wake.set()
 
     def give_up(self) -> None:
-        """Ends at the next lost connection or finished turn, settled or not."""
+        """Ends after the current turn or at a lost connection, even if jobs are not settled."""
         self._gave_up = True
         self._wake.set()
 
@@ -129,9 +129,9 @@ class Engine:
             if self._connection is not None:
                 self._connection.close()
         except BaseException as raised:
-            # Whatever it is: the worker waits to be told that we have ended.
+            # Catch everything, because the worker waits for `on_end`.
             error = error or raised
-        # A worker that gave up on us does not wait, and may have closed its loop.
+        # A worker that has given up waiting for us may have closed its loop.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._on_end, error)
 
@@ -142,7 +142,7 @@ class Engine:
         return not self._lanes.is_busy and (drained or (self._once and self._last.all_done))
 
     def _turn(self) -> None:
-        """Settles jobs that ended; looks for others, claims them and hands them over; waits."""
+        """Settles jobs that ended, claims others and hands them over, and waits."""
         connection = self._connection or self._open()
         self._wake.clear()
         if self._revived:
@@ -169,10 +169,10 @@ class Engine:
             self._heed(settled, ends=not lanes.leases.in_hand)
 
     def _heed(self, settled: Settled, *, ends: bool) -> None:
-        """Looks again where settling made a difference; `ends`: as far as this lane goes, we could end."""
+        """Looks again if settling made that useful; `ends`: the lane may have no more jobs in hand."""
         if settled.freed_queues:
             self._lanes.ask_queues()
-        # Jobs that ran may have added jobs, and nobody notifies a worker that is about to end.
+        # With `once`, the ended jobs may have added others, and no notification tells of them.
         if settled.look_again or self._last.full or (self._once and ends):
             self._looks.at_once()
 
@@ -181,7 +181,7 @@ class Engine:
         return self._looks.next if searches_at is None else min(self._looks.next, searches_at)
 
     def _look(self, connection: psycopg.Connection, now: float) -> None:
-        """Looks for jobs; what one lane claims is handed over before the other lane looks."""
+        """Looks for jobs; those of the express lane are handed over before the lease lane looks."""
         lanes, executor = self._lanes, self._executor
         regular = self._looks.begin(now)
         forbidden = self._ask_flags()
@@ -190,6 +190,7 @@ class Engine:
             self._looks.nothing_for_a_while()
             return
         nothing_ran = not (lanes.leases.in_hand or lanes.express.is_busy)
+        # With `once`, the look after an empty one is thorough; if it is empty, too, the engine ends.
         thorough = self._once and self._last.jobs == 0
         look = lanes.plan(forbidden, regular=regular, thorough=thorough)
 
@@ -207,7 +208,7 @@ class Engine:
         self._looks.looked(found=found, more=more, full=self._last.full, execute=self._execute)
 
     def _ask_flags(self) -> Sequence[str] | None:
-        """The flags whose jobs are left alone; None if the user's function fails: then no job is claimed."""
+        """The forbidden flags; None if the user's function failed, and then no job is claimed."""
         try:
             return self._forbidden_flags()
         except Exception:
@@ -242,9 +243,9 @@ class Engine:
         return self._connection
 
     def _reconcile(self, connection: psycopg.Connection) -> None:
-        """Frees claims whose answer never arrived.
+        """Frees jobs that were claimed by a statement whose answer never arrived.
 
-        Now and again, not only after a lost connection: the server may carry out a
+        Runs regularly, not only after a lost connection: the server may carry out a
         claim long after we gave up waiting for it.
         """
         freed = self._lanes.leases.return_unknown(connection)
@@ -258,7 +259,7 @@ class Engine:
         if self._connection is not None:
             self._connection.close()
         self._connection = None
-        # No batch outlives its budget because we wait here.
+        # This ends the open batches: they must not outlive their budget while we wait here.
         self._lanes.express.disconnect()
         self._failures += 1
         if self._once and self._failures >= _ONCE_TRIES:

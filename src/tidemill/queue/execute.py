@@ -1,4 +1,4 @@
-"""Executing: claimed jobs run on the event loop, some at once."""
+"""Executing: runs claimed jobs on the event loop, several at once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
 
-# The event loop has other work too: jobs that never wait let it have its turn this often.
+# The event loop has other work, too: jobs that never wait give it a turn this often.
 _TURN_SECONDS = 0.005
-# Of jobs that end at once, only those that took longer say anything of their task.
+# Express jobs that end sooner are not measured: their task is known to be quick.
 _NOTABLE_SECONDS = 0.001
 
 
@@ -36,7 +36,7 @@ class Executor:
 
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
-    `settle` takes how leased jobs ended, `durations` how long all of them took.
+    `settle` is told how leased jobs ended, `durations` how long jobs took.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Executor:
         self._idle.set()
         self.durations = durations
         self.batches_taken = 0
-        """How many batches were ever taken: a count that stands still tells of a blocked event loop."""
+        """How many batches were taken so far; while a job blocks the event loop, this stands still."""
 
     @property
     def free_slots(self) -> int:
@@ -83,7 +83,7 @@ class Executor:
         self._start()
 
     def stop(self) -> None:
-        """Starts nothing more, and gives back what has not started."""
+        """Starts no more jobs, and gives back leased ones that have not started."""
         self._stopping = True
         self._leased.close()
 
@@ -92,7 +92,7 @@ class Executor:
         self._leased.give_back()
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops these jobs if they run here: async tasks are cancelled, plain ones told."""
+        """Stops these jobs if they run here: async tasks are cancelled, plain functions are told."""
         for attempt in self._attempts:
             if attempt.job.id in job_ids:
                 attempt.cancel()
@@ -103,7 +103,7 @@ class Executor:
             attempt.abandon()
 
     async def wait_idle(self) -> None:
-        """Returns once nothing runs or waits."""
+        """Returns once no job is running or waiting."""
         await self._idle.wait()
 
     def close(self) -> None:
@@ -111,7 +111,7 @@ class Executor:
         self._threads.close()
 
     def _start(self) -> None:
-        """Starts a runner if there is something to run and all others wait; it does so before it waits."""
+        """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""
         while self._batches and not self._batches[0].has_waiting:
             self._batches.popleft()
         waiting = bool(self._leased or self._batches)
@@ -142,7 +142,7 @@ class Executor:
         return None
 
     async def _run(self) -> None:
-        """One runner: takes a job, runs it, says how it ended, takes the next."""
+        """One runner: takes a job, runs it, tells its hand how it ended, takes the next."""
         runner = asyncio.current_task()
         assert runner is not None
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
@@ -163,7 +163,7 @@ class Executor:
                     job = await self._go_on(attempt, hand, started)
                     now = clock()
                     if type(attempt.result) is Suspended:
-                        # Others had their turn while it waited.
+                        # The event loop had its turn while this job waited.
                         turn_ends = now + _TURN_SECONDS
                 started = now
                 if now > turn_ends or runner.cancelling():
@@ -189,18 +189,18 @@ class Executor:
             if attempt.runner.cancelling():
                 await _turn(attempt.runner)
             if attempt.is_outlived:
-                # Its slot and its named queue stay taken until a plain function really ends.
+                # A plain function keeps its slot and its named queue until it really ends.
                 self._attempts.add(attempt)
                 await attempt.outlive()
                 self._attempts.discard(attempt)
         return hand.next(job)
 
     async def _finish(self, attempt: Attempt, started: float) -> Settlement | None:
-        """Waits for an attempt's end. Raises nothing but what ends the process."""
+        """Waits for an attempt's end; returns how to settle its job, None for a success."""
         error = attempt.error
         if error is None:
             self._attempts.add(attempt)
-            # The next runner: this one may have to wait now.
+            # Start the next runner, because this one may have to wait now.
             self._start()
             try:
                 await attempt.finish()
@@ -211,8 +211,8 @@ class Executor:
 
 
 async def _turn(runner: asyncio.Task[None]) -> None:
-    """Lets others have a turn. A cancellation that the last job has left behind ends here."""
-    # It is the runner's own: whoever cancels a job cancels it while the job runs.
+    """Gives the event loop a turn, and drops a cancellation that the last job left behind."""
+    # Such a cancellation is not meant for the next job: a job is cancelled only while it runs.
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(0)
     while runner.cancelling():

@@ -16,15 +16,16 @@ from tidemill.queue.settle import Settled, array
 
 logger = logging.getLogger("tidemill")
 
-# Two overlap: one batch runs while the other is written down and the next one claimed.
+# Two batches overlap: one runs while the other is settled and the next one is claimed.
 _LANES = 2
 _LARGEST_BATCH = 2000
 _SMALLEST_BATCH = 20
-# What a batch is sized for, and when its transaction ends at the latest.
+# How long a batch should take, and how long its transaction lasts at most.
 _BATCH_SECONDS = 0.04
 _BUDGET_SECONDS = 0.15
-# When no lane is free and no job waits to start, running jobs are leased after this time.
+# When both batches are open and no job waits to start, running jobs are leased after this time.
 _PATIENCE_SECONDS = 0.01
+# A batch is at most this many times as large as the one before.
 _GROWTH = 4
 _CAUTION_SECONDS = 60.0
 
@@ -45,7 +46,7 @@ class _Open:
 class ExpressLane:
     """Claims and closes batches. All methods belong to the engine's thread.
 
-    Jobs that have started when their batch is closed go on in the lease lane.
+    Jobs that are running when their batch is closed continue in the lease lane.
     `wake` tells the engine that a batch is over.
     """
 
@@ -68,7 +69,7 @@ class ExpressLane:
         self._idle: list[psycopg.Connection] = []
         self._open: list[_Open] = []
         self.is_moving = True
-        """Whether any job of the batches closed last has ended."""
+        """Whether any job of the last closed batches had ended."""
         self._closed_at = 0.0
         self._paused_until = 0.0
         self._job_seconds = _BATCH_SECONDS / _SMALLEST_BATCH
@@ -85,7 +86,7 @@ class ExpressLane:
 
     @property
     def is_paused(self) -> bool:
-        """Whether a connection was lost lately: a job may be what kills connections or workers."""
+        """Whether a connection was lost lately: a job may be the cause, and must spend its attempts."""
         return time.monotonic() < self._paused_until
 
     @property
@@ -100,13 +101,13 @@ class ExpressLane:
             return None
         wait = _BUDGET_SECONDS if self.has_room else _PATIENCE_SECONDS
         first, now = self._open[0].opened, time.monotonic()
-        # Past its patience it was kept since jobs wait to start: the next end of a batch wakes us.
+        # After this wait the batch is kept only while jobs wait to start; the end of a batch wakes us.
         return first + (wait if first + wait > now else _BUDGET_SECONDS)
 
     def claim(self, look: Look) -> tuple[Batch | None, bool]:
         """Claims a batch, and says whether there may be more jobs."""
         wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, int(_BATCH_SECONDS / self._job_seconds)))
-        # The jobs of a queue run one after the other.
+        # The jobs of a queue run one after the other: take as many as one slot can run.
         run = int(_BATCH_SECONDS / self._job_seconds / self._concurrency)
         per_queue = max(1, min(LONGEST_QUEUE_RUN, run))
         search = Search(look, wanted, max(self._concurrency, wanted // per_queue), per_queue)
@@ -127,10 +128,10 @@ class ExpressLane:
         return batch, more
 
     def settle_due(self, now: float, *, may_wait: bool = True) -> Settled | None:
-        """Closes the batches that are over or out of time, without `may_wait` all; None if there is none."""
+        """Closes batches that are over or out of time, or all unless `may_wait`; None if it closes none."""
         due = [one for one in self._open if not may_wait or one.is_due(now)]
         if not due and not self.has_room and not any(one.batch.has_waiting for one in self._open):
-            # A few long jobs must not keep both lanes from the short ones.
+            # A few long jobs must not occupy both batches and keep short ones waiting.
             due = [one for one in self._open[:1] if now >= one.opened + _PATIENCE_SECONDS]
         if not due:
             return None
@@ -145,7 +146,7 @@ class ExpressLane:
         return settled
 
     def disconnect(self) -> None:
-        """Closes what is open, and the connections."""
+        """Closes the open batches, and the connections."""
         self.settle_due(0.0, may_wait=False)
         for connection in self._idle:
             connection.close()
@@ -173,18 +174,19 @@ class ExpressLane:
         self._leases.take_in_hand(closed.started)
         for settlement in closed.failed:
             self._leases.settle(settlement)
+        # These are free again, and behind the marks.
         for job in closed.unstarted:
             if job.queue_id is None:
                 self.finder.marks.lower(job.priority, (moment(job.run_at), job.id))
         self._measure(one)
 
     def _measure(self, one: _Open) -> None:
-        """Learns how many jobs are run in a second."""
+        """Learns how fast jobs run, from a batch that is closed."""
         now = time.monotonic()
         ended = one.batch.ended
         seconds = (now - max(one.opened, self._closed_at)) / max(1, ended)
         self._closed_at = now
-        # A small batch says little of what a large one would take.
+        # A small batch that ran out of jobs does not show how fast a large one is.
         if one.filled or ended < one.batch.size or seconds < self._job_seconds:
             self._job_seconds = max(seconds, self._job_seconds / _GROWTH)
 
@@ -202,8 +204,8 @@ class ExpressLane:
 
 
 def _begin(connection: psycopg.Connection) -> int:
-    """Begins a transaction; returns the number of the claim, for what will have to be leased."""
-    # Above read committed, a row that another claim has just left is an error, not one to pass over.
+    """Begins a transaction; returns its claim token, for the jobs that will have to be leased."""
+    # At a higher isolation level, a row that another claim has just changed is an error, not skipped.
     cursor = connection.execute(
         "begin isolation level read committed; select nextval('tidemill._claim_tokens')"
     )

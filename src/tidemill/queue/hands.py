@@ -1,4 +1,4 @@
-"""Hands: where the executor takes claimed jobs from, and says how they ended."""
+"""Hands: the executor takes claimed jobs from them, and tells them how the jobs ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tidemill.queue.settle import FreedQueue, Settle, Settlement
 
 
 class Hand(Protocol):
-    """Where claimed jobs come from, and where the executor says how they ended."""
+    """A source of claimed jobs, which is told how they ended."""
 
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
-        """A job ended well; returns the next one to start, None if there is none."""
+        """A job succeeded; returns the next one to start, None if there is none."""
 
     def end(self, job: ClaimedJob, settlement: Settlement) -> None:
-        """A job ended otherwise. `next` must follow."""
+        """A job ended in another way. The caller must call `next` afterwards."""
 
     def next(self, job: ClaimedJob) -> ClaimedJob | None:
-        """The job of the same named queue to start after one that ended; None if there is none."""
+        """The next job of the same named queue, after one that ended; None if there is none."""
 
 
 class LeasedHand:
@@ -35,18 +35,18 @@ class LeasedHand:
         return bool(self._waiting)
 
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
-        """Takes claimed jobs."""
+        """Takes claimed jobs; once closed, it gives them back at once."""
         self._waiting.extend(jobs)
         if self._closed:
             self.give_back()
 
     def close(self) -> None:
-        """Starts nothing more, and gives back what has not started."""
+        """Starts no more jobs, and gives back those that have not started."""
         self._closed = True
         self.give_back()
 
     def give_back(self) -> None:
-        """Gives back what has not started."""
+        """Gives back the jobs that have not started."""
         while self._waiting:
             head = self._waiting.popleft()
             self._return(head)
@@ -65,7 +65,7 @@ class LeasedHand:
         """See `Hand.end`."""
         self._settle(settlement)
         if settlement.kind == "returned":
-            # The jobs behind it go back, too, so that the queue's order is kept.
+            # The jobs behind it go back, too, to keep the order of the queue.
             self._return(job.next)
             job.next = None
 

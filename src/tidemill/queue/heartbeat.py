@@ -18,7 +18,7 @@ logger = logging.getLogger("tidemill")
 
 @dataclass(frozen=True)
 class Registration:
-    """What a worker says of itself."""
+    """What a worker tells the database about itself."""
 
     worker_id: str
     hostname: str
@@ -32,7 +32,7 @@ class Registration:
 class Heartbeat:
     """Beats in a thread of its own, over a connection of its own.
 
-    Neither a long claim nor user code that blocks the event loop can hold it up.
+    So a long claim, or user code that blocks the event loop, cannot delay it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
     def register(self) -> psycopg.Connection:
-        """Makes the worker known, sweeps, and returns the connection. Raises what the database raises."""
+        """Registers the worker, sweeps, and returns the connection. Raises psycopg.Error."""
         connection = self._connection.open()
         self._register(connection)
         self._is_registered = True
@@ -100,7 +100,7 @@ class Heartbeat:
                     self._outdated = True
                     self._on_outdated(error)
             except Exception as error:
-                # Whatever it was: without heartbeats every lease would be lost.
+                # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
                 logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
 
@@ -115,7 +115,7 @@ class Heartbeat:
         alive, cancelled = row
         if not alive:
             logger.warning(
-                "this worker missed its deadline and was taken for dead; its jobs were freed, and it goes on"
+                "this worker missed its deadline, was taken for dead, and its jobs were freed; it continues"
             )
             self._register(connection)
             self._on_revival()

@@ -1,4 +1,4 @@
-"""Lanes: which of the two gets which jobs, and whether there is room for more."""
+"""Lanes: which jobs the express and the lease lane get, and whether there is room for more."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tidemill.worker_options import LaneChoice
 
 
 class Lanes:
-    """Both lanes of one worker; `choice` is that of `WorkerOptions.lane`.
+    """Both lanes of one worker; `choice` is `WorkerOptions.lane`.
 
-    All methods belong to the engine's thread, but for `notify`, `allow_express` and
+    All methods belong to the engine's thread, except `notify`, `allow_express` and
     `in_hand`, which are thread-safe.
     """
 
@@ -44,7 +44,7 @@ class Lanes:
         self._quick: list[str] = []
         self._batches_claimed = 0
         self._notified: deque[tuple[int, Place] | None] = deque()
-        # Whether all notifications since the last look named places.
+        # Whether the latest notifications all named places, so that a look may search only there.
         self._told = False
 
     @property
@@ -59,24 +59,24 @@ class Lanes:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more jobs can be claimed, or none of them could start."""
+        """Whether no more jobs can be claimed, or none could start now."""
         can_claim = self._can_batch if self._quick else self.leases.room > 0
         return not can_claim or self._executor.free_slots <= 0
 
     @property
     def lost_express(self) -> bool:
-        """Whether the express lane broke in this look: its jobs have not been looked for."""
+        """Whether the express lane broke in this look, so that its jobs were not searched for."""
         return bool(self._quick) and self.express.is_paused
 
     @property
     def next_due(self) -> float | None:
-        """When a lane has something to settle, at the latest."""
+        """When a lane must settle jobs, at the latest; None if no lane has to."""
         due = (self.leases.next_due, self.express.next_due)
         return min((at for at in due if at is not None), default=None)
 
     @property
     def next_search(self) -> float | None:
-        """When a search that was asked for may be made, by a lane that has room for what it finds."""
+        """When a lane that has room may make a search that was asked for; None if none was."""
         able = []
         if self.leases.room > 0:
             able.append(self.leases.finder)
@@ -86,15 +86,15 @@ class Lanes:
         return min((at for at in searches if at is not None), default=None)
 
     def allow_express(self, safe: bool) -> None:
-        """Says whether the express lane is safe: no worker was lost lately."""
+        """Sets whether the express lane is safe to use: no worker was lost lately."""
         self._express_is_safe = safe
 
     def notify(self, place: tuple[int, Place] | None) -> None:
-        """Says that a job was added; its priority and place, if they are known."""
+        """A job was added; `place` is its priority and place, if they are known."""
         self._notified.append(place)
 
     def read_notifications(self) -> None:
-        """Has the next searches find the jobs that notifications told of."""
+        """Has the next searches cover the jobs that notifications announced."""
         if self._notified:
             self._told = True
         while self._notified:
@@ -107,12 +107,12 @@ class Lanes:
                     finder.marks.lower(*place)
 
     def ask_queues(self) -> None:
-        """Has the named queues searched again: nothing announces a queue's further jobs."""
+        """Has the named queues searched again, since nothing announces a queue's further jobs."""
         for finder in (self.leases.finder, self.express.finder):
             finder.ask_queues()
 
     def plan(self, forbidden: Sequence[str], *, regular: bool, thorough: bool) -> Look:
-        """Decides what a look asks for; without `regular` it serves notifications alone."""
+        """Decides what a look searches for; if not `regular`, it only serves notifications."""
         self._choose_quick()
         # A look started by notifications must not count as the regular one,
         # or unannounced jobs would wait forever.
@@ -120,7 +120,7 @@ class Lanes:
         return Look(self._quick, forbidden, thorough, told)
 
     def claim_batch(self, look: Look) -> tuple[Batch | None, bool]:
-        """Claims for the express lane, and says whether to look again at once."""
+        """Claims a batch for the express lane; returns it, and whether to look again at once."""
         if not self._quick or not self._can_batch:
             return None, False
         batch, more = self.express.claim(look)
@@ -132,26 +132,26 @@ class Lanes:
     def claim_leases(
         self, connection: psycopg.Connection, look: Look, batch: Batch | None
     ) -> tuple[list[ClaimedJob], bool]:
-        """Claims for the lease lane, after the express lane got `batch`; says whether to look again."""
+        """Claims jobs for the lease lane after the express lane got `batch`; also whether to look again."""
         if look.told and batch is not None:
-            # Here is the job that we were told of; others can wait a moment.
+            # The batch has the announced jobs; others can wait for the next search.
             self.leases.finder.ask()
             return [], False
         return self.leases.claim(connection, look)
 
     def _choose_quick(self) -> None:
-        """Decides which tasks' jobs are for the express lane."""
+        """Decides which tasks' jobs go by the express lane."""
         quick: list[str] = []
         if self._choice != "lease" and self._express_is_safe and not self.express.is_paused:
             durations, unknown = self._executor.durations, self._choice == "express"
             quick = [
                 identifier
                 for identifier, task in self._tasks.items()
-                # A plain function outlives its time limit, and keeps its named queue as long as it runs.
+                # A plain function can outlive its time limit; a lease keeps its named queue until it ends.
                 if (task.is_async or task.timeout is None) and durations.is_quick(identifier, unknown=unknown)
             ]
         if quick != self._quick:
-            # Jobs that one lane passed over are for the other one now.
+            # Some jobs change lanes, and may lie behind the marks of their new lane.
             if self._quick:
                 self.express.finder.marks.meet(self.leases.finder.marks)
             else:
@@ -161,7 +161,7 @@ class Lanes:
 
     @property
     def _can_batch(self) -> bool:
-        """Whether a batch would be run: there is a slot, or one will be free, and no job blocks the loop."""
+        """Whether a batch would run soon: a slot is free or will be, and no job blocks the event loop."""
         express, executor = self.express, self._executor
         slots = executor.free_slots > 0 or (express.is_busy and express.is_moving)
         return express.has_room and slots and executor.batches_taken >= self._batches_claimed - 1

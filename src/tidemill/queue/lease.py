@@ -42,9 +42,9 @@ class LeaseLane:
         self.finder = Finder("lease", worker_id, identifiers)
         self._inbox: deque[Settlement | FreedQueue] = deque()
         self._in_hand: set[tuple[int, int]] = set()
-        # A queue is leased for longer than its jobs where a plain function outlives its time limit.
+        # A queue is leased for longer than its jobs if a plain function outlives its time limit.
         self._held_queues: set[tuple[int, int]] = set()
-        # These were sent over a connection that broke: they may have been written or not.
+        # Settlements that were sent over a connection that broke: they may have been written.
         self._uncertain: set[tuple[int, int]] = set()
         self._retry_at: float | None = None
 
@@ -55,7 +55,7 @@ class LeaseLane:
 
     @property
     def ids_in_hand(self) -> list[int]:
-        """Their ids."""
+        """The ids of the jobs in hand."""
         return [job_id for job_id, _ in list(self._in_hand)]
 
     @property
@@ -70,20 +70,20 @@ class LeaseLane:
 
     @property
     def room(self) -> int:
-        """How many jobs may be leased now, counted by the time that they will take."""
+        """How many jobs may be leased now; more if jobs are quick."""
         mean = self._durations.mean
         ahead = 0
         if mean is not None and mean < QUICK_SECONDS:
             ahead = int(self._concurrency * _AHEAD_SECONDS / max(mean, 1e-6))
         wanted = min(self._concurrency + ahead, max(_LARGEST_CLAIM, self._concurrency))
-        # Refill at half, or each finished job would cost a claim of one.
+        # Refill at half; otherwise each finished job would cost a claim for one job.
         if ahead and len(self._in_hand) > wanted // 2:
             return 0
         return max(0, wanted - len(self._in_hand))
 
     @property
     def next_due(self) -> float | None:
-        """When to settle again, if rows were held by producers the last time."""
+        """When to settle again, if producers held rows the last time; None if they did not."""
         return self._retry_at
 
     def claim(self, connection: psycopg.Connection, look: Look) -> tuple[list[ClaimedJob], bool]:
@@ -101,11 +101,11 @@ class LeaseLane:
         return heads, more
 
     def take_in_hand(self, jobs: Iterable[ClaimedJob]) -> None:
-        """Takes jobs that are leased to this worker."""
+        """Counts jobs that are leased to this worker as in hand."""
         self._in_hand.update((job.id, job.token) for job in jobs)
 
     def settle(self, ended: Settlement | FreedQueue) -> None:
-        """Takes how a job ended, to be written by the next `settle_due`."""
+        """Notes how a job ended; the next `settle_due` writes it."""
         self._inbox.append(ended)
         self._wake()
 
@@ -134,9 +134,9 @@ class LeaseLane:
         return Settled(freed_queues=bool(queues), look_again=not had_room and self.room > 0)
 
     def return_unknown(self, connection: psycopg.Connection) -> list[int]:
-        """Frees claims whose answer never arrived; returns the ids of their jobs.
+        """Frees jobs whose claim was never answered; returns their ids.
 
-        They are all that the table says is ours, and that is not in hand.
+        These are leased to this worker in the table, but not in hand.
         """
         tokens = [token for _, token in self._in_hand | self._held_queues]
         rows = connection.execute(
@@ -152,7 +152,7 @@ class LeaseLane:
             if isinstance(one, FreedQueue):
                 queues.append(one)
             elif (one.id, one.token) in self._in_hand:
-                # Jobs that were lost with the connection of an express batch are not in hand.
+                # A job that was lost with the connection of its express batch is not in hand.
                 ended.append(one)
         return ended, queues
 

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from tidemill.queue.marks import Place
 
 _FIRST_LOOK = 0.005
-# Busy is who has no room, or has found so many jobs a second for this long: fewer notifications
-# cost producers little.
+# A worker is busy if, over this long, it ever had no room or found so many jobs a second. It then
+# gets no notifications, which would cost the producers time.
 _WINDOW = 0.1
 _BUSY_RATE = 1000
 _BUSY_PACE = 0.005
@@ -25,11 +25,11 @@ Execute = Callable[[str], None]
 
 
 class Looks:
-    """Plans the looks of one worker. Thread-safe: `notify`; all else is the engine's.
+    """Plans the looks of one worker. `notify` is thread-safe; all else belongs to the engine's thread.
 
-    A worker is *declared* unless it is busy: it stands in `_listeners`, and producers
-    notify it. A producer that looked there before the declaration may commit after our
-    next look, and notifies nobody: so after declaring we look again at growing
+    A worker that is not busy is *declared*: it has a row in `_listeners`, and producers
+    notify it. A producer that read the table before the declaration may commit after our
+    next look, without a notification. So after declaring we look again at growing
     intervals, up to the poll interval.
     """
 
@@ -51,7 +51,7 @@ class Looks:
         """A job is due in so many milliseconds."""
         with self._lock:
             heapq.heappush(self._due, time.monotonic() + milliseconds / 1000)
-            # A flood of far-off jobs: what is forgotten here is found by a poll.
+            # In a flood of notifications forget some: a poll finds their jobs.
             del self._due[_MOST_REMEMBERED:]
 
     @property
@@ -61,16 +61,16 @@ class Looks:
             return min(self._at, self._due[0]) if self._due else self._at
 
     def at_once(self) -> None:
-        """Look again now."""
+        """Plans the next look for now."""
         self._at = 0.0
 
     def forget_declaration(self) -> None:
-        """Whatever stood in `_listeners` may be gone."""
+        """The worker's row in `_listeners` may be gone: declares it again."""
         self._declared = False
         self._at = 0.0
 
     def begin(self, now: float) -> bool:
-        """A look begins: it serves all notifications that are due. False if it is for these alone."""
+        """Begins a look, which serves all notifications that are due; False if it is only for these."""
         self._is_regular = now >= self._at
         with self._lock:
             while self._due and self._due[0] <= now:
@@ -78,7 +78,7 @@ class Looks:
         return self._is_regular
 
     def looked(self, *, found: int, more: bool, full: bool, execute: Execute) -> None:
-        """A look found so many jobs, and `more` may be there at once; `full`: there is no room for any."""
+        """Ends a look. `found`: how many jobs; `more`: others may be ready now; `full`: no room for them."""
         now = time.monotonic()
         self._found += found
         self._was_full = self._was_full or full
@@ -92,10 +92,10 @@ class Looks:
         if more:
             self._at = 0.0
         elif full:
-            # Room that is made brings the next look.
+            # The engine looks at once when there is room, so the next regular look can wait.
             self._at = now + (_WINDOW if self._declared else self._poll_interval)
         elif self._is_busy:
-            # Nobody notifies us, since there is always something.
+            # A busy worker gets no notifications, and usually finds jobs.
             self._at = now + _BUSY_PACE
         elif self._is_regular:
             if self._declares and not self._declared:
@@ -107,12 +107,12 @@ class Looks:
             self._at = time.monotonic() + self._wait
 
     def nothing_for_a_while(self) -> None:
-        """The look could not be made."""
+        """The look could not be made: waits for the poll interval."""
         self._at = time.monotonic() + self._poll_interval
 
 
 def read_notification(payload: str) -> tuple[int, tuple[int, Place] | None]:
-    """Reads what `_notify_workers` writes: milliseconds until a job is due; its priority and place."""
+    """Reads a payload of `_notify_workers`: milliseconds until a job is due; its priority and place."""
     milliseconds, *place = map(int, payload.split() or ["0"])
     if not place:
         return milliseconds, None

@@ -1,4 +1,4 @@
-"""Low-water marks: where the next scan for jobs begins, so that no claim walks the dead."""
+"""Low-water marks: where the next scan for jobs begins, so that it does not walk over dead rows."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tidemill.queue.claimed import ClaimedJob
 Place = tuple[datetime, int]
 """A job's place in claim order among those of its priority: run_at, id."""
 
-# A search may follow the last one after so many times its duration.
+# The next search has to wait for so many times the duration of the last one.
 _RATION = 10
-# Transactions that add jobs and are shorter than this are never behind a mark when they commit.
+# Marks stay this far behind the time of a scan, so that jobs of shorter transactions appear after them.
 _SLACK = timedelta(milliseconds=100)
 _MOST_LEVELS = 100
 
 
 class Ration:
-    """When an expensive search may be made again: at most a tenth of the time goes into it."""
+    """Limits an expensive search, so that it takes at most about a tenth of the time."""
 
     def __init__(self) -> None:
         self._at = 0.0
@@ -28,12 +28,12 @@ class Ration:
 
     @property
     def next(self) -> float | None:
-        """When the search that was asked for may be made; None if none was."""
+        """When a search that was asked for may be made; None if none was."""
         return self._at if self._asked else None
 
     @property
     def allows(self) -> bool:
-        """Whether it may be made now."""
+        """Whether a search may be made now."""
         return time.monotonic() >= self._at
 
     def ask(self, *, at_once: bool = False) -> None:
@@ -43,12 +43,12 @@ class Ration:
             self._at = 0.0
 
     def spent_with(self, other: Ration) -> None:
-        """The other's last search was one for this as well."""
+        """Counts the other's last search as one of its own."""
         self._at = max(self._at, other._at)
         self._asked = other._asked
 
     def spend(self, seconds: float) -> None:
-        """A search was made, and took so long."""
+        """Counts a search that took so long."""
         self._at = time.monotonic() + _RATION * seconds
         self._asked = False
 
@@ -56,8 +56,8 @@ class Ration:
 class Marks:
     """For each priority, the place before which everything was seen.
 
-    Behind a mark may appear more urgent jobs, jobs of long transactions, and jobs
-    that others gave back: notifications lower the mark, and full scans find the rest.
+    Later, jobs of long transactions and jobs that others gave back appear behind a mark, and
+    others at a priority without one. Notifications lower marks, and full scans find the rest.
     """
 
     def __init__(self) -> None:
@@ -65,17 +65,17 @@ class Marks:
         self.full_scans = Ration()
 
     def forget(self) -> None:
-        """What was seen counts no longer."""
+        """Forgets what was seen, and asks for a full scan at once."""
         self._places.clear()
         self.full_scans.ask(at_once=True)
 
     def adopt(self, other: Marks) -> None:
-        """What the other has seen is what this one would have: it looked for all of these jobs until now."""
+        """Takes over what the other has seen: until now it looked for these jobs, too."""
         self._places = dict(other._places)
         self.full_scans.spent_with(other.full_scans)
 
     def meet(self, other: Marks) -> None:
-        """From now on each looks for jobs that were the other's: what both have seen still counts."""
+        """Keeps in both what both have seen: from now on each looks for jobs that were the other's."""
         both = self._places.keys() & other._places.keys()
         self._places = {level: min(self._places[level], other._places[level]) for level in both}
         other._places = dict(self._places)
@@ -83,14 +83,14 @@ class Marks:
             marks.full_scans.ask()
 
     def lower(self, priority: int, place: Place) -> None:
-        """A job is at this place, or may be there again."""
+        """Lowers the mark for a job that is, or may again be, at this place."""
         run_at, job_id = place
-        # For one that is due later, begin where a scan would have ended now.
+        # No mark lies in the future: jobs that will come before it have not been seen.
         before = min((run_at, job_id - 1), (datetime.now(UTC) - _SLACK, 0))
         self._places[priority] = min(before, self._places.get(priority, before))
 
     def places(self, *, thorough: bool, told: bool) -> tuple[list[int], list[datetime], list[int]] | None:
-        """The marks in the order of their priorities; None for a full scan."""
+        """The marks in order of priority; None for a full scan."""
         if thorough or (self.full_scans.allows and not told):
             return None
         levels = sorted(self._places)
@@ -100,9 +100,10 @@ class Marks:
     def scanned(
         self, jobs: Sequence[ClaimedJob], *, full: bool, filled: bool, until: datetime, seconds: float
     ) -> None:
-        """A scan up to the time `until` found these jobs, in claim order; `filled`: and then had enough."""
+        """Moves the marks after a scan up to `until` found these jobs; `filled`: it stopped with enough."""
         last = jobs[-1].priority if filled else None
         seen = (until - _SLACK, 0)
+        # Priorities before that of the last job were scanned to their end.
         for level in self._places.keys() | {job.priority for job in jobs}:
             if last is None or level < last:
                 self._places[level] = seen

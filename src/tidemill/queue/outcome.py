@@ -60,7 +60,7 @@ async def _entry(result: Awaitable[Any]) -> Any:
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        # What is no Exception would end the event loop, and the worker with it.
+        # A SystemExit, for instance, would end the event loop, and the worker with it.
         return error
 
 
@@ -69,13 +69,13 @@ async def _ready(result: Any) -> Any:
 
 
 def meaning(error: BaseException, context: JobContext) -> BaseException:
-    """The error, or a Cancel if somebody cancelled the job and it obeyed."""
+    """The error, or a Cancel if the job was cancelled and obeyed."""
     obeyed = isinstance(error, asyncio.CancelledError | JobCancelledError) and context.cancelled
     return Cancel("Cancelled") if obeyed else error
 
 
 def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
-    """How a failed attempt is written."""
+    """The settlement of a failed attempt."""
     delay, permanent = _next_attempt(task, context, error)
     return Settlement(
         "failed",
@@ -90,12 +90,12 @@ def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseEx
 
 
 def failure_of_ours(job: ClaimedJob, error: BaseException) -> Settlement:
-    """How an attempt is written whose runner broke; it is retried with the default backoff."""
+    """The settlement of an attempt whose runner broke: a retry with the default backoff."""
     return Settlement("failed", job.id, job.token, job.identifier, message=describe(error))
 
 
 def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
-    """The wait before the next attempt (None: the default backoff), and whether there is none."""
+    """The wait before the next attempt (None: the default backoff), and whether the job fails for good."""
     if isinstance(error, Cancel) or context.is_last_attempt:
         return None, True
     try:
@@ -111,7 +111,7 @@ def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) ->
 
 
 def describe(error: BaseException) -> str:
-    """What `last_error` says: the error's own words, after its type where those are Python's."""
+    """The text of `last_error`: the error's message, with its type in front unless it is Tidemill's."""
     name = type(error).__name__
     try:
         text = str(error)
@@ -119,6 +119,6 @@ def describe(error: BaseException) -> str:
         text = "(its message cannot be read)"
     if not isinstance(error, Outcome | AttemptError) or not text:
         text = f"{name}: {text}" if text else name
-    # PostgreSQL's text holds neither NUL nor half of a surrogate pair.
+    # PostgreSQL's text cannot hold NUL or half of a surrogate pair.
     text = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
     return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 4] + " ..."

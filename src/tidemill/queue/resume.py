@@ -1,4 +1,4 @@
-"""The first step of a coroutine, taken at once; the rest of it, if there is any, later."""
+"""Takes the first step of a coroutine at once, and the rest, if there is any, later."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 class Suspended:
-    """A coroutine that waits for something; awaiting it goes on with it. To be awaited once.
+    """A coroutine that waits for something; awaiting this, once, continues it.
 
-    It runs in a context of its own, as a task's would: what it sets there, others do not see.
+    It runs in a context of its own, like an asyncio task: others do not see the variables it sets there.
     """
 
     __slots__ = ("_context", "_coroutine", "_waits_for")
@@ -21,7 +21,7 @@ class Suspended:
         self._context = context
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        """Drives the coroutine to its end; returns or raises what it does."""
+        """Drives the coroutine to its end; returns its result or raises its error."""
         coroutine, waits_for, run = self._coroutine, self._waits_for, self._context.run
         while True:
             error: BaseException | None = None
@@ -37,9 +37,9 @@ class Suspended:
 
 
 def first_step(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    """Calls an async function and runs it until it waits: returns what it returns, or a Suspended.
+    """Calls an async function and runs it until it waits: returns its result, or a Suspended.
 
-    Must be called within an asyncio task, and what is Suspended be awaited in the same one.
+    Call this within an asyncio task, and await the Suspended in the same task.
     """
     coroutine = function(*args)
     context = copy_context()

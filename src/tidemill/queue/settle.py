@@ -1,4 +1,4 @@
-"""Settling: how jobs that ended are written back, many in one statement."""
+"""Settling: writes back how jobs ended, many in one statement."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Settlement:
 
     @classmethod
     def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
-        """A job ended well, or goes back as it was."""
+        """For a job that succeeded, or goes back as it was."""
         return cls(kind, job.id, job.token, job.identifier)
 
 
@@ -54,15 +54,15 @@ class Settled:
     freed_queues: bool
     """Named queues can be claimed again."""
     look_again: bool
-    """Jobs can be claimed that could not be before."""
+    """Jobs can be claimed now that could not be claimed before."""
 
 
 @dataclass(slots=True)
 class Settlements:
-    """What became of a batch of settlements."""
+    """The results of writing settlements."""
 
     busy: list[Settlement] = field(default_factory=list)
-    """A producer holds the row: to be tried again."""
+    """A producer holds the row: try again later."""
     lost: list[Settlement] = field(default_factory=list)
     """The lease was taken away: nothing was written."""
     retried: list[tuple[Settlement, datetime]] = field(default_factory=list)
@@ -78,7 +78,7 @@ class Settlements:
         settlements: Sequence[Settlement],
         queues: Sequence[FreedQueue],
     ) -> Settlements:
-        """Writes them, in at most one statement for each kind; the queues are free once their jobs are."""
+        """Writes settlements, in at most one statement for each kind, and then frees the queues."""
         result = cls()
         kinds: dict[str, list[Settlement]] = {}
         for settlement in settlements:
@@ -95,7 +95,7 @@ class Settlements:
             try:
                 result._fail(connection, worker_id, failed)
             except (psycopg.DataError, UnicodeError):
-                # A message in characters that this database's encoding lacks must not hold up the rest.
+                # A message with characters that this database's encoding lacks must not hold up the others.
                 result._fail(connection, worker_id, [_in_ascii(settlement) for settlement in failed])
         if returned := kinds.get("returned"):
             result._read(
@@ -105,7 +105,7 @@ class Settlements:
                     [worker_id, *_names(returned)],
                 ),
             )
-        # Last: the next job of a queue may start as soon as its lease is gone.
+        # Last, because the next job of a queue may start as soon as the queue's lease is gone.
         if queues:
             connection.execute(
                 "select tidemill._release_queues(%s, %s::bigint[], %s::bigint[])",
@@ -114,7 +114,7 @@ class Settlements:
         return result
 
     def log(self, uncertain: Collection[tuple[int, int]]) -> None:
-        """Says what did not simply succeed; `uncertain` ones were sent before, over a lost connection."""
+        """Logs all but plain successes; `uncertain` ones had been sent before, over a lost connection."""
         for settlement in self.lost:
             if (settlement.id, settlement.token) in uncertain:
                 logger.info(
@@ -125,7 +125,7 @@ class Settlements:
             else:
                 logger.warning(
                     "job %s (%s): its lease was taken away, so nothing was written; "
-                    "what becomes of it is decided by whoever has it now",
+                    "the worker that claims it next decides what becomes of it",
                     settlement.id,
                     settlement.identifier,
                 )
@@ -174,7 +174,7 @@ def _names(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
 
 
 def array(numbers: Iterable[int]) -> str:
-    """Numbers as PostgreSQL writes an array: many times cheaper than adapting a list."""
+    """Numbers as text of a PostgreSQL array: many times cheaper than adapting a list."""
     return f"{{{','.join(map(str, numbers))}}}"
 
 

@@ -1,4 +1,4 @@
-"""Threads for plain functions. Daemons: one that never returns must not keep the process alive."""
+"""Threads for plain functions. They are daemons, so a function that hangs cannot keep the process alive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Threads:
     def run(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Starts a function; the future has its result or its exception."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        # What a function raises after nobody waits for it any longer is nobody's concern.
+        # Ignore errors raised after the attempt was abandoned: asyncio would log them.
         future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         self._busy += 1
         self._items.put((contextvars.copy_context(), function, args, future))
@@ -50,12 +50,12 @@ class Threads:
             except BaseException as raised:
                 error = raised
             if os.getpid() != process:
-                # The task has forked and its child came back: it must not become a second worker.
+                # This is a child that the task forked: it must not become a second worker.
                 os._exit(0)
             try:
                 self._loop.call_soon_threadsafe(self._finish, future, result, error)
             except RuntimeError:
-                return  # The loop is closed: the worker left without us.
+                return  # The loop is closed: the worker did not wait for us.
             # An idle thread must not keep a payload alive.
             del item, context, function, args, future, result, error
 
@@ -66,7 +66,7 @@ class Threads:
         if error is None:
             future.set_result(result)
         elif isinstance(error, StopIteration):
-            # A future refuses it.
+            # A future does not accept StopIteration.
             future.set_exception(RuntimeError("the task raised StopIteration"))
         else:
             future.set_exception(error)
