@@ -83,7 +83,7 @@ async def test_a_stopped_worker_that_comes_back(
             run = await until_ended(connection, action)
             process.signal(signal.SIGCONT)
             # Its own view of that run comes too late, and changes nothing.
-            await asyncio.to_thread(process.wait_log, "its end was recorded by somebody else")
+            await asyncio.to_thread(process.wait_log, "its end had already been recorded")
     assert run["outcome"] == "worker_lost"
     assert outcomes(connection, action) == ["worker_lost"]
 

@@ -1,4 +1,4 @@
-"""Crontab files in Graphile Worker's syntax: what they say, and which minutes they mean."""
+"""Crontab files in Graphile Worker's syntax: how they are read, and which minutes they mean."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class CrontabItem:
     days_of_week: frozenset[int]
     """0 is Sunday."""
     identifier: str
-    """By it the database knows when the item was last added; default: the task."""
+    """Under this name the database keeps when the item was last added; default: the task."""
     payload: Mapping[str, Any] = field(default_factory=dict)
     backfill: timedelta = timedelta(0)
-    """Minutes missed while no worker ran are added at the next start if they are not older."""
+    """At the next start of a worker, jobs of missed minutes are added if they are not older than this."""
     max_attempts: int | None = None
     queue_name: str | None = None
     job_key: str | None = None
@@ -70,16 +70,16 @@ class CrontabItem:
             return False
         by_date = at.day in self.dates
         by_day_of_week = at.isoweekday() % 7 in self.days_of_week
-        # As in every cron: with both restricted, either will do.
+        # As in every cron: if both are restricted, one of them is enough.
         if len(self.dates) < 31 and len(self.days_of_week) < 7:
             return by_date or by_day_of_week
         return by_date and by_day_of_week
 
 
 def read_crontab(source: Path | str) -> list[CrontabItem]:
-    """The items of a file, or of a text that is a crontab itself.
+    """The items of a crontab: a file, or its text.
 
-    Raises CrontabError, which for a file names it.
+    Raises CrontabError; for a file it names the file.
     """
     if isinstance(source, str):
         return parse_crontab(source)
@@ -97,7 +97,7 @@ def parse_crontab(text: str) -> list[CrontabItem]:
     """The items of a crontab, in its order. Raises CrontabError, which names the line."""
     items: list[CrontabItem] = []
     lines: dict[str, int] = {}
-    # Not splitlines: a payload may hold characters that it takes for ends of lines.
+    # Not splitlines, which would split a payload at some other characters, too.
     for number, line in enumerate(re.split(r"\r?\n", text), start=1):
         line = line.strip()
         if not line or line.startswith("#"):
@@ -150,7 +150,7 @@ def _parse_field(text: str, among: _Range, number: int) -> frozenset[int]:
 
 def _parse_part(text: str, among: _Range, number: int) -> set[int]:
     place = f"in {among.name} range in line {number} of crontab"
-    # The second number of Sunday is for what people write, not for a star.
+    # A star means each day once, so it leaves out 7, the second number of Sunday.
     every = range(among.least, 7 if among is _DAYS_OF_WEEK else among.most + 1)
     if text == "*":
         return set(every)
@@ -185,7 +185,7 @@ def _within(text: str, among: _Range, place: str) -> int:
 
 
 def _number(text: str) -> int:
-    # More digits than Python reads at once, and more than any limit.
+    # Python refuses numbers with very many digits; this one is above every limit, too.
     return int(text) if len(text) < 10 else 10**9
 
 
@@ -241,7 +241,7 @@ def _priority(text: str) -> int:
 
 
 def _job_key(text: str) -> str:
-    # Half of a surrogate pair does not encode, which is a ValueError, too.
+    # `encode` raises a ValueError for half of a surrogate pair.
     if not 1 <= len(text) <= 512 or b"\0" in text.encode():
         raise ValueError(text)
     return text
@@ -253,7 +253,7 @@ def _job_key_mode(text: str) -> str:
     return text
 
 
-# What PostgreSQL would refuse must be refused here, or one line would hold up all others for ever.
+# Refuse here what PostgreSQL would refuse; otherwise one line would hold up all others forever.
 _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
     "id": ("identifier", _matching(_IDENTIFIER), "a letter or '_', then letters, digits, '_' and '-'"),
     "fill": ("backfill", time_phrase, "a time phrase such as '4h30m' or '1w2d'"),
@@ -270,7 +270,7 @@ def _parse_payload(text: str | None, number: int) -> dict[str, Any]:
         return {}
     try:
         payload = _read_json5(text)
-        # It must have JSON's own form as well, for the database.
+        # The database takes only plain JSON, without NaN and Infinity.
         json.dumps(payload, allow_nan=False)
     except (ValueError, RecursionError) as error:
         raise CrontabError(f"Failed to parse JSON5 payload on line {number} of crontab: {error}") from error
@@ -283,7 +283,7 @@ def _read_json5(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        # Imported only for what plain JSON does not know: it takes its time.
+        # Imported only for payloads that are not plain JSON, because the import is slow.
         import json5
 
         return json5.loads(text)

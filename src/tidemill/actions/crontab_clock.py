@@ -1,4 +1,4 @@
-"""The crontab's clock: adds the jobs of crontab items, each minute's once among all workers."""
+"""The crontab's clock: adds the jobs of crontab items, once for each minute among all workers."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tidemill.database.sql import query
 logger = logging.getLogger("tidemill")
 
 MINUTE = timedelta(minutes=1)
-# So that a long backfill goes in steps.
+# A long backfill is done in steps, each within both of these.
 _MOST_AT_ONCE, _LONGEST_LOOK = 500, timedelta(days=7)
-# Timers end a little early now and then.
+# Timers sometimes end a little early.
 _MARGIN = 0.001
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.2, 60.0
-# The clock may have been set in the meantime.
+# Look at the clock this often: it may have been set.
 _LONGEST_WAIT = 60.0
 
 
 class Known(NamedTuple):
-    """What the database knows of an identifier."""
+    """What the database knows about an identifier."""
 
     known_since: datetime
     last_execution: datetime | None
@@ -51,15 +51,15 @@ class Due:
 
 
 class CrontabPlan:
-    """Which minutes of which items come next. Knows neither a clock nor a database.
+    """Which minutes of which items come next. Uses no clock and no database.
 
     start  when the worker began: minutes before it count as missed
-    known  by identifier; one that is not in it is new, and has missed nothing
+    known  by identifier; one that is missing is new, and has missed no minute
 
-    All times are in UTC, where a minute later is always a minute later.
+    All times are in UTC, where no hour is skipped or repeated.
 
-    Minutes are looked at one after the other and never again, so a clock that steps back
-    brings none a second time, and one that is late or leaps ahead leaves none out.
+    Each minute is looked at once, in order. So a clock that steps back repeats no minute,
+    and a clock that is late or leaps ahead skips none.
     """
 
     def __init__(self, items: Sequence[CrontabItem], start: datetime, known: Mapping[str, Known]) -> None:
@@ -70,9 +70,9 @@ class CrontabPlan:
         """The minute to look at next."""
 
     def due(self, now: datetime, most: int = _MOST_AT_ONCE) -> tuple[list[Due], datetime]:
-        """What is to be added by now, oldest first, and the minute after it, for `advance`.
+        """The jobs to add by now, oldest first, and the minute after them, for `advance`.
 
-        Stops after the minute in which there are `most` of them, or after a week.
+        Stops after the minute in which it has found `most` jobs, or after a week.
         """
         found: list[Due] = []
         minute = self.next
@@ -88,11 +88,11 @@ class CrontabPlan:
         return found, minute
 
     def advance(self, minute: datetime) -> None:
-        """Goes on to this minute: those before it are done."""
+        """Continues at this minute: those before it are done."""
         self.next = minute
 
     def _since(self, item: CrontabItem) -> datetime | None:
-        """The earliest time that an item is backfilled from, if it is at all."""
+        """The time from which an item is backfilled; None if it is not."""
         known = self._known.get(item.identifier)
         if known is None or not item.backfill:
             return None
@@ -111,7 +111,7 @@ def _ceil(time: datetime) -> datetime:
 
 
 def database_time(connection: psycopg.Connection) -> datetime:
-    """The time of the database's clock, which all of its workers share."""
+    """The time of the database's clock, which all its workers share."""
     [(now,)] = connection.execute("select clock_timestamp()").fetchall()
     assert isinstance(now, datetime)
     return now.astimezone(UTC)
@@ -122,12 +122,12 @@ class CrontabClock:
 
     items    as `read_crontab` returns them
     connect  opens the connection, in autocommit mode
-    tasks    names of the tasks that this worker runs; others are warned of
-    time     asks for the time: by default the database's, so that workers need not agree on one
+    tasks    names of the tasks that this worker runs; a warning names other tasks
+    time     reads the clock: by default the database's, so that all workers use the same
     longest_wait
-             seconds between two looks at it, at most
+             the most seconds between two looks at that clock
 
-    After an error it connects anew and goes on with the minute that it had come to.
+    After an error it connects again, and continues with the minute that it had reached.
     """
 
     def __init__(
@@ -171,13 +171,13 @@ class CrontabClock:
                 wait = self._tick(self._connection.open())
                 self._failures = 0
             except Exception as error:
-                # Whatever it was: without this thread no item would ever be due again.
+                # Catch everything: without this thread no job would be added again.
                 wait = self._failed(error)
             self._stop.wait(wait)
         self._connection.close()
 
     def _tick(self, connection: psycopg.Connection) -> float:
-        """Adds what is due; returns in how many seconds to look again."""
+        """Adds the jobs that are due; returns in how many seconds to look again."""
         now = self._time(connection)
         if self._plan is None:
             self._plan = self._begin(connection, now)

@@ -15,18 +15,18 @@ logger = logging.getLogger("tidemill")
 
 
 def declare_schedules(connection: psycopg.Connection, tasks: Mapping[str, Task[Any]]) -> None:
-    """Makes the declared actions of these tasks what the tasks say: all of them, or none.
+    """Brings the actions that these tasks declare in line with the code: all of them, or none.
 
-    An action is added for each task with a schedule, changed where its code has changed, and
-    deleted where the code has none any more. Those of other tasks are left alone.
+    Each task with a schedule has an action: it is added if missing, changed with the schedule,
+    and deleted when the code has no schedule any more. Actions of other tasks stay as they are.
 
     Raises TaskLoadError for a schedule that the database refuses, and psycopg.Error.
     """
     plain = [identifier for identifier, task in tasks.items() if task.schedule is None]
     with connection.transaction():
-        # Whoever was first has committed when we get the lock; an older snapshot would not show it.
+        # A worker that was faster has committed when we get the lock, and our snapshot must show its changes.
         connection.execute("set transaction isolation level read committed")
-        # In one order everywhere; two workers would wait for each other else.
+        # In one order everywhere; otherwise two workers would deadlock.
         for identifier in sorted(tasks.keys() - set(plain)):
             _declare(connection, tasks[identifier])
         for action_id, identifier in connection.execute(

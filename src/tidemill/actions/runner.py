@@ -1,4 +1,4 @@
-"""One run of an action: a server process of its own, one call, and what came of it."""
+"""One run of an action: one call in a server process of its own, and how it ended."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StartedRun:
     action_id: int
     application_name: str
     max_runtime: float | None
-    """Seconds after which it is stopped."""
+    """Seconds after which it is stopped; None for no limit."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Ending:
 
 
 class Backends:
-    """Connections for runs. Each is clean when it is taken, and only one run's while it lasts."""
+    """Connections for runs. Each is clean when it is taken, and serves one run at a time."""
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -53,10 +53,10 @@ class Backends:
         self._lock = threading.Lock()
 
     def take(self) -> psycopg.Connection:
-        """A connection in autocommit. Raises psycopg.Error where none can be had."""
+        """A connection in autocommit. Raises psycopg.Error if none can be opened."""
         while (connection := self._take_idle()) is not None:
             try:
-                # The server may have ended it meanwhile, which only a round trip tells.
+                # The server may have ended it in the meantime, which only a round trip shows.
                 connection.execute("select")
                 return connection
             except psycopg.Error:
@@ -65,7 +65,7 @@ class Backends:
             self._conninfo,
             autocommit=True,
             prepare_threshold=None,
-            # Of a server that is cut off, a run that takes hours would never hear.
+            # Otherwise a long run would never notice that its server is cut off.
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,
@@ -86,7 +86,7 @@ class Backends:
             self._idle.append((time.monotonic(), connection))
 
     def close_idle(self, *, all_of_them: bool = False) -> None:
-        """Closes those that nobody has needed for a minute."""
+        """Closes the connections that were idle for a minute, or `all_of_them`."""
         oldest = time.monotonic() - _IDLE_SECONDS
         with self._lock:
             stale = [entry for entry in self._idle if all_of_them or entry[0] < oldest]
@@ -96,7 +96,7 @@ class Backends:
 
 
 class Output:
-    """What a run's statements say (NOTICE, WARNING, ...), up to 64 KiB of it."""
+    """The messages of a run's statements (NOTICE, WARNING, ...), up to 64 KiB of them."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -117,7 +117,7 @@ class Output:
         self._lines.append(line)
 
     def text(self) -> str | None:
-        """All of it; None where nothing was said."""
+        """All messages as one text; None if there are none."""
         lines = self._lines
         if self._dropped:
             lines = [*lines, f"... and {self._dropped} messages more, which were not kept"]
@@ -127,8 +127,8 @@ class Output:
 class Run:
     """Executes one run in a thread of its own, and tells how it ended.
 
-    on_end     is called from that thread, with None where no connection could be had:
-               the run has not begun then
+    on_end     is called from that thread, with None if the run did not begin, because no
+               connection could be opened
     """
 
     def __init__(
@@ -152,14 +152,14 @@ class Run:
         self._thread.start()
 
     def stop(self, outcome: str, why: str) -> None:
-        """Says that it shall stop; the first reason given is the one that is recorded."""
+        """Notes that the run must stop, and why; only the first reason is recorded. See `cancel`."""
         with self._lock:
             if self._why_stopped is None:
                 self._why_stopped = (outcome, why)
                 self.stopped_at = time.monotonic()
 
     def cancel(self) -> None:
-        """Asks the server to cancel the statement; a request that comes between two is lost, so ask again."""
+        """Asks the server to cancel the statement; ask again, since between two statements this is lost."""
         with self._lock:
             if self._connection is not None:
                 with contextlib.suppress(psycopg.Error):
@@ -184,10 +184,10 @@ class Run:
         try:
             ending = self._execute(connection)
         except BaseException as error:
-            # Whatever it was: a run that nobody ends would go on for ever.
+            # Catch everything: a run whose end is never recorded would count as running forever.
             ending = self._ending("failure", message=f"{type(error).__name__}: {error}")
         finally:
-            # From here on a late request to cancel would hit somebody else's statement.
+            # From here on a late request to cancel would hit another statement.
             with self._lock:
                 self._connection = self.pid = None
         connection.remove_notice_handler(self._output.hear)
@@ -210,9 +210,10 @@ class Run:
         return self._ending("success")
 
     def _stopped(self, error: psycopg.Error | None = None) -> Ending | None:
-        """The ending of a run that was asked to stop; None where it failed of itself."""
+        """The ending of a run that was asked to stop; None if it failed by itself."""
         if self._why_stopped is None:
             return None
+        # A lost connection, a cancel and a termination are our doing; other errors are the run's own.
         if error is not None and error.sqlstate not in (None, "57014", "57P01"):
             return None
         outcome, why = self._why_stopped

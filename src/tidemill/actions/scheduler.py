@@ -1,4 +1,4 @@
-"""The scheduler: starts what is due, stops what shall not go on, and records how runs ended."""
+"""The scheduler: starts actions that are due, stops runs that must end, and records how runs ended."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tidemill.database.sql import query
 
 logger = logging.getLogger("tidemill")
 
-# Each time a commit, so that the first of many need not wait for the last.
+# So many task actions are enqueued in one commit, so that the first need not wait for the last.
 _MOST_TASKS = 250
 _SWEEP_SECONDS = 5.0
 _CANCEL_SECONDS = 0.25
-# As long as PostgreSQL's own tools give a cancelled statement.
+# A cancelled run gets this long, and then its server process is terminated.
 _TERMINATE_SECONDS = 3.0
 _LONGEST_BACKOFF = 15.0
 _NO_CONNECTION_SECONDS = 1.0
@@ -30,13 +30,13 @@ _SHORTEST_WAIT = 0.005
 
 
 class Scheduler:
-    """Works in a thread of its own, over a connection of its own. No leader: any worker may have one.
+    """Works in a thread and over a connection of its own. There is no leader: any worker may have one.
 
     connect        opens that connection
-    backends       connections for the runs, one for each while it lasts
-    concurrency    most runs at once; task actions only add a job, and do not count
-    poll_interval  longest time between two looks; a notification brings one at once
-    once           only until nothing is due and nothing runs, see `wait_idle`
+    backends       connections for the runs, one for each run
+    concurrency    most runs at once; task actions do not count, since they only add a job
+    poll_interval  longest time between two looks, in seconds; a notification causes one at once
+    once           whether `wait_idle` returns when no action is due or running
     on_end         called from the thread when it ends
     """
 
@@ -76,20 +76,20 @@ class Scheduler:
         self._thread.start()
 
     def notify(self) -> None:
-        """Has it look now: something was added or changed."""
+        """Has the scheduler look now: an action was added or changed."""
         self._wake.set()
 
     def wait_idle(self) -> None:
-        """With `once`: returns when nothing was due any more and no run goes on."""
+        """With `once`: returns when no action is due any more and no run is left."""
         self._idle.wait()
 
     def drain(self) -> None:
-        """Starts nothing more."""
+        """Starts no more runs."""
         self._draining = True
         self._wake.set()
 
     def stop(self, patience: float) -> None:
-        """Cancels what runs, and ends the thread; gives up after `patience` seconds."""
+        """Cancels the runs, and ends the thread; gives up after `patience` seconds."""
         self._draining = True
         self._hurrying = True
         self._wake.set()
@@ -100,7 +100,7 @@ class Scheduler:
         self._wake.set()
         if self._runs:
             logger.error(
-                "%s runs of actions could not be ended; they are recorded as lost when this worker is",
+                "%s runs of actions could not be ended; another worker will record them as lost",
                 len(self._runs),
             )
         self._backends.close_idle(all_of_them=True)
@@ -116,7 +116,7 @@ class Scheduler:
                 wait = self._look()
                 self._failures = 0
             except Exception as error:
-                # Whatever it was: without this thread no action would ever run again.
+                # Catch everything: without this thread no action would run again.
                 wait = self._backoff(error)
             if self._draining and not self._runs:
                 break
@@ -131,7 +131,7 @@ class Scheduler:
         self._connection.close()
         self._failures += 1
         if self._once:
-            # Whoever waits for us finds the database gone, too.
+            # End `wait_idle`: the engine comes next, and finds the database gone, too.
             self._idle.set()
         wait: float = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 10))
         said = " ".join(str(error).split()) or type(error).__name__
@@ -139,7 +139,7 @@ class Scheduler:
         return wait
 
     def _look(self) -> float:
-        """Does all that is to be done now; returns in how many seconds to look again."""
+        """Does all that is due now; returns in how many seconds to look again."""
         connection = self._connection.open()
         self._record_ends(connection)
         self._stop_runs(connection)
@@ -152,7 +152,7 @@ class Scheduler:
         slots = self._free_slots()
         [(due_in,)] = connection.execute("select tidemill._next_due(%s)", [slots > 0]).fetchall()
         if self._once and not self._runs and not busy:
-            # What is still due is held by others, or is theirs to run.
+            # Actions that are still due are locked by other workers, or must be run by them.
             self._idle.set()
         return self._wait(due_in, busy=busy)
 
@@ -166,7 +166,7 @@ class Scheduler:
         if due_in is not None and due_in > 0:
             waits.append(due_in)
         elif due_in is not None:
-            # Due, but somebody holds it: another worker that starts it, or a long transaction.
+            # Due, but locked: by another worker that starts it, or by a long transaction.
             self._lulls = 0 if busy else min(self._lulls + 1, 12)
             waits.append(_SHORTEST_WAIT * 2**self._lulls)
         now = time.monotonic()
@@ -174,6 +174,7 @@ class Scheduler:
         if self._no_starts_before > now:
             waits.append(self._no_starts_before - now)
         if self._ended:
+            # The end of a run still has to be recorded.
             waits.append(_CANCEL_SECONDS)
         for run in self._runs.values():
             if run.stopped_at is not None:
@@ -183,7 +184,7 @@ class Scheduler:
         return min(waits)
 
     def _start_due(self, connection: psycopg.Connection) -> bool:
-        """Starts what is due; returns whether there was anything."""
+        """Starts the actions that are due; returns whether there were any."""
         connection.execute("select tidemill._skip_missed()")
         slots = self._free_slots()
         rows = []
@@ -218,13 +219,13 @@ class Scheduler:
                 else:
                     self._record(connection, run, ending)
             except (LockNotAvailable, ObjectInUse):
-                # The action is being changed, or the server process goes on: at the next look.
+                # The action is being changed, or its server process still runs: try again at the next look.
                 self._ended.rotate(-1)
                 continue
             except psycopg.Error as error:
                 if connection.closed:
                     raise
-                # Whatever is wrong with this one, the others shall come to their end.
+                # Whatever is wrong with this run, the ends of the others must be recorded.
                 logger.warning("the end of run %s could not be recorded: %s", run.started.run_id, error)
                 self._ended.rotate(-1)
                 continue
@@ -237,7 +238,7 @@ class Scheduler:
         started = run.started
         name = f"action {started.action_id} ({started.application_name})"
         if row is None:
-            logger.warning("%s: its end was recorded by somebody else: run %s", name, started.run_id)
+            logger.warning("%s: its end had already been recorded: run %s", name, started.run_id)
             return
         outcome, deleted, paused_because = row
         took = (time.monotonic() - run.began) * 1000

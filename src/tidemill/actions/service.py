@@ -1,4 +1,4 @@
-"""What a worker does about actions: the scheduler, the crontab's clock, the schedules of tasks."""
+"""A worker's part in actions: the scheduler, the crontab's clock, the schedules of tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ActionService:
-    """Ties them to one worker. Its methods belong on the worker's event loop, but for `notify`.
+    """Ties them to one worker. All methods but `declare` and `notify` belong to its event loop.
 
     Raises CrontabError for a crontab that cannot be read.
     """
@@ -44,7 +44,7 @@ class ActionService:
         loop = asyncio.get_running_loop()
 
         def on_end() -> None:
-            # A closed loop has no worker to tell.
+            # If the loop is closed, no worker is waiting.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(self._ended.set)
 
@@ -59,31 +59,31 @@ class ActionService:
         )
 
     def declare(self, connection: psycopg.Connection) -> None:
-        """Makes the actions that tasks declare what the code says. Blocks.
+        """Brings the actions that tasks declare in line with the code. Blocks.
 
         Raises TaskLoadError for a schedule that is refused, and psycopg.Error.
         """
         declare_schedules(connection, self._tasks)
 
     def start(self) -> None:
-        """Starts whatever is due from now on."""
+        """Starts the scheduler and the crontab's clock."""
         if self._scheduler is not None:
             self._scheduler.start()
         if self._crontab is not None:
             self._crontab.start()
 
     def notify(self) -> None:
-        """Has the scheduler look now; from any thread."""
+        """Has the scheduler look now. Thread-safe."""
         if self._scheduler is not None:
             self._scheduler.notify()
 
     async def wait_idle(self) -> None:
-        """With `once`: returns when nothing is due and nothing runs."""
+        """With `once`: returns when no action is due or running."""
         if self._scheduler is not None:
             await asyncio.to_thread(self._scheduler.wait_idle)
 
     async def stop(self, grace_period: float, hurry: asyncio.Event, patience: float) -> None:
-        """Lets runs go on for the grace period or until `hurry`, then cancels them."""
+        """Lets runs end within the grace period or until `hurry`, then cancels the others."""
         if self._crontab is not None:
             await asyncio.to_thread(self._crontab.stop, patience)
         if self._scheduler is None or not self._scheduler.is_alive:
@@ -100,7 +100,7 @@ def _crontab_clock(
 ) -> CrontabClock | None:
     if options.crontab is None:
         return None
-    # Few workers have one, and a start is to be quick.
+    # Few workers have a crontab, and without the import the others start faster.
     from tidemill.actions.crontab import read_crontab
     from tidemill.actions.crontab_clock import CrontabClock
 
