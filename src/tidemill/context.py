@@ -34,7 +34,7 @@ class SyncProducer(Protocol):
 
 
 class Producer(Protocol):
-    """Adds jobs, and has connections to their database. An `App` is one."""
+    """Adds jobs, and gives connections to their database. An `App` is one."""
 
     @property
     def sync(self) -> SyncProducer:
@@ -91,14 +91,14 @@ class JobContext:
 
     @property
     def is_last_attempt(self) -> bool:
-        """Whether a failure now is a failure for good."""
+        """Whether the job fails for good if this attempt fails."""
         return self.attempt >= self.max_attempts
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt was cancelled, timed out, or its worker must stop.
+        """Whether this attempt was cancelled or timed out, or its worker must stop.
 
-        An async task is cancelled by itself; a plain function should look now and then.
+        An async task is cancelled without asking; a plain function should check this regularly.
         """
         return self._cancelled.is_set()
 
@@ -117,7 +117,7 @@ class JobContext:
         return self.app.connection()
 
     def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Awaitable[Job]:
-        """Adds a job; to be awaited; arguments as `App.add_job`."""
+        """Adds a job; await it; arguments as for `App.add_job`."""
         _expect_event_loop("add_job")
         return self.app.add_job(identifier, payload, **options)
 
@@ -148,5 +148,5 @@ class SyncJobContext:
         return self.app.sync.connection()
 
     def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Job:
-        """Adds a job; arguments as `App.add_job`."""
+        """Adds a job; arguments as for `App.add_job`."""
         return self.app.sync.add_job(identifier, payload, **options)

@@ -1,4 +1,4 @@
-"""Waiting for coroutines: for the first of some, and for one to its end."""
+"""Waiting for coroutines: for the first of several, or for the end of one despite cancellations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def first(*waits: Coroutine[Any, Any, object]) -> None:
-    """Returns as soon as one of the coroutines does."""
+    """Returns as soon as one of the coroutines does, and cancels the others."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -20,7 +20,7 @@ async def first(*waits: Coroutine[Any, Any, object]) -> None:
 
 
 async def finish(work: Coroutine[Any, Any, T], on_cancel: Callable[[], None] = lambda: None) -> T:
-    """Awaits work to its end; a cancellation that comes in the meantime is passed on after it."""
+    """Awaits work to its end; a cancellation in the meantime calls `on_cancel`, and is raised at the end."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,4 +1,4 @@
-"""Jobs as users meet them: to add, and to read."""
+"""Jobs as users add them and read them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class JobSpec:
     job_key_mode: JobKeyMode | None = None
 
     def __post_init__(self) -> None:
-        # Untyped callers hand over anything.
+        # Callers without a type checker may pass any value.
         identifier: Any = self.identifier
         if not isinstance(identifier, str) or not identifier:
             raise InvalidJobError(
@@ -66,7 +66,7 @@ class JobSpec:
 
 
 def checked_run_at(run_at: Any, whose: str) -> datetime | timedelta | None:
-    """A `run_at` as it was given. Raises InvalidJobError unless it says a moment without doubt."""
+    """Returns `run_at` as it was given. Raises InvalidJobError unless it names one definite moment."""
     if isinstance(run_at, datetime) and run_at.tzinfo is None:
         raise InvalidJobError(
             f"run_at {run_at.isoformat()} of {whose} has no time zone: "

@@ -1,4 +1,4 @@
-"""The parts of a worker: what runs in its threads and on its event loop, and who tells whom."""
+"""The parts of a worker, in its threads and on its event loop, and how they are connected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tidemill.worker_options import WorkerOptions
 
 
 class Host(Producer, Protocol):
-    """What a worker needs of its app. An `App` is one."""
+    """What a worker needs from its app. An `App` is one."""
 
     @property
     def tasks(self) -> Mapping[str, Task[Any]]:
@@ -79,10 +79,10 @@ def assemble(
     on_end: Callable[[BaseException | None], None],
     on_outdated: Callable[[TidemillError], None],
 ) -> Parts:
-    """Makes the parts, each of those made before it. Must be called on the worker's event loop.
+    """Makes the parts, each from those made before it. Call this on the worker's event loop.
 
-    `stopping` says whether the worker stops; `on_end` is told on the loop that the
-    engine has ended, `on_outdated` that a newer schema no longer fits this version.
+    `stopping` says whether the worker is stopping. On the loop, `on_end` is called when the
+    engine has ended, `on_outdated` when a newer schema no longer fits this version.
 
     Raises CrontabError for a crontab that cannot be read.
     """
@@ -183,6 +183,6 @@ def assemble(
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:
     """Calls a function on the loop, from another thread."""
-    # A closed loop has no worker to tell.
+    # If the loop is closed, no worker is waiting.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, *args)

@@ -29,13 +29,13 @@ _SWITCH_SECONDS = 0.0005
 
 
 class Worker:
-    """Runs an app's tasks. One use: `run` once, `stop` from signals or other coroutines."""
+    """Runs an app's tasks. Call `run` once; signals or other coroutines call `stop`."""
 
     def __init__(self, app: Host, options: WorkerOptions | None = None) -> None:
         self.id = f"worker-{secrets.token_hex(8)}"
         self._app = app
         self._options = options or WorkerOptions()
-        # After a lease's time others have the jobs, and waiting for the database makes no sense.
+        # After a lease's time other workers have the jobs: then stop waiting for the database.
         self._patience = min(_LONGEST_PATIENCE, self._options.lease)
         self._hooks = Hooks([LogJobs(), *app.middleware])
         self._stop_asked = asyncio.Event()
@@ -66,8 +66,8 @@ class Worker:
         handled = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
         for signum in handled:
             loop.add_signal_handler(signum, self._on_signal, signum)
-        # The engine's thread takes the interpreter's lock a dozen times for a claim, and while
-        # jobs compute, waits for it so long each time: 5 ms by default.
+        # The engine's thread takes the interpreter's lock a dozen times for a claim. While jobs
+        # compute, it waits up to this interval each time, which is 5 ms by default.
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
@@ -143,7 +143,7 @@ class Worker:
         )
         try:
             if options.once:
-                # Before the jobs, since it may add some.
+                # Actions come before the jobs, since they may add some.
                 parts.actions.start()
                 await first(parts.actions.wait_idle(), self._stop_asked.wait())
             parts.engine.start()
@@ -156,9 +156,9 @@ class Worker:
             raise
         finally:
             if not self.ready.is_set():
-                # It never began, so it will not tell of its end.
+                # The engine never began, so it will not report its end.
                 self._engine_ended.set()
-            # However often we are cancelled, jobs in hand are settled and the threads end.
+            # Even if we are cancelled again, the jobs in hand are settled, and the threads end.
             await finish(self._leave(parts), on_cancel=lambda: self.stop(hurry=True))
 
     async def _leave(self, parts: Parts) -> None:
@@ -174,7 +174,7 @@ class Worker:
         logger.info("%s has stopped", self.id)
 
     def _tell_what_is_left(self) -> None:
-        """Logs the tasks of jobs that are ready and were not for us; a typo shows here."""
+        """Logs the tasks of ready jobs that this worker does not know; this shows typos."""
         with contextlib.suppress(TidemillError, psycopg.Error), self._app.sync.connection() as connection:
             rows = connection.execute(query("ready_identifiers")).fetchall()
             left = [identifier for (identifier,) in rows if identifier not in self._app.tasks]
