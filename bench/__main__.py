@@ -23,13 +23,13 @@ _SMOKE_JOBS = 20_000
 
 
 def main() -> int:
-    """Runs what the command line says; 1 if Tidemill itself could not be measured."""
+    """Measures what the command line asks for; returns 1 if Tidemill itself could not be measured."""
     options = parse(sys.argv[1:])
     OUT.mkdir(exist_ok=True)
     wanted = [] if options.smoke else options.peers
     systems, left_out = usable(SYSTEMS, wanted)
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as place:
-        # The server runs as another account if we are root.
+        # If we are root, the server runs as another account, which must reach its files.
         Path(place).chmod(0o711)
         with Databases(Path(place) / "server") as databases:
             with databases.maintenance() as connection:
@@ -47,7 +47,7 @@ def main() -> int:
 
 def _shapes(options: Options) -> list[Shape]:
     shapes = [SHAPES[name] for name in options.shapes]
-    # A figure to look at: on a machine like CI's, no target says anything.
+    # Show figures only: on a machine like CI's, targets mean little.
     return [replace(shape, verdicts=lambda results: []) for shape in shapes] if options.smoke else shapes
 
 

@@ -1,4 +1,4 @@
-"""What a run gives to its shapes."""
+"""What a shape measures with: systems, databases, workers."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Bench:
     systems: list[System]
     jobs: int
     cap: float
-    """A measurement of a rate ends after so many seconds, done or not."""
+    """Seconds after which the measurement of a rate ends, done or not."""
     full: bool = False
 
     def able(self, needs: frozenset[Can]) -> list[System]:
-        """The systems that can do all this."""
+        """The systems that can do all of these."""
         return [system for system in self.systems if needs <= system.can]
 
     def fill(self, system: System, conninfo: str, jobs: int, task: str = "noop", **fields: str) -> None:
-        """Adds jobs in the system's fastest way."""
+        """Adds jobs by the system's fastest way."""
         if Can.ADD_MANY_IN_SQL not in system.can:
             assert task == "noop"
             assert not fields
@@ -52,7 +52,7 @@ class Bench:
         after: int | None = None,
         environment: dict[str, str] | None = None,
     ) -> tuple[Drain, list[int]]:
-        """Starts workers on the jobs that are there; returns how they went, and each one's peak RSS in KB."""
+        """Starts workers on the jobs in the table; returns their progress, and each one's peak RSS in KB."""
         with psycopg.connect(conninfo, autocommit=True) as connection:
             watch = Watch(connection, system, first=first, after=after)
             with running(
@@ -76,18 +76,18 @@ def add_many(
 
 
 def check(workers: list[Worker]) -> None:
-    """Raises if one has ended."""
+    """Raises RuntimeError if a worker has ended."""
     for worker in workers:
         worker.check()
 
 
 def peak_memory(pid: int) -> int:
-    """The most memory that a process had resident so far, in KB."""
+    """The peak of a process's resident memory so far, in KB."""
     return _status(pid, "VmHWM")
 
 
 def memory(pid: int) -> int:
-    """The memory that a process has resident now, in KB."""
+    """A process's resident memory now, in KB."""
     return _status(pid, "VmRSS")
 
 
@@ -98,7 +98,7 @@ def _status(pid: int, field: str) -> int:
 
 @contextmanager
 def warm(system: System, conninfo: str, concurrency: int | None = None) -> Iterator[Worker]:
-    """One worker that has shown that it runs jobs, and has nothing to do."""
+    """One idle worker that has already run a job."""
     with (
         running(system, conninfo, concurrency=concurrency) as [worker],
         psycopg.connect(conninfo, autocommit=True) as connection,

@@ -1,4 +1,4 @@
-"""What a run was made on and with."""
+"""The machine, the server and the systems of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Used(NamedTuple):
 
 @dataclass(frozen=True)
 class About:
-    """Machine, versions, settings and command of a run; nothing that tells whose machine it is."""
+    """Machine, versions, settings and command of a run; nothing that shows whose machine it is."""
 
     date: str
     command: str

@@ -12,7 +12,7 @@ from bench.systems import PEERS
 
 @dataclass(frozen=True)
 class Options:
-    """What is to be measured, and how much."""
+    """What to measure, and how much."""
 
     shapes: list[str]
     peers: list[str]
@@ -24,7 +24,7 @@ class Options:
 
 
 def parse(arguments: Sequence[str]) -> Options:
-    """Reads the command line; ends the program where it is wrong."""
+    """Reads the command line; ends the program if it is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures Tidemill and its peers in the same run, interleaved, on PostgreSQL 18.",
@@ -33,9 +33,11 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument(
         "--peers", default="", metavar="PEERS", help=f"none, or of these: {', '.join(PEERS)}; all by default"
     )
-    parser.add_argument("--jobs", type=int, help="jobs of a measurement, 200000 by default; all else scales")
+    parser.add_argument(
+        "--jobs", type=int, help="jobs in a measurement, 200000 by default; all other numbers scale with it"
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--publish", action="store_true", help="put this run in place of docs/benchmarks")
+    parser.add_argument("--publish", action="store_true", help="replace docs/benchmarks with this run")
     parser.add_argument("--full", action="store_true", help="up to 10 million jobs in `growth`")
     parser.add_argument("--smoke", action="store_true", help="a short throughput of Tidemill alone")
     given = parser.parse_args(arguments)
@@ -52,7 +54,7 @@ def parse(arguments: Sequence[str]) -> Options:
 
 
 def chosen(text: str, known: Collection[str]) -> list[str]:
-    """The names in a list with commas; all of them if it is empty. Raises ValueError for unknown ones."""
+    """The names in a comma-separated list; all known ones if it is empty. Raises ValueError for others."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if unknown := [name for name in names if name not in known]:
         raise ValueError(f"there is no {', '.join(unknown)}; there are: {', '.join(known)}")

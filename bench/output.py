@@ -14,7 +14,7 @@ from bench.systems.base import OUT
 
 
 def print_about(about: About) -> None:
-    """Machine, server, systems."""
+    """Prints the machine, the server and the systems."""
     print(f"\n{about.date}: {about.command}")
     print("Machine: " + ", ".join(f"{name} {value}" for name, value in about.machine.items()))
     print("Server: " + ", ".join(f"{name} {value}" for name, value in about.server.items()))
@@ -25,13 +25,13 @@ def print_about(about: About) -> None:
 
 
 def in_a_line(found: Mapping[str, float]) -> str:
-    """The values of one measurement."""
+    """The values of one measurement, in one line."""
     return ", ".join(f"{shown(value)} {metric}" for metric, value in found.items())
 
 
 def print_measured(measured: Measured) -> None:
-    """Medians, our value over each, and the verdicts."""
-    print(f"{measured.shape.name}: medians, and tidemill's over each ({measured.seconds:.0f} s)")
+    """Prints the medians, our value divided by each, and the verdicts."""
+    print(f"{measured.shape.name}: medians, and tidemill's divided by each ({measured.seconds:.0f} s)")
     results = measured.results
     for key in results.values:
         ratio = results.ours(key)
@@ -47,7 +47,7 @@ def print_measured(measured: Measured) -> None:
 
 
 def print_verdicts(run: Run) -> None:
-    """All targets together, at the end of a long run."""
+    """Prints all targets together, at the end of a long run."""
     print("\nTargets")
     for measured in run.measured:
         for verdict in measured.shape.verdicts(measured.results):
@@ -57,20 +57,20 @@ def print_verdicts(run: Run) -> None:
 
 
 def unsupported(measured: Measured) -> list[str]:
-    """Who was not measured in a shape, and why."""
+    """The systems that were not measured in a shape, and why."""
     return [
-        f"Unsupported: {', '.join(systems)}; they have not, or this harness does not use of them: {missing}."
+        f"Unsupported: {', '.join(systems)}; they lack, or this harness does not use: {missing}."
         for missing, systems in measured.unsupported.items()
     ]
 
 
 def verdict_word(verdict: Verdict) -> str:
-    """In words, whether a target was met."""
+    """Says whether a target was met."""
     return {True: "met", False: "not met", None: "not measured"}[verdict.met]
 
 
 def write_json(run: Run) -> Path:
-    """Writes everything to `bench/out/`, and returns where."""
+    """Writes the run to `bench/out/`, and returns the file's path."""
     data = {
         "about": {**dataclasses.asdict(run.about), "systems": [used._asdict() for used in run.about.systems]},
         "shapes": [

@@ -13,14 +13,14 @@ from bench.systems.base import HERE
 PAGE = HERE.parent / "docs" / "benchmarks"
 _INTRODUCTION = """# Benchmarks
 
-All systems in one run on one machine, interleaved, {rounds}; medians. PostgreSQL runs with its durable
-defaults (`fsync` and `synchronous_commit` are on). A job counts when it is done in the database, never when
-its handler was called. A rate is measured from the first job done on, so no system's start-up is in it, and
-ends after a few seconds where a system would take much longer. "Ratio" is Tidemill's value over this one."""
+All systems were measured in one run on one machine, interleaved, {rounds}; the tables show medians.
+PostgreSQL runs with its durable defaults (`fsync` and `synchronous_commit` are on). A job counts once it is
+done in the database; a call of its handler is not enough. A rate is measured from the first finished job,
+which leaves out start-up, and for a few seconds at most. "Ratio" is Tidemill's value divided by the row's."""
 
 
 def publish(run: Run, place: Path = PAGE) -> Path:
-    """Writes the page and its plots in place of the last ones, and returns where."""
+    """Replaces the page and its plots, and returns the page's path."""
     place.mkdir(parents=True, exist_ok=True)
     for old in place.glob("*.svg"):
         old.unlink()
@@ -34,7 +34,7 @@ def publish(run: Run, place: Path = PAGE) -> Path:
 
 
 def draw(chart: Chart, results: Results) -> str:
-    """The plot of a chart; nothing if nothing of it was measured."""
+    """The plot of a chart; empty if none of it was measured."""
     keys = [
         key for key in results.values if key.metric == chart.metric and key.variant.startswith(chart.variant)
     ]

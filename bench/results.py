@@ -1,4 +1,4 @@
-"""What was measured, and what it says about the targets."""
+"""Measured values, and whether they meet the targets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Cell:
 
 
 class Verdict(NamedTuple):
-    """A target, and whether it was met; None if what it needs was not measured."""
+    """A target, and whether it was met; None if it was not measured."""
 
     target: str
     found: str
@@ -40,7 +40,7 @@ class Verdict(NamedTuple):
 
 
 class Results:
-    """The values of one shape, a list for each line with one value for each round."""
+    """The values of one shape: for each line a list, with one value for each round."""
 
     def __init__(self) -> None:
         self.values: dict[Key, list[float]] = {}
@@ -54,7 +54,7 @@ class Results:
         return statistics.median(values) if values else None
 
     def ours(self, key: Key) -> float | None:
-        """Our own value over this one."""
+        """Our own value divided by this one."""
         mine, theirs = self.median(OURS, key.variant, key.metric), self.median(*key)
         return mine / theirs if mine is not None and theirs else None
 
@@ -81,14 +81,14 @@ class Results:
 
 @dataclass(frozen=True)
 class Chart:
-    """How a shape is drawn: bars of one metric, or with `x` a line over numbers in the variants."""
+    """How a shape is drawn: bars of one metric, or with `x` lines over the numbers in the variants."""
 
     metric: str
     file: str
     title: str
     x: str = ""
     variant: str = ""
-    """Only variants that begin so."""
+    """Only variants that begin with this."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Shape:
     how: str
     """What is measured, in a sentence or two."""
     cells: Callable[..., Sequence[Cell]]
-    """Makes the cells of a bench."""
+    """Makes the cells for a `Bench`."""
     verdicts: Callable[[Results], Sequence[Verdict]] = field(default=lambda results: [])
     needs: frozenset[Can] = frozenset()
     """Systems that cannot do all of it are not measured."""
@@ -118,12 +118,12 @@ def at_most(target: str, found: float | None, goal: float, unit: str = "") -> Ve
 
 
 def over(one: float | None, other: float | None) -> float | None:
-    """One over the other, as far as both are known."""
+    """One divided by the other; None if one is unknown, or the other is 0."""
     return one / other if one is not None and other else None
 
 
 def shown(value: float | None, unit: str = "") -> str:
-    """A number in as many digits as it deserves."""
+    """A number in about three digits, with its unit."""
     if value is None:
         return "not measured"
     digits = 0 if abs(value) >= 100 or value == 0 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
@@ -137,15 +137,15 @@ class Measured:
     shape: Shape
     results: Results
     failures: Mapping[str, str]
-    """What could not be measured, by system and variant, and why."""
+    """Why a measurement failed, by system and variant."""
     unsupported: Mapping[str, Sequence[str]]
-    """What the shape needs that is missing, and the systems where it is."""
+    """The systems that lack something the shape needs, by what they lack."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """All that was measured, and on what."""
+    """All shapes that were measured, and on which machine."""
 
     about: About
     measured: Sequence[Measured]

@@ -25,7 +25,7 @@ def usable(known: Mapping[str, System], peers: Sequence[str]) -> tuple[list[Syst
 
 
 def measure(shape: Shape, bench: Bench, rounds: int) -> Measured:
-    """Runs each cell once in each round, one after the other; a peer that fails is named and left out."""
+    """Runs each cell once in each round, one after the other; a cell that fails is named and left out."""
     print(f"\n{shape.title}\n{shape.how}", flush=True)
     began = time.perf_counter()
     results, failures = Results(), dict[str, str]()
@@ -37,7 +37,7 @@ def measure(shape: Shape, bench: Bench, rounds: int) -> Measured:
             try:
                 found = cell.run()
             except Exception as error:
-                # It may be published, where nobody cares for the places of files on this machine.
+                # This may be published, so leave out where the files lie on this machine.
                 failures[label] = f"{type(error).__name__}: {error}".replace(str(HERE.parent), ".")
                 print(f"  {label}: FAILED, {failures[label]}", flush=True)
                 continue

@@ -46,7 +46,7 @@ def bars(title: str, content: Sequence[Bar]) -> str:
 
 
 def lines(title: str, x_name: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Lines over a logarithmic x and a y that begins at nought."""
+    """Lines over a logarithmic x and a y that begins at zero."""
     left, right, top, bottom = 90, _WIDTH - 130, _TOP + 10, 330
     xs = sorted({x for points in series.values() for x, _ in points})
     low, high = math.log10(xs[0]), math.log10(xs[-1]) if len(xs) > 1 else math.log10(xs[0]) + 1
@@ -106,7 +106,7 @@ def _text(
 
 
 def _document(title: str, height: float, parts: Sequence[str]) -> str:
-    # Its own white ground: pages that show it may be dark.
+    # A white background, because the page around it may be dark.
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" width="{_WIDTH}" '

@@ -14,7 +14,7 @@ from bench.systems.base import System
 from tidemill.database import embedded
 
 SETTINGS = {"max_connections": "250"}
-"""Four workers of peers that take a connection for each job want more than the default 100."""
+"""Some peers take a connection for each job: four workers of theirs need more than the default 100."""
 
 
 class Databases:
@@ -35,7 +35,7 @@ class Databases:
         return self._server.bin_dir / "pgbench"
 
     def maintenance(self) -> psycopg.Connection[Any]:
-        """A connection to no measured database."""
+        """A connection to a database that is not measured."""
         return psycopg.connect(self._server.conninfo(), autocommit=True)
 
     @contextlib.contextmanager
@@ -49,8 +49,8 @@ class Databases:
     ) -> Iterator[str]:
         """A database of this system, for one measurement; yields how to connect to it.
 
-        What `fill` puts into it is made once for each label and copied from then on. It is analyzed,
-        as autovacuum would have done after a minute: some systems' plans are slow without.
+        `fill` runs once for each label, and its result is copied from then on. It is analyzed, as
+        autovacuum would do after a minute: without statistics some systems' plans are slow.
         """
         template = self._template(system, label, fill, analyze)
         name = f"{template}_now"
@@ -66,7 +66,7 @@ class Databases:
                 connection.execute(f"drop database if exists {name} with (force)".encode())
 
     def forget_filled(self) -> None:
-        """Drops what was prepared but for the empty ones; a million jobs fill much of a disk."""
+        """Drops the prepared databases except the empty ones; a million jobs fill much of a disk."""
         for name in [name for name in self._prepared if not name.endswith("_empty")]:
             self._prepared.discard(name)
             with self.maintenance() as connection:

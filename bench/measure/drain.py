@@ -1,9 +1,9 @@
-"""How fast workers finish the jobs that are there, seen from the database.
+"""How fast workers finish the jobs in the table, as the database shows it.
 
 A sample of the jobs, spread evenly over their order, is looked up by primary key again and again:
-counting all of them would cost the workers a good part of the machine. The clock runs from the first
-look that finds a job finished to the last one finished, so that no system's start-up is measured;
-jobs that were finished by that first look do not count.
+counting all jobs would take a good part of the machine from the workers. The clock runs from the
+first look that sees a finished job to the last finished job, so that start-up is left out; jobs that
+were finished by that first look do not count.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from bench.systems.base import System
 _SAMPLES = 400
 _BETWEEN_LOOKS = 0.004
 _LOOKS_SHARE = 0.05
-"""Of the time, looking takes at most this share, whatever a look costs."""
+"""The largest share of the time that looks take, whatever one costs."""
 _FIRST_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Drain:
-    """Jobs finished over time: (seconds since the first look that found some, jobs finished)."""
+    """Finished jobs over time: (seconds since the first look that found some, jobs finished)."""
 
     curve: Sequence[tuple[float, float]]
 
     @property
     def rate(self) -> float:
-        """Jobs per second, those of the first look left out."""
+        """Jobs per second, without those of the first look."""
         return _rate(self.curve)
 
     @property
@@ -61,7 +61,7 @@ class Watch:
         first: int | None = None,
         after: int | None = None,
     ) -> None:
-        """Takes the jobs that are there, of them only the `first` ones and those with ids `after`."""
+        """Watches the jobs in the table: the `first` so many, and only those with ids above `after`."""
         self._connection = connection
         self._finished = system.finished
         self._among = f"select count(*) from ({system.pending}) p where id = any(%s)"
@@ -96,7 +96,7 @@ class Watch:
             alive()
             time.sleep(max(_BETWEEN_LOOKS, (now - asked) / _LOOKS_SHARE))
         if gone == size and (left := self._left(self._ids)):
-            # Of the others some were later than the last of the sample: rare, so this need not be fine.
+            # Some jobs outside the sample ended later. This is rare, so looks may be coarse here.
             while left:
                 alive()
                 time.sleep(_BETWEEN_LOOKS)
@@ -118,7 +118,7 @@ def one_number(connection: psycopg.Connection[Any], statement: str, *params: obj
 
 
 def sampled(values: Sequence[Any], count: int) -> list[Any]:
-    """So many of them, evenly spread, the first and the last among them."""
+    """So many of the values, evenly spread, including the first and the last."""
     if len(values) <= count:
         return list(values)
     step = (len(values) - 1) / (count - 1)
@@ -126,7 +126,7 @@ def sampled(values: Sequence[Any], count: int) -> list[Any]:
 
 
 def wait_until_empty(connection: psycopg.Connection[Any], system: System, seconds: float = 10) -> int:
-    """Waits until no job is left, so long at most; returns how many are."""
+    """Waits up to `seconds` until no job is left; returns how many are left."""
     deadline = time.monotonic() + seconds
     while True:
         left = one_number(connection, f"select count(*) from ({system.pending}) p")

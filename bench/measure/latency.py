@@ -12,9 +12,9 @@ from bench.systems.base import System
 
 
 def one_by_one(system: System, conninfo: str, worker: Worker, count: int) -> list[float]:
-    """Adds jobs to an idle worker, each when the last has started; returns milliseconds add to start.
+    """Adds jobs to an idle worker, each when the last has started; returns milliseconds from add to start.
 
-    They count from before the call that adds to the task's first line.
+    The clock runs from just before the call that adds the job to the task's first line.
     """
     samples = []
     with psycopg.connect(conninfo, autocommit=True) as connection:
@@ -29,9 +29,9 @@ def one_by_one(system: System, conninfo: str, worker: Worker, count: int) -> lis
 def steadily(
     system: System, conninfo: str, worker: Worker, *, per_second: float, seconds: float, long_every: int = 0
 ) -> list[float]:
-    """Adds jobs at a steady rate, and returns the milliseconds add to start of the short ones.
+    """Adds jobs at a steady rate, and returns the milliseconds from add to start of the short ones.
 
-    With `long_every`, each so many-th job takes two seconds.
+    With `long_every`, one job in so many takes two seconds.
     """
     count = int(per_second * seconds)
     called: dict[str, float] = {}
@@ -41,7 +41,7 @@ def steadily(
         for number in range(count):
             is_long = long_every and number % long_every == 0
             payload = json.dumps({"id": str(number), **({"seconds": 2} if is_long else {})})
-            # Nothing to wait for but the time: this is the producer's rate.
+            # This sleep keeps the producer at its rate.
             time.sleep(max(0.0, began + number / per_second - time.perf_counter()))
             called[str(number)] = time.time()
             connection.execute(system.add_one.format(task="started", payload=payload).encode())
@@ -56,6 +56,6 @@ def steadily(
 
 
 def percentile(samples: list[float], share: float) -> float:
-    """The smallest sample that at least this share of them do not exceed."""
+    """The smallest sample for which at least this share of samples is as small or smaller."""
     ordered = sorted(samples)
     return ordered[min(len(ordered) - 1, max(0, -(-int(share * 1000) * len(ordered) // 1000) - 1))]

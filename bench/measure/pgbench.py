@@ -1,4 +1,4 @@
-"""Many clients that call one statement, by PostgreSQL's own pgbench: so the client is not the limit."""
+"""Many clients that call one statement, by PostgreSQL's own pgbench, so that clients are not the limit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Calls(NamedTuple):
 
 
 def call(pgbench: Path, conninfo: str, script: str, *, clients: int, seconds: int) -> Calls:
-    """Lets so many clients call the script's statement, prepared, each in a transaction of its own."""
+    """Has so many clients call the script's statement, prepared, each call in its own transaction."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()

@@ -25,7 +25,7 @@ class Started(NamedTuple):
 
 
 class Worker:
-    """A worker process; its output is read all along, so that it never waits for us."""
+    """A worker process; its output is read all the time, so that it never waits for us."""
 
     def __init__(self, process: subprocess.Popen[str], log: str) -> None:
         self.process, self._log = process, log
@@ -33,7 +33,7 @@ class Worker:
         threading.Thread(target=self._read, daemon=True).start()
 
     def next_start(self, timeout: float = 30) -> Started:
-        """The next job that it tells to have started."""
+        """The next start of a job that the worker reports."""
         try:
             line = self._lines.get(timeout=timeout)
         except queue.Empty as error:
@@ -65,7 +65,7 @@ def running(
     concurrency: int | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[list[Worker]]:
-    """So many worker processes, stopped at the end: kindly, then not."""
+    """So many worker processes; at the end they are asked to stop, and killed if they do not."""
     log = OUT / "logs" / f"{system.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     workers: list[Worker] = []
@@ -79,7 +79,7 @@ def running(
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
-                    # A Ctrl-C in the terminal is for us alone; and it may have children.
+                    # A Ctrl-C in the terminal must reach only us, and we must be able to kill its children.
                     start_new_session=True,
                 )
                 workers.append(Worker(process, str(log.relative_to(OUT.parent.parent))))

@@ -97,8 +97,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "actions",
     "Scheduled actions",
-    f"How late they start: {_RUNS} runs of a procedure that is due each 100 ms, told by its own first "
-    f"statement; and {_ACTIONS:,} task actions due at the same moment, until their jobs are added.",
+    f"How late actions start: {_RUNS} runs of a procedure that is due every 100 ms, until its first "
+    f"statement; and {_ACTIONS:,} task actions that are due at the same moment, until their jobs are added.",
     _cells,
     _verdicts,
     _NEEDS,

@@ -1,4 +1,4 @@
-"""The rate beside a million jobs that are not the next to run."""
+"""The rate with a million other jobs in the table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEEDS = frozenset({Can.BACKLOG, Can.ADD_MANY_IN_SQL})
 
 
 def _measure(bench: Bench, system: System, backlog: str) -> Mapping[str, float]:
-    """The rate of as many jobs as on the empty table, beside or in front of the backlog."""
+    """The rate of the same number of jobs each time: beside the backlog, or the first ones of it."""
     size = bench.jobs * 5
     label = backlog.replace(", ", "_").replace(" ", "_")
     fill = partial(_fill, bench, system, backlog, size)
@@ -73,10 +73,10 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "backlog",
     "A million other jobs in the table",
-    "The rate of --jobs no-op jobs in an otherwise empty table, as the first of five times as many (a "
-    "million) ready ones, and beside a million scheduled for tomorrow, scheduled at a more urgent priority, "
-    "permanently failed, and of tasks that the worker lacks. Once "
-    "without an ANALYZE after the load.",
+    "The rate of --jobs no-op jobs: in an otherwise empty table; as the first of five times as many (a "
+    "million) ready jobs, with and without an ANALYZE after the load; and beside a million jobs that are "
+    "scheduled for tomorrow, scheduled at a more urgent priority, failed permanently, or of tasks that the "
+    "worker lacks.",
     _cells,
     _verdicts,
     _NEEDS,

@@ -31,7 +31,7 @@ def _from_language(bench: Bench, system: System, jobs: int) -> Mapping[str, floa
 
 
 def _copy(bench: Bench, ours: System, jobs: int) -> Mapping[str, float]:
-    """The same rows into a table with the same columns, which has a primary key and nothing else."""
+    """Copies the same rows into a table with the same columns, whose only index is the primary key."""
     with bench.databases.of(ours) as conninfo, psycopg.connect(conninfo) as connection:
         add_many(connection, ours, jobs, "noop")
         with connection.cursor().copy("copy tidemill._jobs to stdout") as copy:
@@ -77,8 +77,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "bulk_add",
     "Bulk adds",
-    "100k jobs in one add_jobs call, in SQL and by each system's own bulk call from its own language; "
-    "beside a COPY of the same rows into a table with the same columns and a primary key only.",
+    "100k jobs in one call: of add_jobs in SQL, and of each system's bulk call in its own language; beside "
+    "a COPY of the same rows into a table with the same columns and only a primary key.",
     _cells,
     _verdicts,
     charts=[Chart(_RATE, "bulk-add", "Jobs added per second in bulk")],

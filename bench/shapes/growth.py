@@ -19,7 +19,7 @@ _NEEDS = frozenset({Can.ADD_MANY_IN_SQL, Can.TELL_START})
 
 
 def _backlog(bench: Bench, system: System, jobs: int) -> Mapping[str, float]:
-    """From the commit that adds them all beside an idle worker: small backlogs have no steady rate."""
+    """Counts from the commit that adds all jobs beside an idle worker: small backlogs have no steady rate."""
     with (
         bench.databases.of(system) as conninfo,
         warm(system, conninfo) as worker,
@@ -61,8 +61,8 @@ def _cells(bench: Bench) -> list[Cell]:
 SHAPE = Shape(
     "growth",
     "How the rate grows",
-    "Jobs per second from the commit of so many jobs beside an idle worker (of large ones the first "
-    "--jobs of them); and on a full queue with the largest batch set to so many jobs.",
+    "Jobs per second by the number of jobs added, from their commit beside an idle worker (of a large "
+    "number, only the first --jobs count); and by the size of the largest batch, on a full queue.",
     _cells,
     needs=_NEEDS,
     charts=[

@@ -25,7 +25,7 @@ def _measure(bench: Bench, system: System) -> Mapping[str, float]:
         calls = pgbench.call(bench.databases.pgbench, conninfo, script, clients=_CLIENTS, seconds=_SECONDS)
         worker.check()
         with psycopg.connect(conninfo, autocommit=True) as connection:
-            # A job that nobody would run any more would be a lost one.
+            # Jobs that stay in the table are lost: no worker runs them.
             left = wait_until_empty(connection, system)
             deadlocks = one_number(
                 connection, "select deadlocks from pg_stat_database where datname = current_database()"
@@ -50,8 +50,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "keyed",
     "Keyed jobs",
-    f"{_CLIENTS} clients of pgbench each replace the job of one of {_KEYS} keys, again and again for "
-    f"{_SECONDS} s, while a worker runs them. (That no update is lost is shown by the tests.)",
+    f"{_CLIENTS} clients of pgbench replace jobs of {_KEYS} keys again and again for {_SECONDS} s, while a "
+    "worker runs the jobs. (The tests show that no update is lost.)",
     _cells,
     _verdicts,
     _NEEDS,

@@ -1,4 +1,4 @@
-"""From add to start, on a worker that has nothing to do."""
+"""From add to start, on an idle worker."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _verdicts(results: Results) -> list[Verdict]:
             f"{metric[:3]} below graphile-worker's, {variant}",
             over(results.median(OURS, variant, metric), results.median("graphile-worker", variant, metric)),
             1,
-            "of its",
+            "times",
         )
         for variant in (_IDLE, _FOREIGN)
         for metric in (_P50, _P99)
@@ -57,9 +57,9 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "latency",
     "Latency from add to start",
-    "Milliseconds from before add_job to the task's first line, one job at a time on an idle worker, over "
-    "a Unix socket; and the same with five times --jobs (a million) jobs of tasks that the worker "
-    "lacks in the table.",
+    "Milliseconds from just before add_job to the task's first line, one job at a time on an idle worker, "
+    "over a Unix socket; and the same with five times --jobs (a million) jobs in the table, of tasks that "
+    "the worker lacks.",
     _cells,
     _verdicts,
     _NEEDS,

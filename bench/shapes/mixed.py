@@ -41,16 +41,16 @@ def _cells(bench: Bench) -> list[Cell]:
 def _verdicts(results: Results) -> list[Verdict]:
     mixed, short = (results.median(OURS, variant, _P99) for variant in (_MIXED, _SHORT))
     return [
-        at_most("p99 of the short within 2 times of a run without the long", over(mixed, short), 2, "times")
+        at_most("p99 of short tasks at most 2 times that without long ones", over(mixed, short), 2, "times")
     ]
 
 
 SHAPE = Shape(
     "mixed",
     "Long tasks among short ones",
-    f"{_PER_SECOND} jobs a second are added for {_SECONDS} s to a worker of {_CONCURRENCY} slots; "
-    "milliseconds from add to start of the short ones, if all are short and "
-    "if one in a hundred takes two seconds.",
+    f"Milliseconds from add to start of short jobs, when {_PER_SECOND} jobs a second are added for "
+    f"{_SECONDS} s to a worker with {_CONCURRENCY} slots: if all are short, and if one in a hundred takes "
+    "two seconds.",
     _cells,
     _verdicts,
     _NEEDS,

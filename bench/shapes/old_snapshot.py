@@ -53,8 +53,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "old_snapshot",
     "An old snapshot held open",
-    "2.5 times --jobs (500k) no-op jobs while a REPEATABLE READ transaction with a snapshot and a "
-    "transaction id stays open, against the rate without it.",
+    "2.5 times --jobs (500k) no-op jobs, with and without a REPEATABLE READ transaction that keeps a "
+    "snapshot and a transaction id open.",
     _cells,
     _verdicts,
     _NEEDS,

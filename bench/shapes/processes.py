@@ -1,4 +1,4 @@
-"""Several worker processes beside each other, and what each system makes of its best number."""
+"""Several worker processes at once, and each system with its best number of them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def _verdicts(results: Results) -> list[Verdict]:
             f"{count} worker processes no slower in total than one",
             over(results.median(OURS, _variant(count), RATE), one),
             1,
-            "times one",
+            "times",
         )
         for count in _COUNTS[1:]
     ]
     return [
         at_least(
-            "5 times graphile-worker's best number of processes",
+            "5 times graphile-worker's, each with its best number of processes",
             over(results.best(OURS, RATE), results.best("graphile-worker", RATE)),
             5,
             "times",

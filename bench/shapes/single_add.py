@@ -37,7 +37,7 @@ def _add(bench: Bench, system: System, clients: int) -> Mapping[str, float]:
 
 
 def _bare(bench: Bench, system: System, clients: int) -> Mapping[str, float]:
-    # Our idle worker is there, too: what is compared is what a call costs.
+    # Our idle worker runs here, too, so that only the cost of the call differs.
     with bench.databases.of(system) as conninfo, warm(system, conninfo):
         with psycopg.connect(conninfo, autocommit=True) as connection:
             connection.execute(_BARE_TABLE)
@@ -76,7 +76,7 @@ SHAPE = Shape(
     "single_add",
     "Single adds beside a listening worker",
     f"add_job by 1, 8 and 32 clients of pgbench (prepared, {_SECONDS} s) while one worker, idle at first, "
-    "runs what they add; beside an INSERT into a bare table with an identity key.",
+    "runs the jobs that they add; beside an INSERT into a bare table with an identity key.",
     _cells,
     _verdicts,
     _NEEDS,

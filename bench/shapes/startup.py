@@ -1,4 +1,4 @@
-"""What a worker costs before it has done anything, and its memory."""
+"""How long a worker takes to start, and how much memory it needs."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 SHAPE = Shape(
     "startup",
     "Start and memory",
-    "From the start of a worker's process to its first job's first line; its resident memory at rest, and "
-    "the most that it ever had at full rate.",
+    "The time from the start of a worker's process to the first line of its first job; its resident memory "
+    "at rest, and the most that it had at full rate.",
     _cells,
     _verdicts,
     _NEEDS,

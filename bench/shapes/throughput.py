@@ -13,7 +13,7 @@ RATE = "jobs/s"
 
 
 def measure(bench: Bench, system: System, count: int) -> Mapping[str, float]:
-    """The rate of so many worker processes on a full queue."""
+    """The rate of `count` worker processes on a full queue."""
     jobs = min(bench.jobs, system.most_jobs)
     with bench.databases.of(system, f"{jobs}_jobs", lambda at: bench.fill(system, at, jobs)) as conninfo:
         drain, _ = bench.throughput(system, conninfo, count=count)

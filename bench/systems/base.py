@@ -1,4 +1,4 @@
-"""What the harness has to know of a job system to measure it."""
+"""What the harness has to know about a job system to measure it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Unavailable(Exception):
 
 
 class Can(Enum):
-    """What a system can be asked for, beyond running jobs that were added from its own language."""
+    """What a system can do, beyond running jobs that were added from its own language."""
 
     ADD_IN_SQL = "adding a job in SQL"
     ADD_MANY_IN_SQL = "adding many jobs by one SQL call"
@@ -48,7 +48,7 @@ class System(ABC):
     pending: str
     """SQL for the ids of the noop and nap jobs that are not finished, without an order."""
     finished: str = ""
-    """SQL that counts finished jobs, for a system that keeps them where an id does not find them."""
+    """SQL that counts finished jobs, for a system whose finished jobs cannot be found by id."""
     add_one: str = ""
     """SQL that adds one job; {task} and {payload} (JSON) go inside its quotes."""
     add_many: str = ""
@@ -58,18 +58,18 @@ class System(ABC):
     fail_all: str = ""
     """SQL that fails all jobs permanently."""
     can: frozenset[Can] = frozenset()
-    """What it can do, or what this harness knows how to make it do."""
+    """What it can do, as far as this harness knows how to ask for it."""
     most_jobs: int = 10_000_000
-    """More than this it could never finish within a measurement's time: so no more are added."""
+    """The most jobs to add: it could not finish more within a measurement's time."""
     concurrency: int = 24
 
     @abstractmethod
     def install(self) -> None:
-        """Makes it ready to run, from its registry. Raises Unavailable if that cannot be."""
+        """Installs it from its registry. Raises Unavailable if that fails."""
 
     @abstractmethod
     def prepare(self, conninfo: str) -> None:
-        """Lays its schema into an empty database."""
+        """Creates its schema in an empty database."""
 
     @abstractmethod
     def worker(self, conninfo: str, concurrency: int) -> list[str]:
@@ -92,9 +92,9 @@ def url(conninfo: str) -> str:
 
 
 def environment(conninfo: str) -> dict[str, str]:
-    """The environment of a process that finds its database there."""
+    """The environment of a process that uses this database."""
     parts = conninfo_to_dict(conninfo)
-    # Python compiles a module once and keeps the result, unless a shell asks it not to.
+    # Measure with Python's default, which is to keep compiled modules.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {
         **inherited,

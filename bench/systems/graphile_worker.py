@@ -9,7 +9,7 @@ from bench.systems.install import NodePeer
 
 
 class GraphileWorker(NodePeer, System):
-    """It is configured by the preset beside its tasks, and started by its own command."""
+    """Is configured by the preset beside its tasks, and started by its own command."""
 
     name = "graphile-worker"
     package = "graphile-worker@^0.17"

@@ -19,11 +19,11 @@ class Peer(System):
     """A system that is not ours: its files in `bench/peers/<name>`, its packages in `bench/out/<name>`."""
 
     package: str
-    """What the registry is asked for."""
+    """What to install from the registry: a name, possibly with a version."""
 
     @abstractmethod
     def program(self) -> str:
-        """What runs its files."""
+        """The program that runs its files."""
 
     @property
     def files(self) -> Path:
@@ -76,7 +76,7 @@ class NodePeer(Peer):
         return "node"
 
     def install(self) -> None:
-        # Node looks for what a file requires beside that file.
+        # Node looks for the packages of a file beside that file.
         shutil.copytree(self.files, self.place, dirs_exist_ok=True)
         name = self.package.rsplit("@", 1)[0]
         manifest = {"private": True, "dependencies": {name: self.package.rsplit("@", 1)[1]}}
@@ -118,7 +118,7 @@ class PythonPeer(Peer):
 
 
 def last_line(output: str) -> str:
-    """What a program said in the end, which mostly is the error."""
+    """A program's last line of output, which is usually the error."""
     return (output.strip().splitlines() or ["it says nothing"])[-1]
 
 

@@ -6,7 +6,7 @@ from bench.systems.install import NodePeer
 
 
 class PgBoss(NodePeer):
-    """https://github.com/timgit/pg-boss; versions from 11 on want Node 22."""
+    """https://github.com/timgit/pg-boss; versions from 11 on need Node 22."""
 
     name = "pg-boss"
     package = "pg-boss@^10"

@@ -19,18 +19,18 @@ app = App()
 
 @app.task
 async def noop(payload: Any) -> None:
-    """What throughput measures."""
+    """Ends at once; for measuring throughput."""
 
 
 @app.task
 async def nap(payload: Any) -> None:
-    """What waits a little without working."""
+    """Waits 5 ms without working."""
     await asyncio.sleep(0.005)
 
 
 @app.task
 async def started(payload: dict[str, Any]) -> None:
-    """What latency measures."""
+    """Prints when it started; for measuring latency."""
     print("started", payload["id"], time.time(), flush=True)
     if seconds := payload.get("seconds"):
         await asyncio.sleep(seconds)

@@ -114,7 +114,7 @@ def test_a_run_becomes_a_page_with_plots_in_place_of_the_last(tmp_path: Path) ->
         "| other |  | 10,000 jobs/s | 10.00 |",
         "![Jobs per second](throughput.svg)",
         "oban is left out: it needs Python 3.12.",
-        "Unsupported: pgqueuer; they have not, or this harness does not use of them: job keys.",
+        "Unsupported: pgqueuer; they lack, or this harness does not use: job keys.",
         "| fsync | on |",
         "`python -m bench`",
     ):

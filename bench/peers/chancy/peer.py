@@ -44,7 +44,7 @@ async def add(jobs: int) -> None:
 
 
 async def work(concurrency: int) -> None:
-    # Its own logger prints a line for each job.
+    # Chancy's default logger prints a line for each job.
     async with Chancy(os.environ["DATABASE_URL"], log=logging.getLogger("chancy")) as chancy:
         await chancy.declare(queue(concurrency), upsert=True)
         async with Worker(chancy) as worker:

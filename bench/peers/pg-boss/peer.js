@@ -13,7 +13,7 @@ async function add(boss, count) {
 
 async function noop() {}
 
-// work() sleeps between batches; fetch() and complete() are its documented way to go without.
+// work() sleeps between batches; fetch() and complete() are the documented way without these pauses.
 async function work(boss) {
   for (;;) {
     const jobs = await boss.fetch(QUEUE, { batchSize: BATCH });

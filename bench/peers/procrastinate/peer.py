@@ -1,6 +1,6 @@
 # mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
 # Its packages are in the virtual environment that runs it, not in ours.
-"""Procrastinate: schema | add JOBS | worker CONCURRENCY. The database is that of PGHOST and its kin."""
+"""Procrastinate: schema | add JOBS | worker CONCURRENCY. The database is that of PGHOST, PGPORT, ..."""
 
 from __future__ import annotations
 
