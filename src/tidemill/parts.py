@@ -67,6 +67,11 @@ class Parts:
     heartbeat: Heartbeat
     listener: Listener | None
 
+    def start_nothing_more(self) -> None:
+        """Claims and starts no further jobs. Must be called on the worker's event loop."""
+        self.engine.drain()
+        self.executor.stop()
+
 
 def assemble(
     worker_id: str,

@@ -43,6 +43,7 @@ class Worker:
         self._engine_ended = asyncio.Event()
         self._engine_error: BaseException | None = None
         self._outdated: TidemillError | None = None
+        self._parts: Parts | None = None
         self.ready = asyncio.Event()
         """Set once the worker claims jobs."""
 
@@ -54,6 +55,8 @@ class Worker:
         if hurry or self._stop_asked.is_set():
             self._hurry_asked.set()
         self._stop_asked.set()
+        if self._parts is not None:
+            self._parts.start_nothing_more()
 
     async def run(self, *, handle_signals: bool = False) -> None:
         """Runs until stopped or, with `once`, until nothing is ready.
@@ -80,7 +83,9 @@ class Worker:
             raise self._outdated
 
     def _on_signal(self, signum: signal.Signals) -> None:
-        if self._stop_asked.is_set():
+        again = self._stop_asked.is_set()
+        self.stop()
+        if again:
             logger.info("%s again: running jobs are given back now", signum.name)
         else:
             logger.info(
@@ -88,7 +93,6 @@ class Worker:
                 signum.name,
                 self._options.grace_period,
             )
-        self.stop()
 
     async def _run(self) -> None:
         options = self._options
@@ -102,7 +106,7 @@ class Worker:
             if options.migrate:
                 await self._app.migrate()
 
-            parts = assemble(
+            parts = self._parts = assemble(
                 self.id,
                 self._app,
                 options,
@@ -183,8 +187,7 @@ class Worker:
 
     async def _shut_down(self, parts: Parts) -> None:
         engine, executor = parts.engine, parts.executor
-        engine.drain()
-        executor.stop()
+        parts.start_nothing_more()
         try:
             async with asyncio.timeout(self._options.grace_period):
                 await first(executor.wait_idle(), self._hurry_asked.wait())

@@ -116,13 +116,15 @@ class TestMigrate:
                 migrate(make_conninfo(database, options="-c lock_timeout=50ms"))
         assert migrate(database).functions_laid
 
-    def test_a_deadlock_with_a_reader(self, database: str) -> None:
+    def test_a_deadlock_with_a_reader(self, database: str, superuser_conninfo: str) -> None:
         make_outdated(database)
         with (
             ThreadPoolExecutor(1) as pool,
             psycopg.connect(database, autocommit=True) as onlooker,
-            psycopg.connect(database) as reader,
+            psycopg.connect(superuser_conninfo) as reader,
         ):
+            # So that it is the migration that finds the deadlock, and fails.
+            reader.execute("set deadlock_timeout = '1min'")
             # The views are laid in an order, and this reads them in the other one.
             reader.execute("select from tidemill.workers")
             migration = pool.submit(migrate, database)

@@ -258,3 +258,16 @@ def test_threads_that_race_for_the_end_lose_and_repeat_nothing(told: Told, turn:
     assert set(closed.queues) <= set(released)
     assert not {one.id for one in closed.unstarted} & set(began)
     assert told.over == (1 if batch.is_over else 0)
+
+
+def test_a_stopped_batch_starts_nothing_more(told: Told) -> None:
+    batch = told.batch(job(1), job(2, 9, then=job(3, 9)), job(4))
+    first, queued = take(batch), take(batch)
+    batch.stop()
+    assert batch.done(first) is None
+    assert batch.done(queued) is None
+    assert batch.take() is None
+    closed = batch.close()
+    assert sorted(closed.done) == [1, 2]
+    assert closed.started == []
+    assert [one.id for one in closed.unstarted] == [4]

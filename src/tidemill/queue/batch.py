@@ -49,6 +49,7 @@ class Batch:
         self._done: list[int] = []
         self._running: dict[int, ClaimedJob] = {}
         self._failed: list[tuple[ClaimedJob, Settlement]] = []
+        self._stopped = False
         self._closed = False
 
     @property
@@ -108,6 +109,8 @@ class Batch:
         return None
 
     def _start(self, job: ClaimedJob | None) -> ClaimedJob | None:
+        if self._stopped:
+            return None
         if job is None:
             if not self._waiting:
                 return None
@@ -119,6 +122,11 @@ class Batch:
         self._left -= count
         if self._left == 0:
             self._on_over()
+
+    def stop(self) -> None:
+        """Starts nothing more. Jobs that have not started are free again once the batch is closed."""
+        with self._lock:
+            self._stopped = True
 
     def close(self) -> Closed:
         """Starts no more jobs; from now on jobs end as leased ones."""

@@ -79,6 +79,8 @@ class Executor:
     def submit_batch(self, batch: Batch) -> None:
         """Takes a batch."""
         self.batches_taken += 1
+        if self._stopping:
+            batch.stop()
         self._batches.append(batch)
         self._start()
 
@@ -86,6 +88,8 @@ class Executor:
         """Starts no more jobs, and gives back leased ones that have not started."""
         self._stopping = True
         self._leased.close()
+        for batch in self._batches:
+            batch.stop()
 
     def give_back_waiting(self) -> None:
         """Gives back leased jobs that have not started."""
@@ -135,7 +139,7 @@ class Executor:
             return self._leased, job
         while self._batches:
             batch = self._batches[0]
-            job = None if self._stopping else batch.take()
+            job = batch.take()
             if job is not None:
                 return batch, job
             self._batches.popleft()
