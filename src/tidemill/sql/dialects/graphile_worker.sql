@@ -74,7 +74,7 @@ from tidemill._jobs j;
 comment on view graphile_worker._private_jobs is
   'Row type of the functions below, and for reading payloads. Writing goes through the functions.';
 
--- PL/pgSQL here and in add_job because it keeps its plans: before PostgreSQL 18, functions in SQL do not.
+-- Here and in add_job PL/pgSQL, which keeps its plans; before PostgreSQL 18, functions in SQL do not.
 create or replace function graphile_worker._row(j tidemill.job) returns graphile_worker._private_jobs
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

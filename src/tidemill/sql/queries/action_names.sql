@@ -1,4 +1,4 @@
--- An action that is gone meanwhile has its id.
+-- An action that was deleted meanwhile is named by its id.
 select i.id, coalesce(a.name, a.routine, a.task, '') as name
 from unnest(%(ids)s::integer[]) with ordinality as i (id, place)
 left join tidemill.actions a on a.id = i.id

@@ -1,4 +1,4 @@
--- Years as Python has them.
+-- Times are cut to the years that Python knows.
 select h.id, h.action_id, coalesce(h.name, h.routine, h.task) || ' [' || h.action_id || ']' as action,
   coalesce(h.outcome, 'running') as outcome, h.by_hand,
   case when isfinite(h.slot) then least(greatest(h.slot, '0001-01-02Z'), '9999-12-30Z') end as slot,

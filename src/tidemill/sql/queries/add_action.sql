@@ -1,4 +1,4 @@
--- What the call adds is not in the statement's own snapshot: what is, was there before.
+-- The statement's snapshot lacks the action that the call adds. An action in it existed before.
 select a.id, not exists (select from tidemill.actions o where o.id = a.id) as added
 from (
   select tidemill.add_action(

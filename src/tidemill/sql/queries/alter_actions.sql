@@ -8,7 +8,7 @@ from unnest(%(ids)s::integer[]) as given (id),
     timezone => %(timezone)s,
     config => %(config)s::text::jsonb,
     config_merge => %(config_merge)s::text::jsonb,
-    -- 0, which is written as a dash here, takes the check away.
+    -- A dash stands for OID 0, which removes the check.
     check_config => case when %(no_check)s then '-'::regproc else %(check)s::text::regproc end,
     name => %(name)s,
     initial_start => %(initial_start)s::text::timestamptz,

@@ -1,3 +1,3 @@
--- Neither the tour's actions nor their history stay, also those of a tour that was cut off.
+-- Deletes the tour's actions with their history, also those of a tour that was interrupted.
 select tidemill.delete_action(a.id) from tidemill.actions a where starts_with(a.routine, 'tidemill_demo.');
 delete from tidemill._action_runs where proc_schema = 'tidemill_demo';

@@ -1,4 +1,4 @@
--- Without the next start itself: it may be a time that Python has not.
+-- Without the next start itself: Python may not know such a time.
 select recorded, next_start is null as deleted, paused_because
 from tidemill._finish_run(
   %(run_id)s, %(outcome)s,

@@ -1,4 +1,4 @@
--- Years as Python has them. Under postgres_verbose an interval begins with a sign of its own.
+-- Times are cut to the years that Python knows. With postgres_verbose an interval begins with an @.
 select a.id, a.name, a.state, a.paused_because, coalesce(a.routine, 'task ' || a.task) as runs,
   case when a.schedule_interval is null then a.schedule
     else 'every ' || ltrim(a.schedule_interval::text, '@ ')

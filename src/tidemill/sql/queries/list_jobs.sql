@@ -1,4 +1,4 @@
--- Years as Python has them. Payloads may be large, and are read only if asked for.
+-- Times are cut to the years that Python knows. Payloads may be large, so they are read only on request.
 select id, state, identifier, queue_name, case when %(payloads)s::boolean then payload::text end as payload,
   priority, least(greatest(run_at, '0001-01-02Z'), '9999-12-30Z') as run_at, attempts, max_attempts, last_error,
   created_at, updated_at, key, locked_at, locked_by, revision, flags, has_worker

@@ -1,4 +1,4 @@
--- Times as Python has them, and as a clock shows them where the action's days and hours are counted.
+-- Times cut to the years that Python knows, and as the clocks of the action's time zone show them.
 select least(greatest(n.start, '0001-01-02Z'), '9999-12-30Z') as start,
   to_char(n.start at time zone coalesce(a.timezone, 'UTC'), 'Dy YYYY-MM-DD HH24:MI:SS') || ' '
     || coalesce(a.timezone, 'UTC') as clock

@@ -1,6 +1,6 @@
 -- Specs and modes from JSON, for the functions that add them: one array for each
--- field, in the order of the specs; a field that no spec has is NULL. Records
--- instead, read by json_to_recordset, take three times as long.
+-- field, in the order of the specs; a field that no spec has is NULL. Reading
+-- records with json_to_recordset would take three times as long.
 (
   select
     array_agg(

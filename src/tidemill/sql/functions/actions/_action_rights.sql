@@ -14,9 +14,9 @@ as $$
   from pg_database d where d.datname = current_database()
 $$;
 comment on function tidemill._may_manage is
-  'Whether the caller may run, alter and delete what a role owns: by having its rights or those of the database''s owner.';
+  'Whether the caller may run, alter and delete a role''s actions: it has the rights of that role, or of the database''s owner.';
 
--- It tells of an action only those who may manage it, so anybody may call it.
+-- Every role may call it: it shows an action only to those who may manage it.
 create or replace function tidemill._find_action(action_id integer, verb text, noun text)
 returns tidemill._actions
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -48,7 +48,7 @@ begin
 end
 $$;
 comment on function tidemill._find_action is
-$$An action that the caller may manage.
+$$Returns an action that the caller may manage.
 
 verb and noun are words for messages: run, alter or delete; action or, in a dialect, job.
 Errors: 22023 for NULL, 42704 for an unknown id, 42501.$$;

@@ -1,4 +1,4 @@
--- The server process of a run: whether it is there, and how it ends.
+-- The server process of a run: whether it exists, and how it is ended.
 
 create or replace function tidemill._backend_of(run tidemill._action_runs) returns setof integer
 language sql stable set search_path = pg_catalog, pg_temp
@@ -7,7 +7,7 @@ as $$
   where b.pid = run.pid and (b.backend_start = run.backend_start or b.backend_start is null)
 $$;
 comment on function tidemill._backend_of is
-  'The server process of a run, if it is there. When others'' began is hidden from some roles; then the number has to do.';
+  'The server process of a run, if it exists. Some roles cannot see when it began; then its number alone decides.';
 
 create or replace function tidemill._end_backend(pid integer) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -18,12 +18,14 @@ exception when insufficient_privilege then
   return false;
 end
 $$;
-comment on function tidemill._end_backend is 'Terminates a server process, and returns whether it is gone within a second.';
+comment on function tidemill._end_backend is
+  'Terminates a server process, and returns whether it is gone within a second.';
 
 create or replace function tidemill._server_started_at() returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  -- The postmaster survives the crash of one of its processes; the statistics do not.
+  -- The postmaster survives the crash of another server process; the statistics do not.
   select greatest(pg_postmaster_start_time(), (select b.stats_reset from pg_stat_bgwriter b))
 $$;
-comment on function tidemill._server_started_at is 'When the server last started, also after a crash of one of its processes.';
+comment on function tidemill._server_started_at is
+  'When the server last started or recovered from the crash of one of its processes.';

@@ -1,6 +1,6 @@
--- Clocks of time zones: when they are turned, when they show a time, and which zones there are.
+-- Time zones: when their clocks are turned, when they show a time, and which zones exist.
 
--- When the zone's clocks are turned, at a full second, between two instants of different offsets.
+-- When the zone's clocks are turned, between two instants with different offsets; a full second.
 create or replace function tidemill._clock_turn(low timestamptz, high timestamptz, zone text) returns timestamptz
 language plpgsql stable
 as $$
@@ -21,13 +21,13 @@ begin
 end
 $$;
 
--- When the zone's clocks first show a time or, where they skip it, when they do.
+-- When the zone's clocks first show a time. If they skip it: when they skip it.
 create or replace function tidemill._first_instant(wall timestamp, zone text) returns timestamptz
 language plpgsql stable
 as $$
 #variable_conflict use_variable
 declare
-  -- Of two instants PostgreSQL takes the later one. Skipped times it reads by the offset before the turn.
+  -- PostgreSQL takes the later of two instants, and reads a skipped time by the offset before the turn.
   instant timestamptz := wall at time zone zone;
   shown timestamp := instant at time zone zone;
   day_before timestamptz := instant - interval '24 hours';
@@ -49,7 +49,7 @@ begin
 end
 $$;
 
--- The same interval without days, which would count on the clocks of the session's time zone.
+-- The same interval without days: PostgreSQL counts days by the session's time zone.
 create or replace function tidemill._elapsed(length interval) returns interval
 language sql immutable
 as $$
@@ -58,7 +58,7 @@ $$;
 
 create or replace function tidemill._check_timezone(timezone text) returns void
 language plpgsql stable strict set search_path = pg_catalog, pg_temp
--- Workers may not have the abbreviations of this session.
+-- Workers may lack the abbreviations that this session has.
 set timezone_abbreviations = 'Default'
 as $$
 #variable_conflict use_variable

@@ -1,8 +1,8 @@
--- Runs by hand whose session has left them.
+-- Runs by hand that their session has left without recording an end.
 
 create or replace function tidemill._close_left_runs(action_id integer default null, nested boolean default true)
 returns void
--- Open runs are few beside the history, whatever the statistics say.
+-- Few runs are open, whatever the statistics say.
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set lock_timeout = '200ms'
 as $$
 #variable_conflict use_column
@@ -10,7 +10,7 @@ declare
   run tidemill._action_runs;
   session pg_stat_activity;
 begin
-  -- The row's lock keeps its session from ending the run between the look at the row and the one at it.
+  -- Locked, so that the session cannot end the run between our look at the row and our look at the session.
   for run in
     select r.* from tidemill._action_runs r
       where r.outcome is null and r.by_hand
@@ -31,23 +31,23 @@ begin
       elsif not tidemill._goes_on(run, session, nested) then
         perform tidemill._record_hand_run(
           run.id, 'failure',
-          -- When its statement ended; at the latest when the session's next one began.
+          -- The run ended with its statement, which was before the session's next one began.
           coalesce(case when session.query_start > run.started_at then session.query_start
                         else session.state_change end, clock_timestamp()),
           message => 'the run ended with an error that its own session saw');
       end if;
     exception when lock_not_available then
-      -- Its action is being changed, or begun by somebody else: at the next look.
+      -- Another transaction changes or starts its action: try again at the next look.
       null;
     end;
   end loop;
 end
 $$;
 comment on function tidemill._close_left_runs is
-$$Ends runs by hand (of one action; NULL: of all) whose sessions are gone, or have gone on to something else.
+$$Ends runs by hand (of one action; NULL: of all) whose sessions are gone or do something else by now.
 
 An error in a procedure that commits leaves such a run: nothing could catch it.
-nested  whether this session itself may be in the midst of such a run$$;
+nested  whether this session may itself be running the action$$;
 
 create or replace function tidemill._goes_on(
   run tidemill._action_runs, session pg_stat_activity, nested boolean
@@ -61,7 +61,7 @@ begin
     -- A run is part of one statement.
     return session.state in ('active', 'fastpath function call') and session.query_start <= run.started_at;
   end if;
-  -- What others do is hidden from some roles, but not whether they are in a transaction.
+  -- Some roles cannot see what other sessions do, but all see whether these are in a transaction.
   for look in 1 .. 3 loop
     if exists (
       select from pg_locks l
@@ -75,4 +75,4 @@ begin
   return false;
 end
 $$;
-comment on function tidemill._goes_on is 'Whether a session is still at a run that it has started by hand.';
+comment on function tidemill._goes_on is 'Whether a session is still running what it has started by hand.';

@@ -1,4 +1,4 @@
--- Crontab items: when each was last added, so that every minute is added once among all workers.
+-- Crontab items: when each last ran, so that among all workers each of its minutes is added once.
 
 create or replace function tidemill._register_crontab(
   identifiers text[], at timestamptz default clock_timestamp()
@@ -16,7 +16,7 @@ begin
 end
 $$;
 comment on function tidemill._register_crontab is
-  'Makes identifiers of crontab items known, those that are new as of `at`, and tells when each last ran.';
+  'Stores identifiers of crontab items, new ones as known since `at`, and returns when each last ran.';
 
 create or replace function tidemill._run_crontab(
   identifiers text[], specs tidemill.job_spec[], job_key_modes text[]
@@ -27,7 +27,8 @@ as $$
 declare
   due integer[];
 begin
-  -- A row may have gone since it was registered. In the order of their names, as below: no deadlocks.
+  -- Rows may have been deleted since they were registered. Here and below, in the order of their names,
+  -- so that two workers cannot deadlock.
   insert into tidemill._known_crontabs (identifier, known_since)
     select identifiers[s.place], min(s.run_at)
     from unnest(specs) with ordinality
@@ -37,7 +38,7 @@ begin
   perform from tidemill._known_crontabs k
     where k.identifier = any(identifiers) order by k.identifier for update;
 
-  -- Nobody else adds these items now.
+  -- From here on no other worker adds these items.
   select array_agg(s.place order by s.place) into due
     from unnest(specs) with ordinality
       s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
@@ -58,7 +59,7 @@ begin
 end
 $$;
 comment on function tidemill._run_crontab is
-$$Adds jobs of crontab items, each for the minute that is its spec's run_at, and returns those that it added.
+$$Adds jobs of crontab items, each for the minute in its spec's run_at, and returns the jobs that it added.
 
-An identifier's minutes that are not later than its last_execution are passed over: another worker
-has added them. Errors as for tidemill.add_jobs; then nothing is added.$$;
+Minutes up to the item's last_execution are passed over: another worker has added them.
+Errors as for tidemill.add_jobs; then nothing is added.$$;

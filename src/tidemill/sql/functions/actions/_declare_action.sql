@@ -1,6 +1,6 @@
--- Schedules that tasks declare in their code: workers keep them in step when they start.
+-- Schedules that tasks declare in their code: a worker that starts brings the actions in step with them.
 
--- Without a SET clause: alter_action may call a check function of the operators', with their search_path.
+-- No SET clause: alter_action may call an operator's check function, which needs the session's search_path.
 create or replace function tidemill._declare_action(
   identifier text,
   schedule_interval interval default null,
@@ -46,7 +46,7 @@ begin
       initial_start => grid, timezone => timezone, missed => missed);
     update tidemill._actions x set declared = true where x.id = action_id;
     if first_slot is not null then
-      -- Or all slots since the grid began would count as missed.
+      -- Otherwise all slots since the grid began would count as missed.
       perform tidemill.alter_action(action_id, next_start => first_slot);
     end if;
   else
@@ -63,11 +63,11 @@ begin
 end
 $$;
 comment on function tidemill._declare_action is
-$$Sees to it that there is an action with just this schedule for a task whose code declares it.
+$$Gives a task the action that its code declares, with exactly this schedule.
 
-Returns its id, and whether it was added, changed or kept. What the code does not say stays as
-operators set it: whether it is scheduled, its config, its limits. An interval's grid begins on
-Monday 2000-01-03 at midnight of the time zone, so that it does not matter when a worker first started.
+Returns the action's id, and whether it was added, changed or kept. Settings that the code does not
+name stay as operators set them: scheduled, config, limits. The grid of an interval begins on Monday
+2000-01-03 at midnight of the time zone, so the slots do not depend on when a worker first started.
 Errors as for tidemill.add_action.$$;
 
 create or replace function tidemill._undeclare_actions(identifiers text[])
@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function tidemill._undeclare_actions is
-  'Deletes the declared actions of tasks whose code has no schedule any more, and returns them.';
+  'Deletes and returns the declared actions of tasks whose code declares no schedule now.';
 
 create or replace function tidemill._lock_declarations() returns void
 language sql

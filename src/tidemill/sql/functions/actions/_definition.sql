@@ -1,10 +1,10 @@
--- The rules for what an action may be; they raise, and say what to change.
+-- The rules for an action's definition. Each check raises an error that says what to change.
 
 create or replace function tidemill._application_name(id integer, name text) returns text
 language sql immutable
 return coalesce(name, 'User-Defined Action') || ' [' || id::text || ']';
 comment on function tidemill._application_name is
-  'What the server process of an action''s run is called; at most 63 bytes, which _check_name sees to.';
+  'The application_name of the server process of an action''s run. _check_name keeps it within 63 bytes.';
 
 create or replace function tidemill._check_name(id integer, name text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -83,7 +83,8 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._check_schedule is 'Refuses schedules that make no sense: 22023; 0A000 for months mixed with days.';
+comment on function tidemill._check_schedule is
+  'Refuses impossible schedules with 22023, and months mixed with days with 0A000.';
 
 create or replace function tidemill._check_limits(a tidemill._actions) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -111,7 +112,8 @@ begin
   perform tidemill._check_job_options(a.job_options, a.task);
 end
 $$;
-comment on function tidemill._check_limits is 'Refuses impossible limits, task names and job options: 22023 and add_job''s errors.';
+comment on function tidemill._check_limits is
+  'Refuses impossible limits, task names and job options with 22023 and the errors of add_job.';
 
 create or replace function tidemill._check_job_options(options jsonb, task text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -159,12 +161,13 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._check_job_options is 'Refuses what add_job would refuse, when there is still somebody to tell.';
+comment on function tidemill._check_job_options is
+  'Refuses options that add_job would refuse, while the caller is there to see the error.';
 
 create or replace function tidemill._whole(options jsonb, key text) returns integer
 language sql immutable
 as $$
-  -- 1.0 and 1e3 are whole, too; and what no integer can hold is out of range whatever it is.
+  -- 1.0 and 1e3 are whole numbers, too. A number that no integer can hold stays out of range when clamped.
   select case when o.n is not null then greatest(-2147483648, least(2147483647, o.n))::integer end
   from (values ((options ->> key)::numeric)) o (n)
 $$;
@@ -224,7 +227,7 @@ begin
 end
 $$;
 comment on function tidemill._check_check is
-  'Refuses what cannot check a config: 42704, 42501, 22023, 0A000.';
+  'Refuses functions that cannot check a config: 42704, 42501, 22023, 0A000.';
 
 create or replace function tidemill._check_call(a tidemill._actions) returns text
 language sql stable set search_path = pg_catalog, pg_temp
@@ -235,7 +238,7 @@ as $$
     and p.pronargs = 1 and p.proargtypes[0] = 'jsonb'::regtype
 $$;
 comment on function tidemill._check_call is
-  'The call of an action''s check function, with the config as its parameter; NULL where there is none.';
+  'The call of an action''s check function, with the config as parameter $1; NULL if the function does not exist.';
 
 create or replace function tidemill._action_summary(a tidemill._actions) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -248,4 +251,5 @@ as $$
       'check_schema', a.check_schema, 'check_name', a.check_name))
     || case when a.config is null then '{}' else jsonb_build_object('config', a.config) end
 $$;
-comment on function tidemill._action_summary is 'A definition as the history keeps it; what is not set is left out.';
+comment on function tidemill._action_summary is
+  'A definition as the history keeps it, without the settings that are NULL.';

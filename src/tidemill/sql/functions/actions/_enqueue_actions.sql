@@ -2,7 +2,7 @@
 
 create or replace function tidemill._enqueue_actions(most integer, at timestamptz default clock_timestamp())
 returns integer
--- A producer may hold a job's key for long: nothing else shall wait for it.
+-- A producer may hold a job's key for long, and other actions must not wait for that.
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
 as $$
 declare
@@ -20,14 +20,14 @@ begin
         where s.run_id is null and s.next_start <= at and a.scheduled and a.task is not null
         order by s.next_start, s.action_id
         limit most
-        -- Who pauses one at this moment may just miss this job, as by a moment more.
+        -- The action is not locked: a pause at this very moment may come too late, as it would a moment later.
         for no key update of s skip locked
     ) d;
   added := coalesce(cardinality(taken), 0);
   begin
     perform tidemill._enqueue_plain_actions(plain, at);
   exception when others then
-    -- One of them spoils it for all: each alone then, which tells whose fault it is.
+    -- One action makes the whole statement fail: enqueue each alone, which shows which one it is.
     plain := '{}';
   end;
   foreach due in array coalesce(taken, '{}') loop
@@ -39,12 +39,12 @@ begin
 end
 $$;
 comment on function tidemill._enqueue_actions is
-$$Adds the jobs of up to so many task actions that are due, and returns how many were settled.
+$$Adds the jobs of task actions that are due, up to `most` of them, and returns how many it settled.
 
-A job's payload is the action's config, its run_at the slot.$$;
+A job's payload is the action's config; its run_at is the slot.$$;
 
 create or replace function tidemill._enqueue_plain_actions(plain tidemill._due_task[], at timestamptz) returns void
--- Not SQL: that would be planned anew at each call, which takes longer than a hundred actions.
+-- In PL/pgSQL, which keeps its plan: planning at each call takes longer than a hundred actions.
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -71,7 +71,8 @@ begin
     where s.action_id = (p.action).id;
 end
 $$;
-comment on function tidemill._enqueue_plain_actions is 'The same for actions without job options, in one statement.';
+comment on function tidemill._enqueue_plain_actions is
+  'Adds the jobs of actions without job options, and records the runs, in one statement.';
 
 create or replace function tidemill._enqueue_action(due tidemill._due_task, at timestamptz) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -85,7 +86,7 @@ declare
   detail text;
   hint text;
 begin
-  -- Who alters an action has locked it, and waits for its state, which is ours.
+  -- alter_action locks the action first and then its state, which we hold: so do not wait for the action.
   select * into a from tidemill._actions x
     where x.id = (due.action).id and x.scheduled for no key update skip locked;
   if not found then
@@ -103,7 +104,7 @@ begin
     update tidemill._action_runs r set job_id = added where r.id = new_run;
   exception when lock_not_available then
     perform tidemill._give_back_run(new_run);
-    -- Many may be in the way of the same transaction.
+    -- Further actions may wait for the same transaction: give up on them sooner.
     perform set_config('lock_timeout', '1ms', true);
     return false;
   when others then
@@ -116,7 +117,7 @@ begin
 end
 $$;
 comment on function tidemill._enqueue_action is
-  'Adds the job of one action; that it cannot be added is a failed run. False: another transaction stands in the way.';
+  'Adds the job of one action. If add_job refuses it, the run has failed. Returns false if another transaction holds a lock.';
 
 create or replace function tidemill._add_action_job(a tidemill._actions, slot timestamptz) returns bigint
 language sql set search_path = pg_catalog, pg_temp
@@ -133,4 +134,5 @@ as $$
     flags => case when jsonb_typeof(a.job_options -> 'flags') = 'array'
       then array(select jsonb_array_elements_text(a.job_options -> 'flags')) end)).id
 $$;
-comment on function tidemill._add_action_job is 'Adds a job of a task action, with its options, and returns the id.';
+comment on function tidemill._add_action_job is
+  'Adds a job of a task action with the action''s options, and returns its id.';

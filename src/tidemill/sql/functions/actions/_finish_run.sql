@@ -1,4 +1,4 @@
--- The end of a run: what is recorded, and when the action runs next.
+-- The end of a run: what is recorded, and when the action starts next.
 
 create or replace function tidemill._finish_run(
   run_id bigint,
@@ -11,7 +11,7 @@ create or replace function tidemill._finish_run(
   context text default null,
   output text default null
 ) returns table (recorded text, next_start timestamptz, paused_because text)
--- Who alters the action in an open transaction shall not hold up a worker's other runs.
+-- A transaction that alters the action must not hold up the worker's other runs.
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
 as $$
 #variable_conflict use_variable
@@ -29,12 +29,12 @@ begin
   select * into a from tidemill._actions where id = run.action_id for no key update;
   recorded := outcome;
   if outcome = 'connection_lost' then
-    -- Where the network broke, it may still go on, and a second one must not start beside it.
+    -- After a network failure the routine may still be running, and a second run must not start beside it.
     if exists (select from tidemill._backend_of(run)) and not tidemill._end_backend(run.pid) then
       raise exception using errcode = 'object_in_use',
         message = format('run %s still goes on in server process %s, which does not end', run.id, run.pid);
     end if;
-    -- A fast shutdown and pg_terminate_backend say the same.
+    -- A fast shutdown and pg_terminate_backend give the same error.
     recorded := case
       when tidemill._server_started_at() > run.started_at then 'server_restarted'
       else 'backend_terminated'
@@ -56,7 +56,7 @@ begin
   end if;
 
   next_start := s.next_start;
-  -- Set by somebody during the run: that holds.
+  -- A next start that alter_action set during the run stays.
   if next_start = '-infinity' then
     begin
       next_start := case
@@ -88,15 +88,15 @@ begin
 end
 $$;
 comment on function tidemill._finish_run is
-$$Records the end of a run, and when its action starts next; nothing where it has ended before.
+$$Records the end of a run, and when its action starts next. A run that has ended before is left alone.
 
-outcome     as in tidemill.action_history, or connection_lost: then it is told here whether the
-            server was restarted or the backend alone was terminated
-at          when it ended; a time before its start counts as its start
-Returns the outcome as recorded, the next start (NULL where the action was deleted meanwhile), and why the
-action was paused, if it was. After a success and a stop the next start is a slot; after a failure
-as tidemill._retry_start says; after a worker's own stop at once.
-Error 55P03: a transaction that goes on changes the action; try again.$$;
+outcome     as in tidemill.action_history, or connection_lost: then this function finds out whether
+            the server was restarted or the backend alone was terminated
+at          when the run ended; a time before its start counts as its start
+Returns the outcome as recorded, the next start (NULL if the action was deleted meanwhile), and why the
+action was paused, if it was. The next start is the next slot after a success or a stop, a retry
+(tidemill._retry_start) after a failure or crash, and at once after the stop of the worker itself.
+Error 55P03: an open transaction changes the action; try again.$$;
 
 create or replace function tidemill._record_hand_run(
   run_id bigint,
@@ -127,13 +127,13 @@ begin
   end if;
   s := tidemill._count_outcome(run);
   if s.next_start <= clock_timestamp() then
-    -- Workers passed over it while it ran.
+    -- Workers passed over the action while it was running.
     perform tidemill._notify_actions();
   end if;
 end
 $$;
 comment on function tidemill._record_hand_run is
-  'Records the end of a run by hand. next_start, slot and the failures that lead to a pause are left alone.';
+  'Records the end of a run by hand, and leaves alone next_start, slot and the failures that lead to a pause.';
 
 create or replace function tidemill._count_outcome(run tidemill._action_runs) returns tidemill._action_states
 language plpgsql
@@ -197,15 +197,15 @@ as $$
     returning a.paused_because
 $$;
 comment on function tidemill._pause_unreadable is
-$$Pauses an action whose schedule the server no longer understands, such as one in a time zone that an
-upgrade took away; an error would hold up all others.$$;
+$$Pauses an action whose schedule the server does not understand now, for instance because an upgrade
+removed its time zone. An error instead would hold up all other actions.$$;
 
 create or replace function tidemill._give_back_run(run_id bigint) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '50ms'
 as $$
 #variable_conflict use_column
 begin
-  -- The run first, as whoever ends or stops it.
+  -- The run before the action's state, in the same order as _finish_run and _lock_action, to avoid deadlocks.
   delete from tidemill._action_runs r where r.id = _give_back_run.run_id and r.outcome is null;
   update tidemill._action_states s
     set run_id = null, next_start = case when s.next_start = '-infinity' then s.slot else s.next_start end,
@@ -214,4 +214,4 @@ begin
 end
 $$;
 comment on function tidemill._give_back_run is
-  'Undoes the start of a run that could not begin: it is due again. Error 55P03 as of tidemill._finish_run.';
+  'Undoes the start of a run that could not begin, so that the action is due again. Error 55P03 as in tidemill._finish_run.';

@@ -21,7 +21,7 @@ begin
     return tidemill._cron_wall(fields, wall) at time zone zone;
   end if;
   if not fields.by_wall_clock then
-    -- If clocks are turned back before they have shown all of this again, the hour that they repeat counts.
+    -- If the clocks are turned back soon after this instant, times that they show again count again.
     turned_back := (wall - (after at time zone 'UTC')) - ((soon at time zone zone) - (soon at time zone 'UTC'));
     if turned_back > interval '0' then
       soon := after + tidemill._elapsed(turned_back);
@@ -43,7 +43,7 @@ begin
     if not fields.by_wall_clock then
       shown := instant at time zone zone;
       if shown > wall then
-        -- Clocks skip it: go on with what they show next.
+        -- The clocks skip this time: continue with the one that they show next.
         wall := shown - interval '1 microsecond';
         continue;
       elsif instant <= after then
@@ -60,11 +60,12 @@ comment on function tidemill._next_cron is
 $$The first instant after another that a cron line names; NULL if there is none within 50 years.
 
 timezone NULL means UTC. Lines of five fields with fixed minutes and hours (neither
-begins with a star) name times on the wall: one that clocks skip comes right at the
-turn, one that they show twice comes the first time. Other lines follow real time:
-what clocks skip does not come, what they show twice comes twice. As in Debian's cron.$$;
+begins with a star) name times of the clock on the wall: a time that clocks skip comes
+when they are turned, a time that they show twice comes once, the first time. Other lines
+follow real time: a skipped time does not come, and a repeated one comes twice. As in
+Debian's cron.$$;
 
--- The first time after another that the fields name, on a clock that nobody turns; NULL: none in 50 years.
+-- The first time after another that the fields name, on a clock that is never turned; NULL: none in 50 years.
 create or replace function tidemill._cron_wall(fields tidemill._cron_fields, after timestamp) returns timestamp
 language plpgsql immutable
 as $$
@@ -82,7 +83,7 @@ declare
   month smallint := extract(month from earliest);
   day integer := extract(day from earliest);
   last_year integer := year + 50;
-  -- Of the day that the search begins on.
+  -- The time at which the search begins, on its first day.
   hour smallint := extract(hour from earliest);
   minute smallint := extract(minute from earliest);
   second smallint := trunc(extract(second from earliest));
@@ -99,7 +100,7 @@ declare
 begin
   loop
     if month <> all (months) then
-      -- width_bucket counts the members of a sorted array up to a number.
+      -- width_bucket counts the members of a sorted array that are not above a number.
       month := months[width_bucket(month, months) + 1];
       if month is null then
         month := months[1];

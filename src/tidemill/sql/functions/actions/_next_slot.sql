@@ -34,10 +34,10 @@ exception when datetime_field_overflow or interval_field_overflow or numeric_val
 end
 $$;
 comment on function tidemill._next_slot is
-$$The first slot of an action after a time; 'infinity' where there is none.
+$$The first slot of an action after a time; 'infinity' if there is none.
 
-Drifting schedules have it schedule_interval later, months and days on the clocks of
-the action's time zone (NULL: UTC). No slot is before initial_start.$$;
+On a drifting schedule it is schedule_interval later, where months and days are counted on the
+clocks of the action's time zone (NULL: UTC). No slot is before initial_start.$$;
 
 create or replace function tidemill._start_after_success(
   a tidemill._actions, slot timestamptz, finished_at timestamptz
@@ -47,11 +47,12 @@ as $$
   select tidemill._next_slot(a, case
     when not a.fixed_schedule then finished_at
     when a.missed = 'backfill' then greatest(slot, tidemill._oldest_slot(a, finished_at) - interval '1 microsecond')
-    -- After the slot, too: a clock that was set back does not bring it again.
+    -- Also after the slot: a clock that was set back must not bring it again.
     else greatest(slot, finished_at)
   end)
 $$;
-comment on function tidemill._start_after_success is 'When an action starts next after a run for a slot.';
+comment on function tidemill._start_after_success is
+  'When an action starts next after a run for this slot that succeeded.';
 
 create or replace function tidemill._retry_start(
   a tidemill._actions, finished_at timestamptz, failures integer, jitter double precision
@@ -91,11 +92,11 @@ begin
 end
 $$;
 comment on function tidemill._retry_start is
-$$When an action runs again that has failed `failures` times in a row, the last time until finished_at.
+$$When an action runs again after `failures` failures in a row, of which the last one ended at finished_at.
 
 finished_at + least(retry_period * least(failures, 20), 5 * schedule_interval) * (1 + jitter),
-in elapsed time; on a fixed grid or by cron no later than the next slot. For cron the
-distance of the next two slots is the interval. The formula is TimescaleDB's.$$;
+in elapsed time; on a fixed grid or by cron no later than the next slot. With cron the
+interval is the time between the next two slots. The formula is TimescaleDB's.$$;
 
 create or replace function tidemill._jitter() returns double precision
 language sql volatile set search_path = pg_catalog, pg_temp
@@ -131,7 +132,7 @@ begin
 end
 $$;
 comment on function tidemill._moved_start is
-  'When an action that was altered starts next; a run that goes on finds that out at its end.';
+  'When an action that was altered starts next; during a run the run''s end decides that.';
 
 create or replace function tidemill._slot_of(
   a tidemill._actions, s tidemill._action_states, at timestamptz
@@ -139,10 +140,10 @@ create or replace function tidemill._slot_of(
 language sql
 as $$
   select case
-    -- -infinity, or a time that hardly has one before it.
+    -- -infinity, or so early that there may be no time before it.
     when s.next_start < '4713-01-01 00:00+00 BC' then at
     when s.slot is null or s.consecutive_failures + s.consecutive_crashes = 0 then s.next_start
-    -- Tried again: for the slot that it failed at, unless the next one has come and none is made up for.
+    -- A retry is for the slot that failed. Without backfill, a slot that has come since takes its place.
     when a.missed = 'backfill' and s.slot < tidemill._oldest_slot(a, at) then least(
       at, tidemill._next_slot(a, tidemill._oldest_slot(a, at) - interval '1 microsecond'))
     when a.missed = 'backfill'
@@ -151,13 +152,13 @@ as $$
     else s.next_start
   end
 $$;
-comment on function tidemill._slot_of is 'The scheduled time that a run which is due is for.';
+comment on function tidemill._slot_of is 'The scheduled time that the run of a due action is for.';
 
 create or replace function tidemill._oldest_slot(a tidemill._actions, at timestamptz) returns timestamptz
 language sql stable
 as $$
-  -- Times do not go back much farther than that, and an error would be every action's.
+  -- PostgreSQL's times begin about then, and an error here would fail for every action.
   select case when a.backfill_period < interval '6000 years' then
     (at at time zone coalesce(a.timezone, 'UTC') - a.backfill_period) at time zone coalesce(a.timezone, 'UTC') end
 $$;
-comment on function tidemill._oldest_slot is 'The oldest slot that is still backfilled; NULL where all are.';
+comment on function tidemill._oldest_slot is 'The age limit of backfilled slots, as a time; NULL: no limit.';

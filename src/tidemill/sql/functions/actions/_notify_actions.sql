@@ -5,4 +5,5 @@ begin
   perform pg_notify('tidemill:actions', '');
 end
 $$;
-comment on function tidemill._notify_actions is 'Has all workers look at once what is due, and what is to be stopped.';
+comment on function tidemill._notify_actions is
+  'Makes all workers look at once for actions that are due, and for runs that they are asked to stop.';

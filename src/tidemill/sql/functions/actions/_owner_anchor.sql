@@ -1,4 +1,4 @@
--- A role that owns actions is not dropped by mistake: a privilege that it holds stands in the way.
+-- A role that owns actions cannot be dropped by mistake: it holds a privilege, which DROP ROLE refuses to lose.
 
 create or replace function tidemill._owns_actions() returns boolean
 language sql
@@ -15,17 +15,17 @@ as $$
     select from pg_proc p, aclexplode(p.proacl) g
     where p.oid = 'tidemill._owns_actions()'::regprocedure and g.grantee = owner and g.grantee <> p.proowner)
 $$;
-comment on function tidemill._holds_anchor is 'Whether tidemill._owns_actions was granted to a role.';
+comment on function tidemill._holds_anchor is 'Whether a role holds the privilege on tidemill._owns_actions.';
 
--- Two locks of the transaction. "tmactwho": shared by all who add actions for other roles, exclusive for
--- who revokes. "tmactacl": two grants at once would be refused with "tuple concurrently updated".
+-- Two advisory locks. "tmactwho": shared by transactions that add actions for roles, exclusive for one that
+-- revokes. "tmactacl": PostgreSQL refuses two grants at once with "tuple concurrently updated".
 
 create or replace function tidemill._anchor_owner(owner regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if owner = (select p.proowner from pg_proc p where p.oid = 'tidemill._owns_actions()'::regprocedure) then
-    -- It cannot be dropped anyway: the schema is its own.
+    -- It cannot be dropped anyway: it owns the schema.
     return;
   end if;
   perform pg_advisory_xact_lock_shared(x'746d61637477686f'::bigint);
@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function tidemill._anchor_owner is
-  'Keeps a role from being dropped while it owns actions; to be called before its action is stored.';
+  'Keeps a role from being dropped while it owns actions. Call it before the action is stored.';
 
 create or replace function tidemill._release_owner(owner regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -57,6 +57,6 @@ begin
 end
 $$;
 comment on function tidemill._release_owner is
-$$Lets a role be dropped that owns no action any more; to be called after an action is gone or has another owner.
+$$Lets a role be dropped again if it owns no more actions. Call it after an action was deleted or changed owner.
 
-Waits for transactions that have added actions and go on.$$;
+Waits for open transactions that have added actions.$$;

@@ -1,4 +1,4 @@
--- The first statement of a run, on the connection that is to be its own.
+-- The first statement of a run, on the connection that belongs to the run alone.
 
 create or replace function tidemill._prepare_run(run_id bigint)
 returns table (call text, set_role name)
@@ -40,7 +40,7 @@ begin
 
   if owner.rolname <> session_user then
     set_role := owner.rolname;
-    -- As if the owner had logged in; the role's settings for this database go before those for all.
+    -- As if the owner had logged in. Its settings for this database override those for all databases.
     for setting in
       select split_part(c, '=', 1) as name, substr(c, strpos(c, '=') + 1) as value
       from pg_db_role_setting d, unnest(d.setconfig) c
@@ -62,7 +62,7 @@ begin
   perform set_config('tidemill.slot', run.slot::text, false);
   perform set_config('application_name', run.application_name, false);
   begin
-    -- The server notices that the worker is gone even in the midst of a long statement.
+    -- So the server notices the worker's death even during a long statement.
     perform set_config('client_connection_check_interval', '2s', false);
   exception when others then
     null;
@@ -71,8 +71,8 @@ begin
 end
 $$;
 comment on function tidemill._prepare_run is
-$$Makes this session that of a run, and returns what to execute in it, as which role (NULL: as it is).
+$$Makes this session that of a run, and returns the statement to execute, and as which role (NULL: the present one).
 
-No row where the run was stopped meanwhile. Errors are the run's own: no such routine, no such
-role, or a role that the worker may not become. config's work_mem (text) is applied, as TimescaleDB
-does; the setting tidemill.slot holds the scheduled time.$$;
+Returns no row if the run was stopped meanwhile. Errors count as the run's failure: no such routine,
+no such role, or a role that the worker may not become. The config's work_mem (text) is applied, as in
+TimescaleDB; the setting tidemill.slot holds the scheduled time.$$;

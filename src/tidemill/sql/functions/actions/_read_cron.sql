@@ -44,12 +44,12 @@ begin
       expression, format('it has %s fields', case line when '' then 0 else cardinality(texts) end),
       'Give minute, hour, day-of-month, month and day-of-week; before these, if you like, second.');
   end if;
-  -- As in Debian's cron: jobs at fixed times go by the clock on the wall, others by real time.
+  -- As in Debian's cron: lines with fixed times follow the clock on the wall, others real time.
   fields.by_wall_clock := cardinality(texts) = 5 and texts[1] not like '*%' and texts[2] not like '*%';
   if cardinality(texts) = 5 then
     texts := array_prepend('0', texts);
   end if;
-  -- Also as there: days must be in both fields if one of them begins with a star, else in either.
+  -- As in Debian's cron: if one of the day fields begins with a star, a day must be in both, else in either.
   fields.both_days := texts[4] like '*%' or texts[6] like '*%';
   fields.last_day := false;
   fields.last_weekday := false;
@@ -115,7 +115,7 @@ $$Reads a cron line of five fields, of six (seconds first), or a nickname.
 Fields, case ignored: *, numbers, names, lists, ranges, steps; L and LW as day-of-month,
 5L and MON#2 as day-of-week, where Sunday is 0 or 7. Raises 22023 with a hint.$$;
 
--- One item of a field's list, without the items that depend on the month.
+-- The values of one item in a field's list; not for items that depend on the month (L, MON#2).
 create or replace function tidemill._cron_values(
   expression text, field text, item text, low integer, high integer, names text[], hint text
 ) returns integer[]
@@ -156,7 +156,7 @@ begin
 end
 $$;
 
--- One number or name; item is what it stands in.
+-- The value of one number or name; item is the text around it, for messages.
 create or replace function tidemill._cron_number(
   expression text, field text, item text, token text, low integer, high integer, names text[], hint text
 ) returns integer

@@ -1,4 +1,4 @@
--- The routine of an action: found by its name at each run, and by its OID where it was renamed.
+-- The routine of an action: found by its name at each run, or by its OID if it was renamed.
 
 create or replace function tidemill._routine_call(proc_schema name, proc_name name)
 returns table (call text, is_procedure boolean)
@@ -29,10 +29,10 @@ begin
 end
 $$;
 comment on function tidemill._routine_call is
-$$What runs the routine schema.name(integer, jsonb), but for its arguments: 'call s.n' or 'select s.n'.
+$$The call of the routine schema.name(integer, jsonb) without its arguments: 'call s.n' or 'select s.n'.
 
-Errors: 42883 where there is none with just these types, 0A000 for aggregates, window functions and
-functions that return a set. Messages follow TimescaleDB.$$;
+Errors: 42883 no routine with exactly these types, 0A000 an aggregate, a window function or a function
+that returns a set. Messages follow TimescaleDB.$$;
 
 create or replace function tidemill._routine(proc_schema name, proc_name name) returns oid
 language sql stable set search_path = pg_catalog, pg_temp
@@ -43,10 +43,11 @@ as $$
   where n.nspname = proc_schema and p.proname = proc_name
     -- integer, jsonb
     and p.proargtypes = '23 3802'
-    -- A procedure's OUT parameters would have to be named in the call.
+    -- A call would have to name a procedure's OUT parameters.
     and not (p.prokind = 'p' and 'o' = any(coalesce(p.proargmodes, '{}')))
 $$;
-comment on function tidemill._routine is 'The OID of the routine schema.name(integer, jsonb); NULL where there is none.';
+comment on function tidemill._routine is
+  'The OID of the routine schema.name(integer, jsonb); NULL if there is none.';
 
 create or replace function tidemill._can_commit(proc_schema name, proc_name name) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
@@ -58,7 +59,7 @@ as $$
   where p.oid = tidemill._routine(proc_schema, proc_name)
 $$;
 comment on function tidemill._can_commit is
-  'Whether a routine may end transactions, as far as its text tells: false is certain, true is not.';
+  'Whether a routine may end transactions, judged by its text: false is certain, true is a guess.';
 
 create or replace function tidemill._follow_routine(action_id integer) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -83,6 +84,6 @@ begin
 end
 $$;
 comment on function tidemill._follow_routine is
-$$Stores the new names of an action's routine where it was renamed or moved to another schema.
+$$Stores the new names of an action's routine if it was renamed or moved to another schema.
 
-The names come first: where another routine has them now, that one is the action's.$$;
+Names take precedence: if another routine has the old names now, the action runs that one.$$;

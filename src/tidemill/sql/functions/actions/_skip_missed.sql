@@ -1,4 +1,4 @@
--- Slots that nobody came to, where the action passes over them.
+-- Passing over missed slots, for actions that want that.
 
 create or replace function tidemill._skip_missed(at timestamptz default clock_timestamp()) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -15,7 +15,7 @@ begin
       join tidemill._actions a on a.id = s.action_id
       where s.run_id is null and s.next_start < at and a.scheduled and isfinite(s.next_start)
         and a.missed in ('skip', 'backfill')
-        -- A retry is no slot that could be missed.
+        -- A retry cannot be missed: it is not a slot.
         and s.consecutive_failures = 0 and s.consecutive_crashes = 0
       for no key update of s, a skip locked
   loop
@@ -47,7 +47,7 @@ begin
 end
 $$;
 comment on function tidemill._skip_missed is
-$$Passes over slots that were missed, where the action wants that: each time a row in the history tells.
+$$Passes over missed slots of actions with skip or backfill; returns how many actions that were.
 
-A slot is missed when nobody came to it within a minute, or before the slot after it if that is sooner.
-With backfill only slots older than the backfill period are passed over.$$;
+A slot is missed if no worker came to it within a minute, or until the following slot if that is sooner.
+With backfill only slots older than the backfill period are passed over. Each time the history gets a row.$$;

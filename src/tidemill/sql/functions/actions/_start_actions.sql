@@ -1,4 +1,4 @@
--- Routines that are due, for the worker that asks; and how long until something is due.
+-- Due routines for the worker that asks, and how long it is until the next action is due.
 
 create or replace function tidemill._start_actions(
   worker_id text, slots integer, at timestamptz default clock_timestamp()
@@ -13,12 +13,12 @@ declare
   due_slot timestamptz;
 begin
   for due in
-    -- Both rows are locked, so that whoever pauses or deletes an action sees its run, or comes first.
+    -- Both rows are locked: a transaction that pauses or deletes the action sees the run, or comes first.
     select a, s
       from tidemill._action_states s
       join tidemill._actions a on a.id = s.action_id
       where s.run_id is null and s.next_start <= at and a.scheduled and a.task is null
-        -- Others' actions are left to workers that may act as them. That there is none is a failed run.
+        -- A worker leaves actions of roles that it may not become to others. If none comes, the run fails.
         and (pg_has_role(session_user, a.owner::oid, 'MEMBER')
           or coalesce(nullif(s.next_start, '-infinity'), a.created_at) < at - interval '10 seconds')
       order by s.next_start, s.action_id
@@ -45,16 +45,16 @@ begin
 end
 $$;
 comment on function tidemill._start_actions is
-$$Starts up to so many routines that are due, the longest due first, and returns the runs. _skip_missed comes first.
+$$Starts due routines, the longest due first and up to `slots` of them, and returns their runs. Call _skip_missed before.
 
-Whoever gets them must run them and call _finish_run; what a lost worker had is found by _sweep_runs.$$;
+The caller must run them and call _finish_run. _sweep_runs finds the runs of a lost worker.$$;
 
 create or replace function tidemill._next_due(
   with_routines boolean default true, at timestamptz default clock_timestamp()
 ) returns double precision
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  -- Infinite times cannot be subtracted before 17, but the epochs' difference can.
+  -- Before PostgreSQL 17 infinite times cannot be subtracted, but their epochs can.
   select (extract(epoch from s.next_start) - extract(epoch from at))::float8
     from tidemill._action_states s
     join tidemill._actions a on a.id = s.action_id
@@ -64,4 +64,4 @@ as $$
     limit 1
 $$;
 comment on function tidemill._next_due is
-  'Seconds until an action is due, negative where one is; NULL where none will be. Without routines: task actions alone.';
+  'Seconds until the next action is due, negative if one is due now; NULL if none will be. with_routines false: task actions alone.';

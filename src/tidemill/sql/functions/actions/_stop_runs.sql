@@ -1,4 +1,4 @@
--- Stopping the runs of an action that is paused, deleted, or loses its routine.
+-- Stopping the runs of an action that is paused or deleted, or whose routine is dropped.
 
 create or replace function tidemill._lock_action(action_id integer, with_runs boolean)
 returns tidemill._actions
@@ -10,7 +10,7 @@ declare
 begin
   loop
     begin
-      -- Whoever ends a run takes its row first, so we do, too.
+      -- Lock runs before the action, in the same order as _finish_run, to avoid deadlocks.
       if with_runs then
         runs := array(select r from tidemill._runs_to_stop(action_id) r);
         perform from tidemill._action_runs r where r.id = any(runs) order by r.id for no key update;
@@ -23,21 +23,21 @@ begin
       end if;
       raise exception using errcode = 'TMRUN';
     exception when sqlstate 'TMRUN' then
-      -- One has begun in between. This gave the locks back: once more from the beginning.
+      -- A run has begun in between. The error has released the locks: start again.
       null;
     end;
   end loop;
 end
 $$;
 comment on function tidemill._lock_action is
-  'Locks an action, and its runs if they are to be stopped; returns it as it is then, NULLs where it is gone.';
+  'Locks an action, and with with_runs the runs to stop; returns its present row, NULLs if it is gone.';
 
 create or replace function tidemill._runs_to_stop(action_id integer) returns setof bigint
 language sql set search_path = pg_catalog, pg_temp
 as $$
   select r.id from tidemill._action_runs r
   where r.action_id = _runs_to_stop.action_id and r.outcome is null and not r.by_hand
-    -- An action that pauses or deletes itself goes on to its end.
+    -- An action that pauses or deletes itself runs to its end.
     and r.pid is distinct from pg_backend_pid()
 $$;
 
@@ -48,7 +48,7 @@ as $$
   where id in (select tidemill._runs_to_stop(_ask_to_stop.action_id)) and outcome is null
 $$;
 comment on function tidemill._ask_to_stop is
-  'Asks the workers that run an action to stop it; they look when they are notified.';
+  'Asks the workers that run an action to stop it. They look after a call of _notify_actions.';
 
 create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
 language sql set search_path = pg_catalog, pg_temp

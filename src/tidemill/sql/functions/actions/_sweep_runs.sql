@@ -1,8 +1,8 @@
--- Runs that nobody will end: their worker, their server process or both are gone.
+-- Runs that would never end: their worker, their server process or both are gone.
 
 create or replace function tidemill._sweep_runs(at timestamptz default clock_timestamp())
 returns table (run_id bigint, action_id integer, application_name text, outcome text, message text)
--- Without statistics most rows pass for open runs.
+-- Without statistics the planner takes most rows for open runs.
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 #variable_conflict use_column
@@ -21,7 +21,7 @@ begin
           where w.id = r.worker_id and w.lost_at is null and w.expires_at > at)
       for no key update of r skip locked
   loop
-    -- Nobody could stop it or learn how it ended. Its row is closed when the process is gone.
+    -- Without its worker nothing can stop the run or learn its outcome: end the process, then close the row.
     continue when run.goes_on and not tidemill._end_backend(run.pid);
     run_id := run.id;
     action_id := run.action_id;
@@ -35,12 +35,12 @@ begin
         run.id, case when run.restarted then 'server_restarted' else 'worker_lost' end, at,
         message => _sweep_runs.message) f;
     exception when others then
-      -- At the next sweep; it shall not keep the others from their end.
+      -- Left for the next sweep, so that it does not hold up the others.
       continue;
     end;
     return next;
   end loop;
-  -- Of a run whose row somebody has deleted, no end will come.
+  -- A run whose row was deleted by hand will never end.
   update tidemill._action_states s set run_id = null
     where s.run_id is not null and s.last_start < at - interval '1 minute'
       and not exists (select from tidemill._action_runs r where r.id = s.run_id);
@@ -49,7 +49,7 @@ $$;
 comment on function tidemill._sweep_runs is
 $$Ends the runs of workers that are gone, and returns them.
 
-A server process that goes on without its worker is terminated first.$$;
+A server process that is still running without its worker is terminated first.$$;
 
 create or replace function tidemill._give_back_strays(worker_id text, known bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -58,4 +58,4 @@ as $$
   where r.worker_id = _give_back_strays.worker_id and r.outcome is null and r.id <> all(known)
 $$;
 comment on function tidemill._give_back_strays is
-  'Gives back the runs that a worker has not heard of: the connection broke when it had started them.';
+  'Gives back runs that a worker started but never heard of, since its connection broke.';

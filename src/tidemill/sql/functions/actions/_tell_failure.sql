@@ -1,4 +1,4 @@
--- Telling of a run that failed: by a job, with the run as its payload.
+-- A failed run is reported by a job, whose payload is the run.
 
 create or replace function tidemill._tell_failure(run_id bigint) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC'
@@ -41,9 +41,9 @@ exception
   when lock_not_available then
     raise;
   when others then
-    -- What failed must not keep the failure itself from being recorded, nor be told of in turn.
+    -- The failed run must be recorded even if it cannot be reported. That is not reported in turn.
     raise warning 'the failure of run % could not be told to the task %: %', run_id, task, sqlerrm;
 end
 $$;
 comment on function tidemill._tell_failure is
-  'Enqueues the job that tells of a failed run, where the action or the scheduler has a task for it. Error: only 55P03.';
+  'Adds the job that reports a failed run, if the action or set_on_failure names a task for it. The only error is 55P03.';

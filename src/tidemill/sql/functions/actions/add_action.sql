@@ -33,22 +33,22 @@ proc               function or procedure to run; it is called with (id integer, 
 task               or the identifier of a task: a job of it is added, with config as payload
 schedule_interval  how often
 schedule           or a cron line, such as '30 4 * * 1'
-config             handed to what runs; default NULL, for a task {}
+config             handed to the routine, or the job's payload; default NULL, for a task {}
 initial_start      the first start, and origin of the grid of a fixed schedule. Default: now. With a
                    cron line the earliest start. Infinite counts as not given
 scheduled          false adds a paused action; default true
-check_config       function (config jsonb) that raises an exception for a config that will not do. It is
-                   called now, and by every alter_action while there is a config
+check_config       function (config jsonb) that raises an exception for an invalid config. It is called
+                   now, and by every alter_action while there is a config
 fixed_schedule     true (default): starts at initial_start + n intervals. false: an interval after the
                    last run ended. A cron line is always fixed
-timezone           in which days and months are counted and cron lines read; default UTC
-name               shown, and the beginning of its application_name; need not be unique
+timezone           days and months are counted, and cron lines read, on its clocks; default UTC
+name               shown in views, and the beginning of the application_name; need not be unique
 max_runtime        a run that takes longer is stopped; default 0, no limit
-max_retries        after so many failures in a row the action is paused; default -1, never
-retry_period       wait after a failure, times the failures in a row; default 5 minutes
-missed             slots that nobody came to within a minute: run_once (default) runs once for all of
-                   them, skip passes over them, backfill runs each
-backfill_period    how old a slot may be that is backfilled; default any age
+max_retries        failures in a row after which the action is paused; default -1, never
+retry_period       wait after a failure, multiplied by the failures in a row; default 5 minutes
+missed             what to do about slots that no worker came to within a minute: run_once (default)
+                   runs once for all of them, skip passes over them, backfill runs each
+backfill_period    greatest age of a slot that is backfilled; default any age
 on_failure         task of which a job is added when a run fails
 job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags
 if_not_exists      true: if the caller may manage an action of this name, return its id and change nothing
@@ -59,7 +59,7 @@ is no function, 28000 the caller is a role without LOGIN, 42622 the name is too 
 add_job raises for task and job_options, and whatever check_config raises. Behaviour follows
 TimescaleDB's add_job.$$;
 
--- Runs as the caller, without a SET clause: so does the check function, with the caller's search_path.
+-- Runs as the caller and has no SET clause, so that the check function has the caller's rights and search_path.
 create or replace function tidemill._add_action(
   proc oid,
   schedule_interval interval,
@@ -114,7 +114,7 @@ begin
 end
 $$;
 
--- Roles may call it directly: it trusts nothing that it is handed.
+-- Roles may call it directly, so it trusts none of its arguments.
 create or replace function tidemill._insert_action(
   a tidemill._actions,
   check_config oid,
@@ -216,9 +216,9 @@ begin
 end
 $$;
 comment on function tidemill._insert_action is
-$$Checks and stores an action of the caller's; returns its id, and the call of its check function.
+$$Checks and stores an action that the caller owns; returns its id, and the call of its check function.
 
-at is the time now. With if_not_exists and an action of that name: that one's id, and no call.$$;
+at is the present time. If if_not_exists finds an action of that name, it returns that id and no call.$$;
 
 create or replace function tidemill._action_of_name(name text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -228,11 +228,11 @@ begin
     raise exception using errcode = 'invalid_parameter_value',
       message = 'if_not_exists needs a name', hint = 'The name tells which action it is.';
   end if;
-  -- Whoever adds the same one at the same time waits here, and then sees it.
+  -- A second caller with the same name waits here, and then sees the first one's action.
   perform pg_advisory_xact_lock(hashtextextended('tidemill.add_action ' || name, 0));
   return (select min(o.id) from tidemill._actions o
           where o.name = _action_of_name.name and tidemill._may_manage(o.owner));
 end
 $$;
 comment on function tidemill._action_of_name is
-  'The first action of a name that the caller may manage, or NULL; until the transaction ends nobody else gets NULL.';
+  'The first action of a name that the caller may manage, or NULL. No other session gets NULL until the transaction ends.';

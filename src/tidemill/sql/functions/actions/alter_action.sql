@@ -54,31 +54,31 @@ as $$
     backfill_period, on_failure, job_options, 'action') r
 $$;
 comment on function tidemill.alter_action is
-$$Changes an action and returns it as it is then; what is NULL or left out stays as it was.
+$$Changes an action and returns its new state; an argument that is NULL or left out changes nothing.
 
 action_id      the action
-next_start     starts it next then, whatever else changes; infinity: never
+next_start     its next start, whatever else changes; infinity: never
 if_exists      true: for an unknown id a notice and a row of NULLs, instead of an error
-scheduled      false pauses it and stops a run that goes on, unless it is this session that runs it.
-               true resumes it; a next_start that has passed meanwhile is due at once
+scheduled      false pauses it and stops its run, unless this session is running it. true resumes it;
+               a next_start that has passed meanwhile is due at once
 config         replaces the config; config_merge instead merges into its top level
-check_config   another check; 0 removes it. While there is a config the check is called at every alter
+check_config   another check; 0 removes it. While there is a config, every alter_action calls the check
 initial_start  infinite means now
-schedule       makes it a cron schedule, schedule_interval one of intervals
+schedule       makes it a cron schedule; schedule_interval makes it one of intervals
 timezone, name, on_failure
-               '' unsets them, for job_options {} does
+               '' unsets them; {} unsets job_options
 Others as in add_action.
 
-A change of the interval, cron line, grid or time zone moves next_start: fixed to the next slot after
-now, else to an interval after the last run's end. It stays where the action never ran and only the
-interval changed, and during a run, whose end sets it. fixed_schedule => true without initial_start
-starts the grid now if it was not fixed before.
-The column next_start is NULL where it is not known: during a run, or for a first start at once.
+A change of the interval, cron line, grid or time zone moves next_start: on a fixed schedule to the
+next slot after now, else to an interval after the last run's end. It stays if the action never ran
+and only the interval changed, and during a run, whose end sets it. fixed_schedule => true without
+initial_start starts the grid now if the schedule was not fixed before.
+The column next_start is NULL while it is not known: during a run, or for a first start at once.
 
 Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
 database's owner, 22023, and those of add_action. Behaviour follows TimescaleDB's alter_job.$$;
 
--- Runs as the caller, without a SET clause: so does the check function, with the caller's search_path.
+-- Runs as the caller and has no SET clause, so that the check function has the caller's rights and search_path.
 create or replace function tidemill._alter_action(
   action_id integer,
   schedule_interval interval,
@@ -140,7 +140,7 @@ begin
 end
 $$;
 
--- Roles may call it directly: it trusts nothing that it is handed.
+-- Roles may call it directly, so it trusts none of its arguments.
 create or replace function tidemill._apply_alteration(
   given tidemill._actions,
   check_config oid,
@@ -180,7 +180,7 @@ begin
     raise notice using message = format('%s %s not found, skipping', noun, coalesce(given.id, 0));
     return;
   end if;
-  -- It may have been deleted while we waited for it, or not have been there at the first look.
+  -- While we waited, the action may have been deleted, or added by another role.
   perform tidemill._find_action(given.id, 'alter', noun);
   a := tidemill._with_changes(before, given, config_merge);
   a := tidemill._with_grid(a, before, given, noun, at);
@@ -230,7 +230,8 @@ $$;
 comment on function tidemill._apply_alteration is
 $$Changes an action that the caller may manage; returns it, its next start, and the call of its check function.
 
-given  the changes: what is NULL stays. at is the time now.$$;
+given  the changes; NULL changes nothing
+at     the present time$$;
 
 create or replace function tidemill._with_changes(
   a tidemill._actions, given tidemill._actions, config_merge jsonb
@@ -263,7 +264,8 @@ begin
   return a;
 end
 $$;
-comment on function tidemill._with_changes is 'An action with the changes that leave its slots as they are, and its time zone.';
+comment on function tidemill._with_changes is
+  'The action with the changes that do not concern its slots, and with its time zone.';
 
 create or replace function tidemill._with_grid(
   a tidemill._actions, before tidemill._actions, given tidemill._actions, noun text, at timestamptz
@@ -291,4 +293,4 @@ begin
   return a;
 end
 $$;
-comment on function tidemill._with_grid is 'An action with the changes that say where its slots are.';
+comment on function tidemill._with_grid is 'The action with the changes that determine its slots.';

@@ -4,7 +4,7 @@ as $$ select tidemill._delete_action(action_id, 'action') $$;
 comment on function tidemill.delete_action is
 $$Deletes an action; its history stays. NULL does nothing.
 
-A run that goes on is stopped, unless it is this session that runs it.
+Its run is stopped, unless this session is running it.
 Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
 database's owner. Behaviour follows TimescaleDB's delete_job.$$;
 
@@ -17,7 +17,7 @@ begin
   perform tidemill._refuse_read_only(format('delete_%s', noun));
   perform tidemill._find_action(action_id, 'delete', noun);
   a := tidemill._lock_action(action_id, true);
-  -- It may have been deleted while we waited for it.
+  -- The action may have been deleted while we waited.
   perform tidemill._find_action(action_id, 'delete', noun);
   perform tidemill._ask_to_stop(action_id, 'deleted');
   delete from tidemill._actions o where o.id = action_id;

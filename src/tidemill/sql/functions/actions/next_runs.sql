@@ -28,7 +28,7 @@ begin
 
   start := coalesce(s.next_start, '-infinity');
   if start = '-infinity' then
-    -- At once, or not known before the run ends that goes on.
+    -- Due at once; or during a run, whose end sets it.
     start := case when s.run_id is null then present else tidemill._start_after_success(a, s.slot, present) end;
   end if;
   if start <= after then

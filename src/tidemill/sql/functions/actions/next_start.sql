@@ -10,7 +10,7 @@ declare
   zone text := coalesce(timezone, 'UTC');
   months integer;
   days integer;
-  -- Seconds that a slot is after the one before, months apart; and with months, in the mean.
+  -- Seconds between two slots: step without the months, pace with the months' mean length.
   step numeric;
   pace numeric;
   begun timestamp;
@@ -30,7 +30,7 @@ begin
       message = 'initial start cannot be -infinity',
       hint = 'Give the time of one slot: the others are counted from it.';
   end if;
-  -- This refuses unknown zones.
+  -- PostgreSQL refuses unknown zones here.
   begun := initial_start at time zone zone;
   if finished_at < initial_start then
     return initial_start;
@@ -51,12 +51,12 @@ begin
   pace := months * 2629746::numeric + step;
 
   if months = 0 and (days = 0 or step < 86400) then
-    -- Hours are hours: no clock's turn makes one longer.
+    -- Hours are elapsed time, whether or not clocks are turned.
     zone := 'UTC';
     begun := initial_start at time zone zone;
   end if;
   ended := finished_at at time zone zone;
-  -- The mean is off by some days at most, less than the month that is shortest.
+  -- The mean length is off by a few days at most, less than the shortest month.
   k := greatest(floor(extract(epoch from ended - begun) / pace) - 1, 0);
   loop
     shown := begun + make_interval(
@@ -64,7 +64,7 @@ begin
       days => div(k * step, 86400)::integer,
       secs => mod(k * step, 86400)::double precision);
     slot := case k when 0 then initial_start else shown at time zone zone end;
-    -- Clocks are turned by a day at most, and slots are no less apart: so none is before this one.
+    -- Clocks are turned by a day at most, and slots are at least a day apart: so this is the first one.
     if slot > finished_at then
       return slot;
     end if;
@@ -72,7 +72,7 @@ begin
   end loop;
 exception
   when datetime_field_overflow or interval_field_overflow or numeric_value_out_of_range then
-    -- After the last time that PostgreSQL knows.
+    -- It would be later than PostgreSQL's last time.
     return 'infinity';
 end
 $$;

@@ -1,6 +1,6 @@
--- What the built-in action 3 runs: old history goes.
+-- The built-in action 3: deletes old history.
 
--- No SET clause, for it commits: every name is qualified instead.
+-- It commits and so may have no SET clause: every name is qualified instead.
 create or replace procedure tidemill.prune_action_history(job_id integer, config jsonb)
 language plpgsql
 as $$
@@ -33,14 +33,14 @@ comment on procedure tidemill.prune_action_history is
 $$Deletes old rows of tidemill.action_history; the built-in action 3 runs it every 6 hours.
 
 job_id  the action's id; not used
-config  drop_after (interval): runs that started longer ago go; max_successes_per_job and
-        max_failures_per_job (at least 10): of each action the newest so many are kept. Runs with any
-        outcome other than success count as failures.
+config  drop_after (interval): runs that started longer ago are deleted; max_successes_per_job and
+        max_failures_per_job (at least 10): how many runs of each action are kept, the newest ones.
+        Runs with any outcome other than success count as failures.
 
-Runs that go on are kept. It commits after each 5,000 rows, so it cannot be called in a transaction.
+Runs without an end are kept. It commits after each 5,000 rows, so it cannot be called in a transaction.
 Errors: those of tidemill.check_history_retention. Behaviour follows TimescaleDB's job 3.$$;
 
--- After many runs and before the next ANALYZE a scan of the whole table looks cheap; it is not, for each batch.
+-- Before the next ANALYZE the planner may take a scan of the whole table for cheap. For each batch it is not.
 create or replace function tidemill._delete_old_runs(before timestamptz, batch integer) returns integer
 language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 as $$
@@ -76,12 +76,12 @@ as $$
   select count(*)::integer from gone
 $$;
 comment on function tidemill._delete_surplus_runs is
-  'Deletes up to a batch of an action''s successes, or of its other ended runs, but for the newest; returns how many.';
+  'Deletes up to a batch of an action''s successes, or of its other ended runs, and keeps the newest; returns how many.';
 
 create or replace function tidemill._action_ids_of_runs() returns setof integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  -- From id to id by the index: there are few of them beside the rows.
+  -- From id to id by the index: there are few ids and many rows.
   with recursive ids (id) as (
     select min(action_id) from tidemill._action_runs
     union all
@@ -90,4 +90,5 @@ as $$
   )
   select id from ids where id is not null
 $$;
-comment on function tidemill._action_ids_of_runs is 'Ids of the actions that have a history; also of deleted ones.';
+comment on function tidemill._action_ids_of_runs is
+  'Ids of all actions that have a history, deleted ones included.';

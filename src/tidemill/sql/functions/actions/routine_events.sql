@@ -1,4 +1,4 @@
--- Where a superuser installs Tidemill: a routine that an action needs is not dropped by mistake.
+-- If a superuser installs Tidemill, a routine that an action needs cannot be dropped by mistake.
 
 create or replace function tidemill._on_drop() returns event_trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -18,11 +18,11 @@ begin
           and d.address_args = '{integer,pg_catalog.jsonb}'
       where d.classid = 'pg_proc'::regclass and not d.is_temporary
         and x.proc_schema <> 'tidemill'
-        -- The other one of the two may still be there.
+        -- A routine may still be found, by its name or by its OID.
         and tidemill._routine(x.proc_schema, x.proc_name) is null
         and not exists (select from pg_proc p where p.oid = x.proc_oid);
   exception when others then
-    -- No DROP of anybody's shall fail for what is wrong with us.
+    -- A fault of ours must never make a user's DROP fail.
     raise warning 'actions that need what is dropped were not looked for: %', sqlerrm;
     return;
   end;
@@ -44,14 +44,14 @@ begin
 end
 $$;
 comment on function tidemill._on_drop is
-$$Refuses to drop a routine that an action needs, unless the statement says CASCADE: then the action goes, too.
+$$Refuses to drop a routine that an action needs, unless the statement says CASCADE: then the action is deleted, too.
 
-Error 2BP01. It is an event trigger, laid where a superuser owns the schema; elsewhere the next run of the action
+Error 2BP01. An event trigger, laid if a superuser owns the schema. Without it the next run of the action
 fails and says that its routine does not exist.$$;
 
 do $$
 begin
-  -- It fires in everybody's sessions, so all that it calls must be a superuser's.
+  -- It fires in the sessions of all roles, so a superuser must own every function that it calls.
   if (select rolsuper from pg_roles where rolname = current_user)
     and (select bool_and(r.rolsuper)
          from pg_namespace n

@@ -1,11 +1,11 @@
 -- Running an action by hand: in the caller's session, as the caller.
--- What may COMMIT has no SET clause, no SECURITY DEFINER, and no block with an EXCEPTION around it.
+-- A procedure that may COMMIT has no SET clause, no SECURITY DEFINER, and no EXCEPTION block around the call.
 
 create or replace procedure tidemill.run_action(action_id integer)
 language plpgsql
 as $$
 begin
-  -- On one line, for those of the stack are counted: see "alone".
+  -- On one line, since the lines of the stack are counted: see "alone".
   call tidemill._run_action(action_id, 'action');
 end
 $$;
@@ -13,17 +13,18 @@ comment on procedure tidemill.run_action is
 $$Runs an action now, in this session and as the current role, whatever its schedule says.
 
 Procedures may COMMIT and ROLLBACK, unless this is called in a transaction block or by a function. A
-function's result is discarded. Of an action that is a task, the job is enqueued. Errors of the routine
-come through as they are. config's work_mem holds during the run.
+function's result is discarded. An action that is a task adds its job. Errors of the routine come
+through unchanged. The config's work_mem applies during the run.
 
-The run is in tidemill.action_history (by_hand) and counted in tidemill.action_stats; the schedule, and
-the failures that pause an action, are left alone. Called on its own (not in a transaction block, function,
-procedure or DO), it is recorded from its start on, and a failure is recorded, too: with its error, or,
-for a procedure that itself commits, when the next one looks and without it. Called otherwise, the
-record is part of the caller's transaction and is undone with it. NOTICEs go to the caller alone.
+The run is listed in tidemill.action_history (by_hand) and counted in tidemill.action_stats; it changes
+neither the schedule nor the failures that pause an action. Called on its own (not in a transaction
+block, function, procedure or DO), the run is recorded from its start on, and so is a failure with its
+error; the failure of a procedure that itself commits is recorded later, without the error. Called
+otherwise, the record is part of the caller's transaction and is undone with it. NOTICEs go to the
+caller alone.
 
 Errors: 22023 action_id is NULL, 42704 no such action, 42501 not allowed for this role, 42883 the routine
-is gone, 55006 a run of this action goes on, 25006 in a read-only transaction.$$;
+is gone, 55006 the action is running already, 25006 in a read-only transaction.$$;
 
 create or replace procedure tidemill._run_action(action_id integer, noun text)
 language plpgsql
@@ -40,7 +41,7 @@ declare
   context text;
 begin
   get diagnostics stack = pg_context;
-  -- In a block like this COMMIT always fails; where it could not work anyway it says so in other words.
+  -- In a block with EXCEPTION, COMMIT always fails. The message differs if it could not work anyway.
   begin
     commit;
   exception when invalid_transaction_termination then
@@ -53,7 +54,7 @@ begin
   end if;
   raise debug 'Executing % with %', run.shown, coalesce('parameters ' || run.config::text, 'no parameters');
   if run.alone then
-    -- From here on others see the run, and start none beside it.
+    -- From here on other sessions see the run, and start none beside it.
     commit;
   end if;
 
@@ -71,14 +72,14 @@ begin
         perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', true);
       end if;
       execute run.call using action_id, run.config;
-      -- What is deferred to the end fails here rather than after the success was recorded.
+      -- Deferred constraints must fail here, before the success is recorded.
       set constraints all immediate;
     exception when others or query_canceled or assert_failure then
       get stacked diagnostics state = returned_sqlstate, message = message_text,
         detail = pg_exception_detail, hint = pg_exception_hint, context = pg_exception_context;
       perform tidemill._end_hand_run(
         run.run_id, 'failure', state, message, detail, hint, tidemill._context_below(context));
-      -- The block's own transaction has been rolled back by now. RAISE keeps the error's context.
+      -- The routine's work has been rolled back by now. RAISE keeps the error's context.
       commit;
       raise;
     end;
@@ -107,13 +108,13 @@ declare
   nested boolean := strpos(substr(stack, strpos(stack, frame) + length(frame)), frame) > 0;
   routine record;
 begin
-  -- A function never may: so this is what COMMIT says there.
+  -- A function may never COMMIT, so this is the message for where it is forbidden.
   begin
     commit;
   exception when invalid_transaction_termination then
     way := case when sqlerrm <> refusal then 'may commit' else 'atomic' end;
   end;
-  -- Its own three lines, and nobody above: then nobody else's work is in this transaction.
+  -- Three lines of the stack are our own. With none above them, this transaction holds no other work.
   alone := way = 'may commit' and cardinality(string_to_array(stack, E'\n')) = 3;
 
   perform tidemill._follow_routine(a.id);
@@ -166,7 +167,7 @@ declare
 begin
   begin
     perform from tidemill._action_states s where s.action_id = _claim_by_hand.action_id for no key update;
-    -- A statement of its own, which sees a run that began while we waited.
+    -- A separate statement, which sees a run that began while we waited.
     select r.* into other
       from tidemill._action_states s
       join tidemill._action_runs r on r.id = s.run_id
@@ -188,13 +189,14 @@ begin
     hint = 'Wait until it has ended' || coalesce(', or stop it: select pg_cancel_backend(' || other.pid || ')', '') || '.';
 end
 $$;
-comment on function tidemill._claim_by_hand is 'Locks the state of an action in which no run goes on; else error 55006.';
+comment on function tidemill._claim_by_hand is
+  'Locks the state of an action that is not running; else error 55006.';
 
 create or replace function tidemill._lay_wrapper(proc_schema name, proc_name name) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- A CALL that is built at run time forbids COMMIT; one that stands in a procedure's text does not.
+  -- A CALL that is built at run time forbids COMMIT; one in a procedure's text does not.
   execute format(
     'create or replace procedure pg_temp._tidemill_run(action_id integer, config jsonb) language plpgsql as %L',
     format('begin call %I.%I($1, $2); end', proc_schema, proc_name));
@@ -206,13 +208,14 @@ exception when insufficient_privilege then
                   current_database(), current_user);
 end
 $$;
-comment on function tidemill._lay_wrapper is 'Makes the procedure pg_temp._tidemill_run, which calls that one.';
+comment on function tidemill._lay_wrapper is
+  'Makes the procedure pg_temp._tidemill_run, which calls this routine.';
 
 create or replace function tidemill._context_below(context text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$ select substring(context from '^(.*)\n[^\n]*\n[^\n]*_run_action\(integer,text\)') $$;
 comment on function tidemill._context_below is
-  'The part of an error''s context that is inside of the routine: above the statement of the outermost _run_action.';
+  'The part of an error''s context inside the routine: above the statement of the outermost _run_action.';
 
 create or replace function tidemill._end_hand_run(
   run_id bigint,
@@ -226,7 +229,7 @@ create or replace function tidemill._end_hand_run(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Anybody may call this, for the session's own runs.
+  -- Every role with grant_actions may call this, so it ends only the session's own runs.
   perform from tidemill._action_runs r where r.id = _end_hand_run.run_id and r.by_hand and r.pid = pg_backend_pid();
   if found then
     perform tidemill._record_hand_run(
@@ -234,4 +237,4 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._end_hand_run is 'Records the end of a run that this session has started by hand.';
+comment on function tidemill._end_hand_run is 'Records the end of a run that this session started by hand.';

@@ -7,10 +7,10 @@ begin
 end
 $$;
 comment on function tidemill.set_on_failure is
-$$Names the task that is enqueued when a run of any action fails; NULL or '' for none, the default.
+$$Names the task of which a job is added when a run of any action fails; NULL or '': none, the default.
 
-An action's own on_failure goes before it. The job's payload is the run: action_id, name, routine or
+An action's own on_failure takes precedence. The job's payload is the run: action_id, name, routine or
 task, run_id, outcome, slot, started_at, finished_at, sqlstate, message, detail, hint, context, output,
-config, consecutive_failures, next_start, paused; times are ISO 8601 in UTC. Outcomes that are told:
-failure, timeout, backend_terminated, worker_lost, server_restarted; not stopped, and not runs that were
-started by hand, whose caller saw the error. Error: 23514 for a name longer than 128 characters.$$;
+config, consecutive_failures, next_start, paused; times are ISO 8601 in UTC. Outcomes that are
+reported: failure, timeout, backend_terminated, worker_lost, server_restarted; not stopped, and no runs by
+hand, whose caller saw the error. Error: 23514 for a name longer than 128 characters.$$;

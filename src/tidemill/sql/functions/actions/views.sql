@@ -30,29 +30,34 @@ select
 from tidemill._actions a
 join tidemill._action_states s on s.action_id = a.id;
 comment on view tidemill.actions is
-  'What runs on a schedule: an SQL function, procedure or task each. Ids below 1000 are built in.';
+  'SQL functions, procedures and tasks that run on a schedule. Ids below 1000 are built in.';
 comment on column tidemill.actions.application_name is
-  'What its server process is called in pg_stat_activity while it runs.';
-comment on column tidemill.actions.kind is 'routine (a function or procedure) or task (a job of it is added).';
-comment on column tidemill.actions.routine is 'The function or procedure, found by this name and (integer, jsonb) at each run.';
+  'application_name of its server process in pg_stat_activity while it is running.';
+comment on column tidemill.actions.kind is 'routine (a function or procedure), or task (its jobs are added).';
+comment on column tidemill.actions.routine is
+  'The function or procedure, found by this name and (integer, jsonb) at each run.';
 comment on column tidemill.actions.schedule is 'The cron line or the interval, as text.';
 comment on column tidemill.actions.schedule_interval is 'NULL for a cron line.';
 comment on column tidemill.actions.fixed_schedule is
-  'Whether it starts at slots of a grid or cron line; else an interval after the last run ended.';
-comment on column tidemill.actions.initial_start is 'Origin of the grid; else the earliest start.';
-comment on column tidemill.actions.timezone is 'In which days and months are counted and cron lines read; NULL: UTC.';
+  'Whether it starts at the slots of a grid or cron line; else an interval after the end of the last run.';
+comment on column tidemill.actions.initial_start is 'Origin of the grid; without a grid the earliest start.';
+comment on column tidemill.actions.timezone is
+  'Days and months are counted, and cron lines read, on its clocks; NULL: UTC.';
 comment on column tidemill.actions.next_start is
-  'NULL: at once or, during a run, not known yet. infinity: never. Also of a paused action, which does not start.';
-comment on column tidemill.actions.state is 'running, scheduled or paused; a paused action may still be running.';
+  'NULL: at once or, during a run, not known yet. infinity: never. A paused action has one, too, but does not start.';
+comment on column tidemill.actions.state is
+  'running, scheduled or paused; one that was paused just now may still be running.';
 comment on column tidemill.actions.scheduled is 'Whether it starts by its schedule; false: paused.';
-comment on column tidemill.actions.paused_because is 'Why Tidemill itself paused it; NULL if somebody did.';
+comment on column tidemill.actions.paused_because is 'Why Tidemill paused it; NULL if a user did.';
 comment on column tidemill.actions.check_config is 'Called with each new config.';
 comment on column tidemill.actions.max_runtime is 'A run that takes longer is stopped; 0: no limit.';
 comment on column tidemill.actions.max_retries is 'Failures in a row after which it is paused; -1: never.';
-comment on column tidemill.actions.missed is 'What is done about slots nobody came to: run_once, skip or backfill.';
+comment on column tidemill.actions.missed is
+  'What happens to slots that no worker came to in time: run_once, skip or backfill.';
 comment on column tidemill.actions.on_failure is 'Task of which a job is added when a run fails.';
 comment on column tidemill.actions.job_options is 'Options of add_job for the jobs of a task.';
-comment on column tidemill.actions.declared is 'Whether a task''s code declares it; workers then keep its schedule as the code has it.';
+comment on column tidemill.actions.declared is
+  'Whether a task''s code declares it; then workers keep the schedule that the code gives.';
 
 create or replace view tidemill.action_stats as
 select
@@ -79,15 +84,21 @@ from tidemill._actions a
 join tidemill._action_states s on s.action_id = a.id;
 comment on view tidemill.action_stats is 'Where each action stands: its last run, its next start, and counts.';
 comment on column tidemill.action_stats.state is 'As in tidemill.actions.';
-comment on column tidemill.action_stats.run_id is 'The run that goes on: tidemill.action_history.id.';
-comment on column tidemill.action_stats.last_start is 'When the last run began, the one that goes on included.';
-comment on column tidemill.action_stats.last_finish is 'When the last run ended; NULL while one goes on. Likewise last_duration and last_run_success.';
-comment on column tidemill.action_stats.next_start is 'NULL: at once, not known during a run, or never since it is paused.';
-comment on column tidemill.action_stats.total_runs is 'Runs begun, by schedule and by hand; skipped slots are none.';
+comment on column tidemill.action_stats.run_id is
+  'The present run: tidemill.action_history.id; NULL if none is running.';
+comment on column tidemill.action_stats.last_start is 'When the last run began; during a run, when that began.';
+comment on column tidemill.action_stats.last_finish is
+  'When the last run ended; NULL during a run, as are last_duration and last_run_success.';
+comment on column tidemill.action_stats.next_start is
+  'NULL: at once; or not known, during a run; or never, as the action is paused.';
+comment on column tidemill.action_stats.total_runs is
+  'Runs that began, by schedule or by hand; skipped slots do not count.';
 comment on column tidemill.action_stats.total_failures is
   'Outcomes failure, timeout, stopped and backend_terminated; total_crashes: worker_lost and server_restarted.';
-comment on column tidemill.action_stats.total_duration is 'Of the runs that succeeded; total_duration_failures: of the others.';
-comment on column tidemill.action_stats.consecutive_failures is 'Since the last success; it sets the wait before the next attempt.';
+comment on column tidemill.action_stats.total_duration is
+  'Time that successful runs took; total_duration_failures: that the others took.';
+comment on column tidemill.action_stats.consecutive_failures is
+  'Failures since the last success; they lengthen the wait before a retry.';
 
 create or replace view tidemill.action_history with (security_barrier) as
 select
@@ -118,19 +129,20 @@ from tidemill._action_runs r
 where (select pg_has_role(d.datdba, 'MEMBER') from pg_database d where d.datname = current_database())
   or pg_has_role(r.owner::oid, 'MEMBER');
 comment on view tidemill.action_history is
-  'Runs of actions, from their start on; those of deleted actions, too. A role sees the runs of owners that it is a member of; members of the database''s owner see all.';
+  'Runs of actions, from their start on, also of deleted actions. A role sees the runs of owners whose member it is; members of the database''s owner see all.';
 comment on column tidemill.action_history.name is 'The action''s name at that time.';
 comment on column tidemill.action_history.outcome is
-  'NULL while it goes on; success, failure (an error), timeout (max_runtime), stopped (paused, deleted, or its worker was stopped), skipped (slots were missed), backend_terminated, worker_lost, server_restarted';
-comment on column tidemill.action_history.succeeded is 'NULL while it goes on, and where slots were skipped.';
+  'NULL while it is running; then success, failure (an error), timeout (max_runtime), stopped (paused, deleted, or its worker was stopped), skipped (slots were missed), backend_terminated, worker_lost or server_restarted';
+comment on column tidemill.action_history.succeeded is 'NULL while it is running, and for skipped slots.';
 comment on column tidemill.action_history.by_hand is 'Whether run_action started it rather than the schedule.';
-comment on column tidemill.action_history.slot is 'The scheduled time that it was for.';
-comment on column tidemill.action_history.duration is 'Until now while it goes on.';
-comment on column tidemill.action_history.job_id is 'The job that a task''s run added.';
-comment on column tidemill.action_history.owner is 'The role that it ran as; by hand: the action''s owner.';
+comment on column tidemill.action_history.slot is 'The scheduled time that the run is for.';
+comment on column tidemill.action_history.duration is 'Until now while it is running.';
+comment on column tidemill.action_history.job_id is 'The job that was added, if the action is a task.';
+comment on column tidemill.action_history.owner is
+  'Owner of the action, and the role that it ran as unless by hand.';
 comment on column tidemill.action_history.worker_id is 'The worker that ran it: tidemill.workers.id.';
 comment on column tidemill.action_history.pid is 'Its server process.';
-comment on column tidemill.action_history.config is 'The config that it was handed.';
+comment on column tidemill.action_history.config is 'The config that it was called with.';
 comment on column tidemill.action_history.output is 'Notices and warnings that it raised, up to a limit.';
 
 create or replace view tidemill.action_errors with (security_barrier) as
@@ -140,4 +152,4 @@ select
 from tidemill.action_history h
 where not h.succeeded;
 comment on view tidemill.action_errors is
-  'Runs in tidemill.action_history that did not succeed. Those that go on, and skipped slots, are not among them.';
+  'Runs in tidemill.action_history that ended without success. Skipped slots do not count.';

@@ -4,9 +4,9 @@ as $$
 declare
   j tidemill._jobs;
 begin
-  -- Somebody may add or take away the key between two of our statements: look again then.
+  -- Another transaction may add or remove the key between two of our statements: then start again.
   loop
-    -- First what happens most: the job waits, and one statement changes it.
+    -- The usual case first: the job waits, and one statement changes it.
     if mode <> 'unsafe_dedupe' then
       update tidemill._jobs o set
           task_id = new.task_id, queue_id = new.queue_id, max_attempts = new.max_attempts,
@@ -29,7 +29,7 @@ begin
         return j;
       end if;
       continue when j.locked_at is null and j.attempts < j.max_attempts;
-      -- Running or failed for good: it keeps its row and loses its key, and will not be retried.
+      -- The job is running or failed for good: it keeps its row, loses its key, and is not retried.
       update tidemill._jobs o set
           key = null, attempts = o.max_attempts, updated_at = now(),
           withdrawn = case when o.locked_at is not null then coalesce(o.withdrawn, 'replaced') end
@@ -50,7 +50,7 @@ begin
 end
 $$;
 comment on function tidemill._add_keyed_job is
-  'Adds or changes the job of a key. Waits for whoever holds its row, so the request is never lost.';
+  'Adds or changes the job of a key. Waits for a transaction that holds its row, so that no request is lost.';
 
 -- In PL/pgSQL for its kept plans: see _job_row.
 create or replace function tidemill._merged_payload(old json, new json) returns json
@@ -69,4 +69,4 @@ begin
 end
 $$;
 comment on function tidemill._merged_payload is
-  'Two arrays are joined, element by element and unchanged; anything else is replaced.';
+  'Joins two arrays, their elements unchanged; otherwise returns the new payload.';

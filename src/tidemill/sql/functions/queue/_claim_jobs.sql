@@ -1,4 +1,4 @@
--- The lease lane's claim: what was found is written down as this worker's.
+-- The lease lane's claim: jobs that were found are written to the table as this worker's.
 
 create or replace function tidemill._claim_jobs(
   worker_id text,
@@ -27,7 +27,7 @@ begin
 end
 $$;
 comment on function tidemill._claim_jobs is
-  'Leases single jobs to a worker, and spends an attempt of each; arguments and rows as of _lock_jobs.';
+  'Leases single jobs to a worker, and spends an attempt of each. Arguments and rows as in _lock_jobs.';
 
 create or replace function tidemill._claim_queued_jobs(
   worker_id text,
@@ -62,4 +62,4 @@ $$;
 comment on function tidemill._claim_queued_jobs is
 $$Leases named queues to a worker, with up to per_queue jobs of each, and spends an attempt of each job.
 
-The worker runs the jobs of a queue one after the other. Arguments as of _lock_queued_jobs.$$;
+The worker runs the jobs of a queue one after the other. Arguments as in _lock_queued_jobs.$$;

@@ -1,5 +1,5 @@
--- Number of a task or queue, made on first use. Looks before it inserts, so
--- that repeated adds burn no identity values.
+-- The number of a task or queue, made on first use. It is looked up before the
+-- insert, so that repeated adds use up no identity values.
 
 create or replace function tidemill._task_id(identifier text) returns integer
 language plpgsql
@@ -52,4 +52,4 @@ begin
 end
 $$;
 comment on function tidemill._task_ids is
-  'Numbers of tasks, each in the place of its identifier; NULL where no job of a task was ever added.';
+  'Numbers of tasks in the order of their identifiers; NULL for a task of which no job was ever added.';

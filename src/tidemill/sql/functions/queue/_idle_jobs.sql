@@ -1,5 +1,5 @@
--- Administration by id. Rows that somebody holds are passed over as running:
--- a job may call these on itself from another connection, and must not wait.
+-- Which jobs the admin functions may change. Locked rows are passed over as
+-- running: a job may call these on itself from another connection, and would wait forever.
 
 create or replace function tidemill._idle_jobs(job_ids bigint[]) returns setof bigint
 language sql
@@ -9,4 +9,4 @@ as $$
   order by j.id
   for update skip locked
 $$;
-comment on function tidemill._idle_jobs is 'Locks and returns those of the jobs that nobody runs.';
+comment on function tidemill._idle_jobs is 'Locks and returns those of the jobs that are not running.';

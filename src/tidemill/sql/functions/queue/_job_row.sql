@@ -1,6 +1,6 @@
 -- From private rows to the public composite.
 
--- Melts into the query that calls it: cheap for many rows that are joined to their names.
+-- In SQL, so that it is inlined: cheap for many rows that are already joined to their names.
 create or replace function tidemill._job_row(j tidemill._jobs, identifier text, queue_name text)
 returns tidemill.job
 language sql stable
@@ -46,7 +46,7 @@ create or replace function tidemill._as_caller_may_see(j tidemill._jobs) returns
 language plpgsql stable
 as $$
 begin
-  -- A keyed add gives back a job that others may have added. In a SECURITY DEFINER function
+  -- A keyed add may return a job that another role has added. In a SECURITY DEFINER function
   -- current_user is the definer: the caller is the role that was set, or the session's.
   if j.revision > 0 and not has_table_privilege(
     coalesce(nullif(current_setting('role'), 'none'), session_user), 'tidemill.jobs', 'select')
@@ -59,4 +59,4 @@ begin
 end
 $$;
 comment on function tidemill._as_caller_may_see is
-  'Without payload, flags and last_error where a keyed add met a job, and the caller may not read tidemill.jobs.';
+  'The job, without payload, flags and last_error if a keyed add found it there and the caller may not read tidemill.jobs.';

@@ -1,7 +1,6 @@
--- Finding jobs: the one place where it is decided which jobs come next. Locks
--- them until the transaction ends, and writes nothing. Hot: its plans are pinned
--- by tests, and the planner may not weigh statistics, which are wrong whenever a
--- bulk load has just ended.
+-- Finding jobs: the one place that decides which jobs come next. It locks them until
+-- the transaction ends, and writes nothing. Hot: tests pin its plans, and the planner
+-- may not use statistics, which are wrong right after a bulk load.
 
 create or replace function tidemill._lock_jobs(
   identifiers text[],
@@ -19,12 +18,13 @@ set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
-  -- Looked up each time: numbers that a worker remembered may mean other tasks after a restore.
+  -- Looked up at each call: after a restore, numbers that a worker kept may mean other tasks.
   task_ids constant integer[] := tidemill._task_ids(identifiers);
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
 begin
   if mark_priorities is null then
-    -- One level for each priority in use: rows due later at an urgent one are jumped over.
+    -- One level for each priority in use, so that rows due later at an urgent priority are skipped.
+    -- Its conditions have to match the index _jobs_ready.
     with recursive levels(priority) as (
       (select j.priority from tidemill._jobs j
        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
@@ -48,6 +48,7 @@ begin
     cross join lateral (
       select j.*
       from tidemill._jobs j
+      -- The first line has to match the index _jobs_ready, the next one its columns.
       where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
         and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
         and j.task_id = any(task_ids)
@@ -62,12 +63,12 @@ begin
 end
 $$;
 comment on function tidemill._lock_jobs is
-$$Locks due jobs of these tasks, most urgent first, that stand in no named queue.
+$$Locks due jobs of these tasks outside named queues, the most urgent first.
 
 express    true: new jobs without a key, of quick tasks; false: all others
-mark_*     for each priority, the place in claim order (run_at, id) behind which to
-           look; NULL: everywhere
-The last row is no job: its run_at is the time up to which was looked.$$;
+mark_*     for each priority, the place in claim order (run_at, id) after which to search;
+           NULL: everywhere
+The last row is no job: its run_at is the time up to which jobs were due.$$;
 
 create or replace function tidemill._lock_queued_jobs(
   identifiers text[],
@@ -88,6 +89,7 @@ declare
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
 begin
   return query
+    -- The conditions of the heads have to match the index _jobs_ready_queued.
     with recursive heads(queue_id) as (
       (select j.queue_id from tidemill._jobs j
        where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
@@ -101,14 +103,14 @@ begin
       from heads h where h.queue_id is not null
     ),
     free as materialized (
-      -- Lateral, for the rotation: a join may take the heads in any order.
+      -- Lateral keeps the rotation: a join may take the heads in any order.
       select f.id, f.queue_name, f.run
       from heads h
       cross join lateral (
         select q.id, q.queue_name, n.run
         from tidemill._queues q
         cross join lateral (
-          -- Those at the head of the queue that are for this lane: order within a queue is exact.
+          -- Jobs at the head of the queue up to the first one for the other lane: order within a queue is exact.
           select (array_agg(c.id))
                    [:coalesce(min(c.place) filter (where c.is_express <> express) - 1, count(*))::integer] as run
           from (
@@ -117,6 +119,7 @@ begin
             from (
               select j.id, j.key, j.attempts, j.task_id
               from tidemill._jobs j
+              -- The first line has to match the index _jobs_ready_queued.
               where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                 and j.run_at <= now() and j.task_id = any(task_ids)
                 and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
@@ -136,9 +139,10 @@ begin
     from free f
     cross join lateral unnest(f.run) as i(id)
     cross join lateral (
-      -- Those very jobs: what follows where some ended meanwhile may be for the other lane.
+      -- Exactly these jobs: if some have ended meanwhile, those behind them may be for the other lane.
       select j.*
       from tidemill._jobs j
+      -- The id has to match the primary key; the rest is as above, for what changed before the lock.
       where j.id = i.id and j.queue_id is not distinct from f.id
         and j.locked_at is null and j.attempts < j.max_attempts
         and j.run_at <= now() and j.task_id = any(task_ids)
@@ -149,7 +153,7 @@ begin
 end
 $$;
 comment on function tidemill._lock_queued_jobs is
-$$Locks free named queues, in rotation behind after_queue, with up to per_queue due jobs of each.
+$$Locks free named queues, in rotation after after_queue, with up to per_queue due jobs of each.
 
-express    true: queues whose first job is a new one, without a key, of a quick task, with the
-           jobs of that kind that stand at their head; false: the others$$;
+express    true: queues that begin with a new job without a key, of a quick task, with the jobs of
+           that kind at their head; false: all other queues$$;

@@ -3,13 +3,13 @@ returns void
 language plpgsql
 as $$
 declare
-  -- The epochs' difference: infinite times have one, and cannot themselves be subtracted before 17.
+  -- By epochs: before PostgreSQL 17 infinite times cannot be subtracted.
   epoch numeric := extract(epoch from run_at);
   wait numeric := epoch - extract(epoch from clock_timestamp());
   told text := ceil(greatest(0, wait) * 1000);
 begin
-  -- A notifying commit takes a lock that all of them share, so busy workers ask for none.
-  -- What is due in more than an hour is found by a poll.
+  -- A commit that notifies takes a lock on the whole database, so only idle workers ask for it.
+  -- Polls find jobs that are due in more than an hour.
   if wait < 3600 and exists (select from tidemill._listeners) then
     -- A worker cannot hold a time before the year 1.
     if priority is not null and id is not null and run_at >= '0001-01-02 00:00+00' then
@@ -22,7 +22,7 @@ $$;
 comment on function tidemill._notify_workers(timestamptz, smallint, bigint) is
 $$Wakes idle workers; the payload says in how many milliseconds the earliest new job is due.
 
-With a priority and an id, the payload goes on with priority, run_at (microseconds since
+With a priority and an id, the payload continues with priority, run_at (microseconds since
 1970) and id: no new job comes before these in the order of claims. If they are NULL, new jobs
-may stand anywhere. Payloads that are alike are sent once in a transaction, so give 0 as the id
-where many jobs may be added.$$;
+may stand anywhere. PostgreSQL sends equal payloads once in a transaction, so give 0 as the id
+if many jobs may be added.$$;

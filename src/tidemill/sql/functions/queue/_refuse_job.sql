@@ -1,4 +1,4 @@
--- The rules for a job's arguments: _job_fits answers, _refuse_job explains.
+-- The rules for a job's arguments: _job_fits checks them, _refuse_job raises the error that explains.
 
 create or replace function tidemill._refuse_job(
   identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[],
@@ -90,4 +90,4 @@ begin
     then array(select distinct f from unnest(flags) f order by f) end;
 end
 $$;
-comment on function tidemill._normal_flags is 'Sorted, without repeats; NULL where there are none.';
+comment on function tidemill._normal_flags is 'The flags sorted and without repeats; NULL if there are none.';

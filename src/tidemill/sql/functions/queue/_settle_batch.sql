@@ -1,5 +1,5 @@
--- The end of an express batch, in the transaction that holds its row locks: so
--- nothing is fenced here and nothing has to be waited for.
+-- The end of an express batch, in the transaction that holds its row locks: so it
+-- checks no claim token, and waits for no other transaction.
 
 create or replace function tidemill._settle_batch(
   worker_id text, token bigint, done bigint[], started bigint[], queues bigint[]
@@ -20,5 +20,5 @@ begin
 end
 $$;
 comment on function tidemill._settle_batch is
-$$Ends an express batch: deletes what is done, and leases what has started and goes on, with
-its named queues. All other jobs of the batch are free again at the commit, as they were.$$;
+$$Ends an express batch: deletes jobs that are done, and leases those still running, with their
+named queues. At the commit all other jobs of the batch are free again, unchanged.$$;

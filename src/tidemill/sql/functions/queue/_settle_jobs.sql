@@ -1,9 +1,9 @@
--- How leased jobs end. Each names its claim token: a lease that was taken away
--- changes nothing. Rows that a producer holds are left for the next call, so a
--- worker never waits for one. Rows come back for what was not settled
--- ('busy': try again; 'lost': no longer ours) and, from _fail_jobs, for each job.
--- coalesce(locked_by, '') keeps the planner from the index of leases: a worker
--- has many, and comparing all of them with all that is given takes the square.
+-- How leased jobs end. Each job comes with its claim token: if its lease was taken away,
+-- nothing changes. Rows that a producer has locked are left for the next call, so a worker
+-- never waits for one. Returned are jobs that were not settled ('busy': try again; 'lost':
+-- the lease is another's now) and, by _fail_jobs, all jobs.
+-- coalesce(locked_by, '') keeps the planner from the index of leases: a worker has many,
+-- and comparing each of them with each given job takes quadratic time.
 
 create or replace function tidemill._complete_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
@@ -74,8 +74,12 @@ begin
 end
 $$;
 comment on function tidemill._fail_jobs is
-$$Records failed attempts. delay NULL backs off exp(least(10, attempts)) seconds, from now or
-run_at if that is later; permanent spends all attempts; payload, where given, replaces the job's.$$;
+$$Records failed attempts.
+
+delays     wait before the next attempt, from now or run_at, whichever is later; NULL:
+           exp(least(10, attempts)) seconds
+permanent  true spends all attempts
+payloads   replaces the job's payload; NULL: unchanged$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
@@ -113,7 +117,7 @@ begin
 end
 $$;
 comment on function tidemill._return_jobs is
-  'Gives leased jobs back unfinished, without spending an attempt; withdrawn ones are failed instead.';
+  'Gives leased jobs back unfinished, without spending an attempt; withdrawn jobs fail instead.';
 
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
@@ -139,7 +143,7 @@ declare
   ids bigint[];
   tokens bigint[];
 begin
-  -- What a producer holds is found the next time: a worker calls this again and again.
+  -- Rows that a producer has locked are left for the next call: a worker calls this repeatedly.
   select array_agg(h.id), array_agg(h.claim_token) into ids, tokens
     from (select j.id, j.claim_token from tidemill._jobs j
           where j.locked_by = worker_id and j.claim_token <> all(known_tokens)
@@ -151,4 +155,4 @@ begin
 end
 $$;
 comment on function tidemill._return_unknown_jobs is
-  'After a lost connection: frees claims that were committed but whose answer never arrived.';
+  'After a lost connection: frees claims that were committed, but whose answer never reached the worker.';

@@ -1,4 +1,4 @@
--- What happens to the leases of the dead, and when a lease has ended.
+-- When a lease has ended, and how the leases of dead workers are freed.
 
 create or replace function tidemill._sweep_leases()
 returns table (worker_id text, id bigint, failed boolean)
@@ -27,7 +27,7 @@ begin
     select w.id from tidemill._workers w
   )
   select array_agg(s.id) into dead from suspects s
-  -- Noted as lost above, so that its next heartbeat learns of it.
+  -- Only workers that are marked as lost, so that the next heartbeat of one finds out.
   where not exists (
     select from tidemill._workers w
     where w.id = s.id and (w.lost_at is null or w.expires_at > clock_timestamp()));
@@ -43,10 +43,10 @@ begin
 end
 $$;
 comment on function tidemill._sweep_leases is
-$$Frees what dead workers hold; attempts stay spent, and a job on its last one is failed with a message.
+$$Frees jobs and queues of dead workers; attempts stay spent, and a job on its last one fails with a message.
 
-Notes which workers are lost: those that missed their deadline, and those whose heartbeat's
-connection is gone, which shows at once. They stay on the list for a minute.$$;
+Marks workers as lost that missed their deadline, or whose heartbeat's connection is gone, which
+shows at once. Lost workers stay listed for a minute.$$;
 
 create or replace function tidemill._release_leases(worker_ids text[], if_ended boolean, why text)
 returns table (worker_id text, id bigint, failed boolean)
@@ -97,7 +97,7 @@ begin
 end
 $$;
 comment on function tidemill._release_leases is
-  'Frees what these workers hold; if_ended: only leases that have run out, whose jobs then go behind those due before.';
+  'Frees jobs and queues of these workers. if_ended: only leases that have ended; their jobs then come after those already due.';
 
 create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
 language sql stable
@@ -109,18 +109,18 @@ as $$
       or locked_at < clock_timestamp() - tidemill._unknown_lease())
 $$;
 comment on function tidemill._lease_ended is
-  'Whether nobody holds the row: no lease, a worker that missed its deadline, or an old lease of a worker that is not known.';
+  'Whether a row is free: without a lease, or with that of a worker that missed its deadline, or an old one of an unknown worker.';
 
 create or replace function tidemill._unknown_lease() returns interval
 language sql immutable
 as $$ select interval '30 seconds' $$;
 comment on function tidemill._unknown_lease is
-  'How long a lease of a worker without a row in _workers is honoured.';
+  'How long the lease of a worker without a row in _workers is respected.';
 
 create or replace function tidemill._caution() returns interval
 language sql immutable
 as $$ select interval '1 minute' $$;
-comment on function tidemill._caution is 'How long after the loss of a worker all others claim by lease alone.';
+comment on function tidemill._caution is 'How long all workers claim by lease alone after one was lost.';
 
 create or replace function tidemill._express_is_safe() returns boolean
 language sql set search_path = pg_catalog, pg_temp
@@ -129,5 +129,5 @@ as $$
     select from tidemill._workers w where w.lost_at > clock_timestamp() - tidemill._caution())
 $$;
 comment on function tidemill._express_is_safe is
-$$Whether no worker was lost lately. A claim by row locks spends no attempt, so a job that kills
-its worker would be run again and again; claimed by lease it comes to an end.$$;
+$$Whether no worker was lost lately. A claim by row locks spends no attempt, so a job that kills its
+worker would run again and again. By lease it uses up its attempts.$$;

@@ -1,4 +1,4 @@
--- Workers, from their first word to their last.
+-- A worker's row, from its registration to its end.
 
 create or replace function tidemill._register_worker(
   worker_id text, hostname text, pid integer, version text, concurrency integer,
@@ -26,12 +26,12 @@ begin
       in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping,
       backend_pid = pg_backend_pid(), lost_at = null
     where w.id = worker_id
-      -- Lost and past its deadline: a sweep has freed what it held.
+      -- If it is lost and past its deadline, a sweep has freed its jobs.
       and not (w.lost_at is not null and w.expires_at <= clock_timestamp());
   alive := found;
   select array_agg(j.id) into cancelled from tidemill._jobs j
     where j.locked_by = worker_id and j.withdrawn = 'cancelled';
-  -- Comes back through the worker's own LISTEN connection: proof that it still hears.
+  -- The worker's own LISTEN connection receives this, which proves that it works.
   perform pg_notify('tidemill:ping', worker_id);
   return next;
 end
@@ -45,7 +45,7 @@ begin
   if exists (select from tidemill._jobs j where j.locked_by = worker_id)
     or exists (select from tidemill._queues q where q.locked_by = worker_id)
   then
-    -- What it could not settle is for the next sweep.
+    -- The next sweep frees jobs and queues that it could not settle.
     update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
   else
     delete from tidemill._workers w where w.id = worker_id;

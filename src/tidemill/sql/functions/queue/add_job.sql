@@ -17,7 +17,7 @@ declare
   j tidemill._jobs;
   added tidemill.job;
 begin
-  -- Each expression costs about a microsecond a call, so one covers all that most calls leave out.
+  -- Each expression costs about a microsecond, so one covers all arguments that most calls leave out.
   if num_nonnulls(queue_name, max_attempts, job_key, priority, flags) > 0 then
     if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
@@ -37,7 +37,7 @@ begin
           from tidemill._tasks t where t.identifier = identifier
         returning (tidemill._job_row(i, identifier, queue_name)).* into added;
       exit when found;
-      -- A task that is known fits; this one may not.
+      -- The identifier of a known task is valid; a new one may not be.
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
       perform tidemill._task_id(identifier);
     end loop;
@@ -52,7 +52,7 @@ begin
     j.flags := flags;
     j := tidemill._as_caller_may_see(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')));
     if job_key_mode = 'unsafe_dedupe' then
-      -- A job that was there may be of another task and queue.
+      -- The job that was found may be of another task and queue.
       added := tidemill._job_row(j);
     else
       added := tidemill._job_row(j, identifier, queue_name);
@@ -60,7 +60,7 @@ begin
   end if;
 
   if exists (select from tidemill._listeners) then
-    -- Jobs of named queues are not in the order that the place is for.
+    -- The order of claims, in which the payload names a place, is without named queues.
     perform tidemill._notify_workers(
       added.run_at, case when added.queue_name is null then added.priority end, 0);
   end if;
@@ -80,7 +80,7 @@ priority      -32768 to 32767, smaller first; default 0
 flags         workers started with --forbid-flag skip jobs that carry one of theirs
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
 
-A caller who may not read tidemill.jobs gets a job that was there before without its
+If a keyed add finds a job, a caller who may not read tidemill.jobs gets it without
 payload, flags and last_error.
 
 Errors: 23502 identifier missing, 23514 a text too long or max_attempts below 1,

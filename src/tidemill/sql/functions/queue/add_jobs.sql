@@ -14,7 +14,7 @@ begin
   if seen.keyed then
     return query select * from tidemill._add_keyed_jobs(specs, modes);
   elsif seen.task_id is not null then
-    -- Straight from the INSERT into the result: a join to the names would cost a quarter more.
+    -- Straight from the INSERT: a join to the names would cost a quarter more.
     return query
       insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags)
         select seen.task_id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
@@ -74,8 +74,8 @@ declare
   spec record;
   new tidemill._jobs;
 begin
-  -- Every spec draws its id first, so that ids follow the order of the specs,
-  -- while keys are taken in key order, so that two callers cannot deadlock.
+  -- Each spec draws its id first, so that ids follow the order of the specs. Rows are
+  -- locked in the order of their keys, so that two callers cannot deadlock.
   select array_agg(nextval('tidemill._jobs_id_seq') order by n)
     into ids from generate_series(1, cardinality(specs)) n;
 
@@ -126,7 +126,7 @@ begin
 end
 $$;
 comment on function tidemill._add_keyed_jobs is
-  'Adds specs of which some have keys, one key after the other. For specs that have been checked.';
+  'Adds specs that _check_specs has accepted and of which some have keys, one key after the other.';
 
 create or replace function tidemill._check_specs(
   specs tidemill.job_spec[], job_key_modes text[],
@@ -139,7 +139,7 @@ declare
   seen record;
   bad record;
 begin
-  -- One pass over the specs answers for all of them together.
+  -- One pass over the specs answers all questions about them.
   select bool_and(tidemill._job_fits(
            s.identifier, s.queue_name, s.max_attempts, s.job_key, s.priority, s.flags)) as fit,
          min(s.identifier collate "C") as identifier,
@@ -176,7 +176,7 @@ begin
       ) m;
   end if;
 
-  -- In the order of their names, so that two callers cannot deadlock on new ones.
+  -- In the order of their names, so that two callers with new ones cannot deadlock.
   if seen.queued then
     perform tidemill._queue_id(s.queue_name)
       from (select distinct u.queue_name from unnest(specs) u where u.queue_name is not null order by 1) s;
@@ -191,7 +191,7 @@ begin
     task_id := tidemill._task_id(identifier);
   end if;
 
-  -- Only where all stand in one order is the least of them known.
+  -- The place of the first new job is known only if all are plain jobs of one priority.
   perform tidemill._notify_workers(
     seen.run_at,
     case when seen.priority = seen.last_priority and not seen.queued and not keyed
@@ -200,5 +200,6 @@ begin
 end
 $$;
 comment on function tidemill._check_specs is
-$$Refuses specs that do not fit, makes their tasks and queues known, wakes workers, and tells what they are:
-whether any has a key, and, where all are plain jobs of one task, which task that is.$$;
+$$Refuses invalid specs, adds missing tasks and queues, and wakes workers.
+
+Returns whether any spec has a key and, if all are plain jobs of one task, that task.$$;

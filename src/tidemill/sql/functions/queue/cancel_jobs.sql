@@ -5,6 +5,7 @@ as $$
 declare
   changed tidemill._jobs[];
 begin
+  -- Passes over locked rows, as _idle_jobs does, but not over running jobs.
   with asked as (
     select j.id, tidemill._lease_ended(j.locked_at, j.locked_by) as idle
     from tidemill._jobs j
@@ -24,7 +25,7 @@ begin
   )
   select array_agg(c.j order by (c.j).id) into changed from cancelled c;
 
-  -- In parts, for a notification holds less than 8,000 bytes.
+  -- In parts, since a notification holds less than 8,000 bytes.
   perform pg_notify('tidemill:cancel', string_agg(r.id::text, ','))
     from (select c.id, row_number() over () / 390 as part from unnest(changed) c where c.locked_at is not null) r
     group by r.part;
@@ -35,7 +36,7 @@ comment on function tidemill.cancel_jobs is
 $$Cancels jobs and returns them: waiting ones fail for good at once, running ones are asked to stop.
 
 The worker that runs a job learns of it by a notification, or with its next
-heartbeat: an async task is cancelled, a plain function is told. A running job
-that is cancelled is not retried whatever its outcome. reason goes to last_error.
-Jobs that failed for good before, unknown ids, and rows that another
-transaction holds are passed over.$$;
+heartbeat: it cancels an async task, and sets a flag that a plain function can read. A
+cancelled job is not retried, whatever its outcome. reason becomes part of last_error.
+Jobs that failed for good before, unknown ids, and rows that another transaction holds
+are passed over.$$;

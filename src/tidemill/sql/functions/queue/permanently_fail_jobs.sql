@@ -15,5 +15,5 @@ $$;
 comment on function tidemill.permanently_fail_jobs is
 $$Marks jobs as failed for good, with a message, and returns them.
 
-Running jobs and unknown ids are passed over. reschedule_jobs(ids, attempts := 0)
-brings a failed job back.$$;
+Running jobs and unknown ids are passed over. To bring a failed job back, call
+reschedule_jobs(ids, attempts := 0).$$;

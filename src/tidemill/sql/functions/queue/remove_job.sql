@@ -7,7 +7,7 @@ declare
 begin
   loop
     select o.* into j from tidemill._jobs o where o.key = job_key for update;
-    -- A row that we waited for may have lost its key to a newer job: look again then.
+    -- While we waited for the row, it may have lost its key to a newer job: then look again.
     exit when found or not exists (select from tidemill._jobs o where o.key = job_key);
   end loop;
 
@@ -24,7 +24,7 @@ begin
 end
 $$;
 comment on function tidemill.remove_job is
-$$Removes the job of a key and returns it; a row of NULLs where there is none.
+$$Removes the job of a key and returns it; a row of NULLs if there is none.
 
-A job that is running now cannot be removed: it loses its key and will not be
-retried. Waits for a transaction that holds the job. NULL returns NULL.$$;
+A running job cannot be removed: it loses its key and is not retried.
+Waits for a transaction that holds the job. NULL returns NULL.$$;

@@ -23,14 +23,15 @@ select
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
-comment on view tidemill.jobs is 'Jobs that are not done, one row each. A job that is done is gone.';
+comment on view tidemill.jobs is 'Jobs that are not done, one row each. Completed jobs are deleted.';
 comment on column tidemill.jobs.state is
   'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
-comment on column tidemill.jobs.attempts is 'Attempts used up, the running one included; max_attempts once the job has failed for good.';
-comment on column tidemill.jobs.updated_at is 'When it was last changed by an add, an administrator or a failed attempt.';
+comment on column tidemill.jobs.attempts is
+  'Attempts used up, the running one included; max_attempts once the job has failed for good.';
+comment on column tidemill.jobs.updated_at is 'When an add, an administrator or a failed attempt last changed it.';
 comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
 comment on column tidemill.jobs.revision is 'How often an add with the same key has changed it.';
-comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; a job without one waits.';
+comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; else the job waits.';
 
 create or replace view tidemill.workers as
 select
@@ -50,7 +51,8 @@ select
   w.heartbeat_at,
   w.expires_at
 from tidemill._workers w;
-comment on view tidemill.workers is 'Worker processes that run now.';
+comment on view tidemill.workers is
+  'Worker processes that are running now, and for a minute those that were lost.';
 comment on column tidemill.workers.state is
-  'running, stopping (finishes what it has), or lost (its connection is gone or it missed its deadline, when its leases end; listed for a minute)';
+  'running, stopping (finishes its jobs), or lost (its connection is gone, or it missed its deadline, when its leases end)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';

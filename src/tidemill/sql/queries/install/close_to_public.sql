@@ -1,6 +1,6 @@
--- SECURITY DEFINER functions are for those who were granted them.
+-- Functions, SECURITY DEFINER ones above all, are for the roles that were granted them.
 revoke all on all routines in schema tidemill from public;
--- Views call these as whoever reads them.
+-- Views call these with the rights of their reader.
 grant execute on function
   tidemill._state(timestamptz, smallint, smallint, timestamptz),
   tidemill._application_name(integer, text)

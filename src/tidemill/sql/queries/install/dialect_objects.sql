@@ -1,5 +1,5 @@
--- What stands where a dialect's schemas, and its routines in public, belong. The comment on them tells that
--- we made them. obstacle: taken by somebody else, or forbidden to this role.
+-- Objects under the names of a dialect's schemas, and of its routines in public. Their comment says whether we
+-- made them. obstacle: taken by an object that is not ours, or forbidden to this role.
 with standing as (
   select
     'schema' as kind,
@@ -26,7 +26,7 @@ with standing as (
     'pg_proc'
   from unnest(%(routines)s::text[]) given (signature)
   left join pg_proc p
-    -- Without this right there would be an error.
+    -- Without this right to_regprocedure raises an error.
     on has_schema_privilege(to_regnamespace('public'), 'usage')
     and p.oid = case
       when has_schema_privilege(to_regnamespace('public'), 'usage')

@@ -1,4 +1,4 @@
--- Routines in public that we made: all, or those of these names; and whether their signature is one of these.
+-- Routines in public that we made, all or those with these names, and whether their signature is one of these.
 select
   p.oid,
   p.oid::regprocedure::text,

@@ -1,4 +1,4 @@
--- Whether a part is laid, and whether this version is to lay it: never over what a newer one laid.
+-- Whether a part is laid, and whether this version must lay it; never over a newer version's.
 -- A version is newer by its number or, between releases, by a migration that this one does not know.
 select
   hash is not null as laid,
