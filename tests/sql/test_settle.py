@@ -175,6 +175,15 @@ def test_giving_back_spends_no_attempt(queue: Queue) -> None:
     assert ids(queue.claim()) == [added["id"]]
 
 
+def test_giving_back_spends_none_of_the_attempts_that_were_added(queue: Queue) -> None:
+    added = queue.add()
+    queue.rows("select from tidemill.reschedule_jobs(%s, attempts => -2)", [[added["id"]]])
+    jobs = queue.claim()
+    assert queue.kept(added["id"])["attempts"] == -1
+    queue.give_back(jobs)
+    assert queue.kept(added["id"])["attempts"] == -2
+
+
 @pytest.mark.parametrize(
     ("withdraw", "words"),
     [("replaced", "newer job"), ("removed", "removal by key"), ("cancelled", "Cancelled: why")],

@@ -99,7 +99,7 @@ begin
     ),
     returned as (
       update tidemill._jobs j set
-        attempts = case when j.withdrawn is null then greatest(0, j.attempts - 1) else j.attempts end,
+        attempts = case when j.withdrawn is null then j.attempts - 1 else j.attempts end,
         last_error = case j.withdrawn
           when 'replaced' then 'Given back unfinished after a newer job took over its key'
           when 'removed' then 'Given back unfinished after its removal by key'
