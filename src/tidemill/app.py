@@ -36,14 +36,14 @@ class App:
     """Tasks, and the database that their jobs live in.
 
     database    a `postgresql://` URL or libpq conninfo. Without it the environment's
-                DATABASE_URL, else an embedded PostgreSQL under `.tidemill/`, which is
-                started on first use and stops when its last user has
+                DATABASE_URL, else an embedded PostgreSQL under `.tidemill/`, which
+                starts on first use and stops after its last user
     pool_size   most connections for adding jobs and for tasks' own SQL, on each face
     middleware  called around every job, see `tidemill.Middleware`
 
     Methods that reach the database are coroutines; `app.sync` has the same ones for
     blocking code. Inside `async with app:` (or `with app.sync:`) connections are
-    kept; outside, each call opens one of its own.
+    pooled; outside, each call opens its own.
     """
 
     def __init__(
@@ -94,24 +94,24 @@ class App:
     # Database
 
     def database(self) -> Database:
-        """The database, found on first use; an embedded one is migrated, too."""
+        """The database, which is found on first use; an embedded one is migrated, too."""
         return self.connections.database()
 
     async def migrate(self) -> MigrationReport:
-        """Brings the schema to this version. Safe to call from everywhere at once."""
+        """Brings the schema to this version. It is safe to call this again, and in parallel."""
         return await asyncio.to_thread(self.sync.migrate)
 
     @property
     def is_open(self) -> bool:
-        """Whether connections are kept, by `open` or by a worker that runs."""
+        """Whether connections are pooled: after `open`, and while a worker of the app runs."""
         return self.connections.is_open
 
     async def open(self) -> None:
-        """Opens a pool of connections that calls share, until as many `close` calls have come."""
+        """Has calls share a pool of connections, until `close` was called as often as `open`."""
         await self.connections.open()
 
     async def close(self) -> None:
-        """Closes the pool after its last user. An embedded server runs on until the process ends."""
+        """Closes the pool after its last user. An embedded server runs until the process ends."""
         await self.connections.close()
 
     async def __aenter__(self) -> App:
@@ -156,8 +156,8 @@ class App:
     ) -> Job:
         """Adds one job and returns it; the options are those of SQL's `tidemill.add_job`.
 
-        With `connection` it is added in that connection's transaction: it is there
-        once you commit, and never was if you roll back.
+        With `connection` it is added in that connection's transaction: it exists once you
+        commit, and does not if you roll back.
 
         Raises InvalidJobError, SchemaError, MissingRightsError, DatabaseUnavailableError.
         """
@@ -176,7 +176,7 @@ class App:
     async def remove_job(
         self, job_key: str, *, connection: psycopg.AsyncConnection[Any] | None = None
     ) -> Job | None:
-        """Removes the job of a key and returns it, or None. A running one is only kept from retrying."""
+        """Removes the job with this key and returns it, or None. A running job finishes, without a retry."""
         return await self._run(client.remove_job(job_key), connection)
 
     async def get_job(
@@ -186,7 +186,7 @@ class App:
         key: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Job | None:
-        """The job of an id or a key; None once it is done."""
+        """Returns the job with this id or key; None once it is done."""
         return await self._run(client.get_job(job_id, key), connection)
 
     async def complete_jobs(
@@ -215,7 +215,7 @@ class App:
         max_attempts: int | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> list[Job]:
-        """Changes jobs that do not run; `attempts=0` brings failed ones back."""
+        """Changes jobs that are not running; `attempts=0` brings failed ones back."""
         return await self._run(
             client.reschedule_jobs(job_ids, run_at, priority, attempts, max_attempts), connection
         )
@@ -233,7 +233,7 @@ class App:
     async def force_unlock_workers(
         self, worker_ids: Sequence[str], *, connection: psycopg.AsyncConnection[Any] | None = None
     ) -> None:
-        """Frees all that these workers hold; for workers that are gone."""
+        """Frees the jobs and named queues of these workers, which must be gone."""
         await self._run(client.force_unlock_workers(worker_ids), connection)
 
     # Workers

@@ -26,12 +26,12 @@ _NAME = "tidemill"
 
 
 class Connections:
-    """What both faces of an app connect by.
+    """The connections of both faces of an app.
 
     database_url  as for `App`
     pool_size     most connections of each pool
 
-    Outside of `open` and `close` each call has a connection of its own. Both pools are made when
+    Before `open` and after `close` each call opens its own connection. Both pools are made when
     they are first used: many workers use neither, and importing psycopg_pool takes time.
 
     While the async face is open, blocking code shares connections, too, as plain tasks of a
@@ -53,7 +53,7 @@ class Connections:
         self._is_shared = False
 
     def database(self) -> Database:
-        """The database, found on first use; an embedded one is migrated, too."""
+        """The database, which is found on first use; an embedded one is migrated, too."""
         with self._database_lock:
             if self._database is None:
                 self._database = find_database(self.database_url)
@@ -72,7 +72,7 @@ class Connections:
         self._users += 1
 
     async def close(self) -> None:
-        """Takes a user away; the last one closes the pools."""
+        """Removes a user of the pools; the last one closes them."""
         self._users -= 1
         if self._users == 0:
             pool, self._pool = self._pool, None

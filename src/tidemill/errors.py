@@ -1,4 +1,4 @@
-"""Every exception a user of Tidemill may meet.
+"""All exceptions that Tidemill raises for its users.
 
 Each message is one paragraph: what happened, why, and what to do next.
 """
@@ -42,9 +42,9 @@ class InvalidJobError(TidemillError):
 
 
 class ActionError(TidemillError):
-    """An action is not there, was refused, or failed where it was run by hand.
+    """An action does not exist, was refused, or failed when it was run by hand.
 
-    `sqlstate` is PostgreSQL's code for it, for instance `42704`; None where the error is not the database's.
+    `sqlstate` is PostgreSQL's code for it, for instance `42704`; None if it is not the database's error.
     """
 
     def __init__(self, message: str, sqlstate: str | None = None) -> None:
@@ -61,7 +61,7 @@ class CrontabError(TidemillError):
 
 
 class AttemptError(TidemillError):
-    """An attempt failed, and the message says all: no traceback is needed."""
+    """An attempt failed for a reason that the message tells in full, so no traceback is logged."""
 
 
 class PayloadError(AttemptError):

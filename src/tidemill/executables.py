@@ -1,4 +1,4 @@
-"""Executable tasks: programs in any language, run with a job on their stdin."""
+"""Executable tasks: programs in any language, which read a job from stdin."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def _environment(job: JobContext) -> dict[str, str]:
     if job.key is not None:
         values["JOB_KEY"] = job.key
     environment = dict(os.environ)
-    # Both names, so that executables written for Graphile Worker run unchanged.
+    # Set both names, so that executables written for Graphile Worker run unchanged.
     for prefix in ("TIDEMILL", "GRAPHILE_WORKER"):
-        # A job without a key must not show that of a job which started this worker.
+        # A job may have started this worker: do not pass on that job's key.
         environment.pop(f"{prefix}_JOB_KEY", None)
         environment.update({f"{prefix}_{name}": value for name, value in values.items()})
     return environment
@@ -76,14 +76,14 @@ async def _talk(process: asyncio.subprocess.Process, job: JobContext) -> str:
     stderr_lines: deque[str] = deque()
 
     async def feed(stdin: asyncio.StreamWriter) -> None:
-        # A program that does not read its stdin is no failure (uvloop raises RuntimeError).
+        # A program need not read its stdin (uvloop raises RuntimeError then).
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
             stdin.write(f'{{"payload":{job.raw_payload}}}'.encode())
             await stdin.drain()
         stdin.close()
 
     async def log(stream: asyncio.StreamReader, level: int, keep: deque[str] | None) -> None:
-        # By chunks: a line may be longer than any buffer, and a character may span two of them.
+        # Read chunks, not lines, which may be longer than any buffer. A character may span two chunks.
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         while chunk := await stream.read(65536):
             text = decoder.decode(chunk)
@@ -102,7 +102,7 @@ async def _talk(process: asyncio.subprocess.Process, job: JobContext) -> str:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Asks the program and its children to stop; kills what is left after a while."""
+    """Asks the program and its children to stop; kills the rest when it ends, or after 5 seconds."""
     try:
         _signal_group(process, signal.SIGTERM)
         async with asyncio.timeout(_KILL_AFTER):
@@ -114,6 +114,6 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _signal_group(process: asyncio.subprocess.Process, signum: signal.Signals) -> None:
-    # The group lives as long as one of its processes does.
+    # The group may be gone: it lives as long as one of its processes.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signum)

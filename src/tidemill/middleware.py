@@ -15,22 +15,21 @@ logger = logging.getLogger("tidemill")
 class Middleware:
     """Hooks around jobs and workers; override what you need.
 
-    They run on the worker's event loop, so they must be quick. What a hook raises
-    is logged and changes nothing else. Hooks that come in pairs run in reverse
-    order of the middleware on the way out.
+    They run on the worker's event loop, so they must be quick. An exception in a hook is logged
+    and changes nothing else. Hooks that end something run in the reverse order of the middleware.
     """
 
     def worker_started(self, worker_id: str) -> None:
         """The worker is registered and about to claim jobs."""
 
     def worker_stopped(self, worker_id: str) -> None:
-        """The worker has settled everything and is about to leave."""
+        """The worker has settled all jobs and is about to end."""
 
     def before_job(self, job: JobContext) -> None:
         """An attempt is about to start."""
 
     def after_job(self, job: JobContext, seconds: float) -> None:
-        """An attempt ended well. Its completion is written within moments."""
+        """An attempt succeeded. Its completion is written within moments."""
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         """An attempt failed, timed out, or was cancelled."""
@@ -50,8 +49,8 @@ class LogJobs(Middleware):
         )
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
-        """Logs the failure, with the traceback of what the task itself raised."""
-        # What the task asked for is no error.
+        """Logs the failure, with a traceback if the task raised an exception of its own."""
+        # The task asked for a retry or a cancellation, which is no error.
         level = logging.INFO if isinstance(error, Outcome) else logging.ERROR
         job.logger.log(
             level,
@@ -68,7 +67,7 @@ class LogJobs(Middleware):
 
 
 class Hooks:
-    """Calls one hook of every middleware, and lets none of them do harm."""
+    """Calls a hook of every middleware, and logs the exceptions that it raises."""
 
     def __init__(self, middleware: list[Middleware]) -> None:
         self._inward = middleware
@@ -81,7 +80,7 @@ class Hooks:
 
     @property
     def are_watching(self) -> bool:
-        """Whether anybody wants to know of a job that ends well."""
+        """Whether any middleware has to be called for a job that succeeds."""
         return self._others or logger.isEnabledFor(logging.INFO)
 
     def call(self, name: str, *args: Any) -> None:

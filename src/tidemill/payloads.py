@@ -1,4 +1,4 @@
-"""What a task's function takes, and how its payload is read."""
+"""Reading a task's function: which arguments it takes, and how its payload is decoded."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _signature(function: TaskFunction[P]) -> inspect.Signature:
 
 
 def _payload_type(function: TaskFunction[P], parameter: inspect.Parameter) -> Any:
-    """The type of one parameter; the others may be imported for type checkers alone."""
+    """The type of one parameter. Those of the others may be imported for type checkers only."""
     if parameter.annotation is parameter.empty:
         return Any
     holder = types.SimpleNamespace(__annotations__={"payload": parameter.annotation})
@@ -93,7 +93,7 @@ def _decoder(hint: Any, identifier: str) -> Decoder:
 
 
 def _read_model(hint: Any, value: Any) -> Any:
-    """Reads what msgspec has no notion of: pydantic models inside of other types."""
+    """Reads a type that msgspec does not know: a pydantic model inside of another type."""
     if hasattr(hint, "model_validate"):
         return hint.model_validate(value)
     raise TypeError(f"{hint!r} cannot be read from JSON")

@@ -17,18 +17,18 @@ Strategy = Callable[[int], Delay | None]
 
 
 _LONGEST = 100 * 365.25 * 86400
-"""Longer waits would leave the range of PostgreSQL's times sooner or later."""
+"""In seconds. Longer waits would at some time leave the range of PostgreSQL's times."""
 
 
 def seconds(delay: Delay) -> float:
-    """A delay in seconds, at most 100 years; negative ones count as none at all."""
+    """A delay in seconds, at most 100 years; a negative one counts as 0."""
     return min(_LONGEST, max(0.0, delay.total_seconds() if isinstance(delay, timedelta) else float(delay)))
 
 
 def exponential(
     first: Delay = 1.0, *, factor: float = 2.0, maximum: Delay = 3600.0, jitter: float = 0.1
 ) -> Strategy:
-    """`first`, then `factor` times the wait before, at most `maximum`, varied by +-`jitter`."""
+    """`first`, then `factor` times the previous wait, at most `maximum`, varied by +-`jitter`."""
     start, most = seconds(first), seconds(maximum)
 
     def strategy(attempts: int) -> float:

@@ -1,4 +1,4 @@
-"""Schedules as tasks declare them in Python."""
+"""Schedules that tasks declare in Python."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PART = re.compile(r"([0-9]+)([smhdw])")
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a task runs by itself: each `every`, or at the times of `cron`."""
+    """When a task runs on its own: each `every`, or at the times of `cron`."""
 
     every: str | None = None
-    """As PostgreSQL writes intervals. Days are days on the time zone's clocks, hours are hours."""
+    """An interval in PostgreSQL's form. A day is a day on the time zone's clocks; an hour is 3600 s."""
     cron: str | None = None
     timezone: str | None = None
     missed: Missed = "run_once"
@@ -58,7 +58,7 @@ def read_schedule(
 ) -> Schedule | None:
     """The schedule of a task; None if it has none.
 
-    Cron lines and time zones are read by the database. Raises TaskLoadError for the rest.
+    Raises TaskLoadError. Cron lines and time zones are not checked here: the database reads them.
     """
     if every is None and cron is None:
         for name, value in (("timezone", timezone), ("missed", missed)):

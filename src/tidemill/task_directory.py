@@ -1,4 +1,4 @@
-"""Loads tasks from a directory: Python files and executables, named by their paths."""
+"""Loads tasks from a directory: Python files and executables, which are named by their paths."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _FILE = re.compile(r"([A-Za-z0-9_-]+)((?:\.[^.]+)*)")
 
 
 def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError]]:
-    """The tasks of a directory, and what could not be loaded.
+    """The tasks of a directory, and an error for each file that could not be loaded.
 
     `send_email.py` becomes `send_email`, `users/emails/verify.py` becomes
     `users/emails/verify`; the function is called `task` or like the file. Other
-    files with an execute bit become executable tasks. Names with other
-    characters than letters, digits, `_` and `-`, and names that begin with `_`,
-    are passed over. Where several files share a name, Python wins.
+    files with an execute bit become executable tasks. Passed over are names that begin
+    with `_`, and names with other characters than letters, digits, `_` and `-`. If several
+    files share a name, the Python file is taken.
 
-    Raises TaskLoadError if the directory is not there.
+    Raises TaskLoadError if the directory does not exist.
     """
     if not directory.is_dir():
         raise TaskLoadError(
@@ -60,7 +60,7 @@ def _files(directory: Path, prefix: str = "") -> Iterator[tuple[Path, str, str]]
         if entry.name.startswith(("_", ".")):
             continue
         if entry.is_dir():
-            # A link to a directory may lead back up.
+            # Do not follow links to directories: one may lead back up.
             if _DIRECTORY.fullmatch(entry.name) and not entry.is_symlink():
                 yield from _files(entry, f"{prefix}{entry.name}/")
             continue
@@ -77,7 +77,7 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Dataclasses and type hints look their module up by name.
+    # Dataclasses and type hints look up their module by name.
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
@@ -90,10 +90,10 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
     for name in ("task", stem.replace("-", "_")):
         found = getattr(module, name, None)
         if isinstance(found, Task):
-            # The same object, so that the file's own code can add jobs of it.
+            # Keep the object, so that the file's own code can add jobs of it.
             found.identifier = identifier
             return found
-        # `from tidemill import task` is the decorator, not this file's task.
+        # A name imported from elsewhere, as the decorator `task`, is not this file's task.
         if callable(found) and getattr(found, "__module__", None) == module_name:
             return Task(found, identifier)
     raise TaskLoadError(

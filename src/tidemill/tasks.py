@@ -35,7 +35,7 @@ class Task(Generic[P]):
         timezone: str | None = None,
         missed: Missed | None = None,
     ) -> None:
-        """See `task` for the options. Raises TaskLoadError for what cannot be a task."""
+        """See `task` for the options. Raises TaskLoadError if this cannot be a task."""
         if not 1 <= len(identifier) <= 128:
             raise TaskLoadError(
                 f"The task name {identifier[:40]!r} has {len(identifier)} characters; 1 to 128 are allowed."
@@ -76,7 +76,7 @@ class Task(Generic[P]):
         flags: list[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
     ) -> JobSpec:
-        """A job of this task for `App.add_jobs`."""
+        """Returns a job of this task, to be added by `App.add_jobs`."""
         return JobSpec(
             self.identifier,
             payload,
@@ -165,17 +165,17 @@ def task(
 
     `@task` names it like the function, `@task("users/verify")` as given.
 
-    max_attempts  attempts before a job fails for good; the smaller of this and the job's own counts
+    max_attempts  attempts before a job fails for good; if the job has fewer itself, those count
     retry         a strategy from `tidemill.retry`; default exp(min(10, attempts)) seconds
     timeout       seconds or a timedelta for one attempt; default none. An async function is
-                  cancelled, a plain one is told through `job.cancelled`
-    every         run it by itself each 10 minutes: "10m", a timedelta, or seconds. The times lie on
-                  a grid from Monday 2000-01-03 00:00 on, whenever workers start
+                  cancelled, a plain one can look at `job.cancelled`
+    every         runs it on a schedule: "10m", a timedelta, or seconds. The times lie on a grid
+                  from Monday 2000-01-03 00:00 on, whenever workers start
     cron          or at the times of a cron line such as "30 4 * * 1"
-    timezone      in which both count, for instance "Europe/Berlin"; default UTC
-    missed        "run_once" (default) makes up for times that no worker ran at, "skip" does not
+    timezone      the time zone of both, for instance "Europe/Berlin"; default UTC
+    missed        "run_once" (default) runs once for all times at which no worker ran, "skip" not at all
 
-    A worker that starts makes an action of each schedule, which adds jobs with the payload {}.
+    When a worker starts, it makes an action of each schedule, which adds jobs with the payload {}.
     Async functions run on the event loop, plain ones in threads. An annotated payload
     (dataclass, TypedDict, msgspec Struct, pydantic model) is decoded and checked.
     """

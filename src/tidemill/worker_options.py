@@ -1,4 +1,4 @@
-"""How a worker works."""
+"""The options of a worker."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from tidemill.errors import TidemillError
 
 LaneChoice = Literal["auto", "lease", "express"]
 
-# Threads cannot wait for ever.
+# About 115 days. Far longer waits overflow the timeouts of threads.
 _MOST = 10_000_000
 
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """How a worker works. Times are in seconds."""
+    """The options of a worker. Times are in seconds."""
 
     concurrency: int = 10
     """Jobs that run at once."""
     once: bool = False
-    """Run until nothing is ready, then end."""
+    """End as soon as no job is ready."""
     poll_interval: float = 1.0
     """Longest time between two looks; jobs are also found by notification."""
     listen: bool = True
-    """False: find jobs by polling alone, for connection poolers without LISTEN."""
+    """False: find jobs only by polling, for connection poolers without LISTEN."""
     forbidden_flags: Sequence[str] | Callable[[], Sequence[str]] = ()
-    """Jobs with one of these flags are left alone; a callable is asked before every claim."""
+    """Jobs with one of these flags are not claimed. A callable is called before every claim."""
     grace_period: float = 25.0
-    """How long running jobs may go on after a stop, before they are given back."""
+    """How long running jobs may keep running after a stop, before they are given back."""
     lease: float = 30.0
-    """A worker that is silent for so long has lost its jobs."""
+    """A worker without a heartbeat for this long loses its jobs to others."""
     heartbeat_interval: float = 5.0
     lane: LaneChoice = "auto"
     """How jobs are claimed. `auto`: new jobs without a key, of tasks that were seen to be quick,
     by row locks (the express lane); all others by a lease in their row. `lease`: all by lease.
-    `express`: tasks that were not seen yet count as quick too."""
+    `express`: tasks that have not been seen yet count as quick, too."""
     migrate: bool = True
-    """Bring the schema to this version first; otherwise it must fit."""
+    """Bring the schema to this version first. False: end with an error if it does not fit."""
     action_concurrency: int = 4
-    """Routines of actions that run at once; 0: this worker runs no actions."""
+    """Routines of actions that run at once; 0: this worker runs no actions at all."""
     crontab: Path | str | None = None
     """A file with a crontab, or the text of one. It is not used with `once`."""
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
-            # Not a number is neither.
+            # NaN is refused, too: it compares as neither.
             if not 0 < getattr(self, name) <= _MOST:
                 raise TidemillError(
                     f"{name} is {getattr(self, name)}; it must be more than 0, at most {_MOST:,}."

@@ -17,7 +17,7 @@ from tidemill.errors import EmbeddedServerError, TidemillError
 if TYPE_CHECKING:
     import typer
 
-# Each command and its module, in the order of the help; a command imports its own module alone.
+# Each command and its module, in the order of the help. A command imports only its own module.
 _MODULES = {
     "demo": "demo",
     "worker": "workers",
@@ -33,7 +33,7 @@ _MODULES = {
 
 
 def command_line(words: Sequence[str] = ()) -> typer.Typer:
-    """The command line; with the command that the words begin with alone, if they begin with one."""
+    """The command line. If the words begin with a command, it has that command only."""
     from tidemill.cli import program
 
     made = program.make()
@@ -53,10 +53,10 @@ def main() -> None:
         try:
             _run(sys.argv[1:])
         finally:
-            # Here, where it can still fail in our words.
+            # Flush here, where a failure can still be told in our words.
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has left, as `head` does.
+        # The reader of our output has left, as `head` does.
         _discard_output()
         sys.exit(1)
     except Exception as error:
@@ -73,7 +73,7 @@ def _run(words: Sequence[str]) -> None:
         try:
             run_worker(**plain)
         except KeyboardInterrupt:
-            # As Typer ends, before the worker has its own way to end.
+            # The exit code of Typer, for a Ctrl-C before the worker handles signals.
             sys.exit(130)
         return
     with paused():
@@ -94,7 +94,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def _discard_output() -> None:
-    """What could not be written yet shall not fail once more at exit."""
+    """Drops unwritten output, so that the flush at exit does not fail again."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -39,7 +39,7 @@ group = listing_group(
 
 @dataclass(frozen=True)
 class _RunFilter:
-    """What both lists of runs take; a further filter is a field here, and a condition in action_runs.sql."""
+    """The filters of both lists of runs. To add one, add a field here and a condition in action_runs.sql."""
 
     action: Annotated[
         str | None,
@@ -89,7 +89,7 @@ def list_actions(
 
 @group.command("show", epilog="Example: `tidemill actions show nightly`")
 def show(action: ActionArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Show an action: its definition, where it stands, its last runs and what they printed."""
+    """Show an action: its definition, its state, its last runs and what they printed."""
     with opened(database) as connection:
         action_id = find_id(connection, action)
         rows = _actions(connection, ids=[action_id], limit=1)
@@ -100,7 +100,7 @@ def show(action: ActionArgument, database: DatabaseOption = None, as_json: JsonO
     if as_json:
         print_json({**row, "last_runs": runs})
         return
-    # What is not set says nothing; false and 0 do.
+    # An unset field says nothing; false and 0 say something.
     shown = {**row, "next_start": shown_next(row)}
     print_fields({name: _plain(value) for name, value in shown.items() if value not in (None, _NULL)})
     say("")
@@ -117,7 +117,9 @@ def next_runs(
     action: Annotated[
         str | None, typer.Argument(metavar="ACTION", help="Id or name of the action.", show_default=False)
     ] = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, max=1000, help="So many.")] = 5,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=1000, help="How many starts to show.")
+    ] = 5,
     cron: Annotated[
         str | None, typer.Option(metavar="LINE", help="Or those of a cron line, without an action.")
     ] = None,
@@ -172,7 +174,7 @@ def history(
         typer.Option(help="Only runs that ended so."),
     ] = None,
     runs: _RunFilter,
-    output: Annotated[bool, typer.Option("--output", help="With what each run printed.")] = False,
+    output: Annotated[bool, typer.Option("--output", help="Show what each run printed, too.")] = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,7 +197,7 @@ def errors(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs that failed, with all that is known of why, newest first."""
+    """List failed runs with all details of the failure, newest first."""
     rows, more = _select(database, runs, failed=True)
     if as_json:
         print_json(rows)
@@ -212,7 +214,7 @@ def errors(
 def _select(
     database: str | None, runs: _RunFilter, *, outcome: str | None = None, failed: bool | None = None
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Runs, and whether there are more."""
+    """Returns runs, and whether there are more."""
     times = {} if runs.since is None else parse.since(runs.since)
     with opened(database) as connection:
         ids = None if runs.action is None else find_ids(connection, [runs.action], or_gone=True)
@@ -223,7 +225,7 @@ def _select(
 def _actions(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str, Any]]:
     wanted = dict.fromkeys(("ids", "state", "name", "limit")) | filters
     with connection.transaction():
-        # Intervals in words that PostgreSQL reads back, whatever the role has set.
+        # PostgreSQL must be able to read the intervals back, whatever style the role has set.
         connection.execute("set local intervalstyle = 'postgres_verbose'")
         rows = query_rows(connection, "list_actions", **wanted)
     for row in rows:
@@ -241,7 +243,7 @@ def _runs(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str,
 
 
 def _as_written(row: dict[str, Any], *columns: str) -> None:
-    """Keeps JSON as it is: Python cannot hold all of it."""
+    """Keeps JSON as text: Python cannot hold every JSON value."""
     for column in columns:
         row[column] = msgspec.Raw((row[column] or "null").encode())
 
@@ -278,7 +280,7 @@ def _indented(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value for people."""
+    """A value as people read it."""
     if isinstance(value, msgspec.Raw):
         return pretty_json(bytes(value).decode())
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value

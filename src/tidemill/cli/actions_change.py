@@ -1,4 +1,4 @@
-"""`tidemill actions pause`, `resume`, `run`, `delete` and `on-failure`: what starts and stops actions."""
+"""`tidemill actions pause`, `resume`, `run`, `delete` and `on-failure`: starting and stopping actions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def register(group: typer.Typer) -> None:
 
 
 def pause(actions: ActionsArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Let actions not start any more; a run that goes on is stopped."""
+    """Keep actions from starting; a run in progress is stopped."""
     change_actions("Paused", actions, database, as_json, _SCHEDULE, {"scheduled": False})
 
 
@@ -44,7 +44,7 @@ def resume(actions: ActionsArgument, database: DatabaseOption = None, as_json: J
 
 
 def delete(actions: ActionsArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """Delete actions; a run that goes on is stopped, and the history stays."""
+    """Delete actions; a run in progress is stopped, and the history stays."""
     with opened(database) as connection:
         ids = find_ids(connection, actions)
         named = name_actions(connection, ids)
@@ -88,12 +88,14 @@ def run(action: ActionArgument, database: DatabaseOption = None, as_json: JsonOp
 def on_failure(
     task: Annotated[
         str | None,
-        typer.Argument(metavar="TASK", help="The payload tells the run.", show_default=False),
+        typer.Argument(
+            metavar="TASK", help="A task; its payload describes the failed run.", show_default=False
+        ),
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="No task; actions may name one.")] = False,
     database: DatabaseOption = None,
 ) -> None:
-    """Add a job of this task whenever a run of any action fails that names no task of its own."""
+    """Add a job of this task whenever an action fails that names no task of its own."""
     if (task is None) != none:
         raise typer.BadParameter("give a task or --none.")
     with opened(database) as connection:
@@ -118,7 +120,7 @@ def change_actions(
     params: dict[str, Any],
     refusals: AbstractContextManager[None] | None = None,
 ) -> None:
-    """Changes actions, all of them or none; `refusals` puts the database's into words."""
+    """Changes actions, all of them or none. `refusals` puts the database's errors into our words."""
     with opened(database) as connection:
         ids = find_ids(connection, words)
         with refusals or nullcontext():
@@ -130,7 +132,7 @@ def change_actions(
 
 
 def _print(diag: psycopg.errors.Diagnostic) -> None:
-    """Shows what an action prints, as psql does: it is a result."""
+    """Shows what an action prints, on stdout as psql does: it is a result."""
     say(diag.message_primary or "", label=f"{diag.severity}: ")
     for label, text in (("DETAIL: ", diag.message_detail), ("HINT: ", diag.message_hint)):
         if text:

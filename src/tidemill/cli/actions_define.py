@@ -1,4 +1,4 @@
-"""`tidemill actions add` and `alter`: what defines actions."""
+"""`tidemill actions add` and `alter`: defining actions."""
 
 from __future__ import annotations
 
@@ -150,12 +150,12 @@ def alter(
         str | None, typer.Option(metavar="TASK", help="Add a job of this task when a run fails; '' for none.")
     ] = None,
     check: CheckOption = None,
-    no_check: Annotated[bool, typer.Option("--no-check", help="Check the config no more.")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Stop checking the config.")] = False,
     job_options: JobOptionsOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change actions; what is not given stays as it is."""
+    """Change actions; settings that are not given stay as they are."""
     changes: dict[str, Any] = {
         "every": every,
         "cron": cron,

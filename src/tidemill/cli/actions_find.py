@@ -1,4 +1,4 @@
-"""Which actions are meant, and in what words the database refuses, for `tidemill actions`."""
+"""For `tidemill actions`: finding the actions that are meant, and putting refusals into words."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OUR_CALL = re.compile(r'SQL statement "(call|select) (?!.*\btidemill\._)', re.I
 
 
 def tell(diag: psycopg.errors.Diagnostic) -> None:
-    """Shows a notice, on stderr."""
+    """Shows a notice of the server on stderr."""
     note(sentences(diag.message_primary, diag.message_detail, diag.message_hint), label="Note:")
 
 
@@ -30,28 +30,28 @@ def tell(diag: psycopg.errors.Diagnostic) -> None:
 def opened(
     database: str | None, *, on_notice: Callable[[psycopg.errors.Diagnostic], None] = tell
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection in autocommit. Raises ActionError where SQL is refused in it."""
+    """A connection in autocommit. Raises ActionError if the server refuses SQL inside of the block."""
     found = open_database(database, may_read=False)
-    with connect(found.conninfo) as connection, _told():
+    with connect(found.conninfo) as connection, _refusals_in_words():
         connection.add_notice_handler(on_notice)
         yield connection
 
 
 def query_rows(connection: psycopg.Connection[Any], statement: str, /, **params: Any) -> list[dict[str, Any]]:
-    """The rows of a statement in `sql/queries`."""
+    """The rows that a statement in `sql/queries` finds."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(sql.query(statement), params).fetchall()
 
 
 def find_id(connection: psycopg.Connection[Any], word: str) -> int:
-    """The id of the action that a word means. Raises ActionError."""
+    """The id of the action that a word names. Raises ActionError."""
     return find_ids(connection, [word])[0]
 
 
 def find_ids(
     connection: psycopg.Connection[Any], words: Sequence[str], *, or_gone: bool = False
 ) -> list[int]:
-    """The ids of the actions that words mean, each once. Raises ActionError.
+    """The ids of the actions that words name, each once. Raises ActionError.
 
     With `or_gone` a number may be the id of an action that was deleted.
     """
@@ -61,7 +61,7 @@ def find_ids(
     ids = dict[int, None]()
     for word in words:
         meant = found.get(word, [])
-        # An id comes before a name that looks like one.
+        # If a word is the id of one action and the name of another, the id counts.
         chosen = [action_id for action_id, by_id in meant if by_id] or [action_id for action_id, _ in meant]
         if not chosen and or_gone and word.isdecimal() and word.isascii() and len(word) < 10:
             chosen = [int(word)]
@@ -83,7 +83,7 @@ def name_actions(connection: psycopg.Connection[Any], ids: list[int]) -> dict[in
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _refusals_in_words() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
@@ -96,7 +96,7 @@ def _told() -> Iterator[None]:
 def _in_words(error: psycopg.Error) -> TidemillError | None:
     diag = error.diag
     known = explain(error)
-    # A login that is refused is told where we connect; later this is what an action's owner lacks.
+    # While connecting, 28000 is a refused login. Later it is a right that an action's owner lacks.
     if error.sqlstate is None or (isinstance(known, DatabaseUnavailableError) and error.sqlstate != "28000"):
         return known
     if isinstance(known, MissingRightsError) and not (diag.message_detail or diag.message_hint):
@@ -107,17 +107,17 @@ def _in_words(error: psycopg.Error) -> TidemillError | None:
 
 @contextmanager
 def naming_mistakes(*, intervals: Mapping[str, str | None], routines: Sequence[str | None]) -> Iterator[None]:
-    """Says which option has what PostgreSQL cannot read. Raises ActionError.
+    """Says which option has a value that PostgreSQL cannot read. Raises ActionError.
 
-    intervals  options and what was given for them
-    routines   names of routines
+    intervals  the options that take intervals, and their values
+    routines   the names of routines that were given
     """
     try:
         yield
     except psycopg.DataError as error:
         said = error.diag.message_primary or ""
         for option, text in intervals.items():
-            # PostgreSQL quotes what it could not read; in the depth of functions that was not our value.
+            # PostgreSQL quotes the value. An error from inside of a function may quote another one.
             ours = "\n" not in (error.diag.context or "")
             if ours and text is not None and said.endswith(f'"{text}"'):
                 raise ActionError(
@@ -134,32 +134,32 @@ def naming_mistakes(*, intervals: Mapping[str, str | None], routines: Sequence[s
 
 
 def sentences(*parts: str | None) -> str:
-    """What PostgreSQL says in several fields, one sentence after the other."""
+    """Joins the fields of a message by PostgreSQL to sentences."""
     said = (part.strip() for part in parts if part and part.strip())
     return " ".join(part if part.endswith((".", "!", "?", ";")) else f"{part}." for part in said)
 
 
 def inside_of_routine(context: str) -> str:
-    """The part of the context of a failed run by hand that is inside of the action's routine."""
+    """Of the context of a failed run by hand, returns the lines from inside of the action's routine."""
     inside = [""]
     for line in context.split("\n"):
         if _OUR_FRAME.search(line):
             break
         inside.append(line)
-    # The last line is our call of the routine; otherwise it was not the routine that failed.
+    # If the last line is not our call of the routine, something else failed.
     return "\n".join(inside[1:-1]) if _OUR_CALL.match(inside[-1]) else ""
 
 
 def shown_next(row: dict[str, Any]) -> Any:
-    """When an action starts next, for people: empty while it is paused, or it is not known yet."""
+    """When an action starts next, as people read it: None while it is paused, or not known yet."""
     if row["state"] != "scheduled" and (row["state"] == "paused" or row["next_start"] is None):
         return None
     return {None: "at once", "infinity": "never"}.get(row["next_start"], row["next_start"])
 
 
 def say_if_nobody_works(connection: psycopg.Connection[Any]) -> None:
-    """Says, on stderr, that no worker runs, without whom no action does."""
-    # Who may work with actions may not see the workers.
+    """Says on stderr if no worker is running: then no action runs."""
+    # A role that may use actions may lack the right to see workers.
     with suppress(InsufficientPrivilege):
         if not connection.execute("select from tidemill.workers limit 1").fetchall():
             note("No worker is running, so no action is; start one with: tidemill worker")

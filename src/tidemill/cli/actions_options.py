@@ -1,4 +1,4 @@
-"""What several commands of `tidemill actions` take."""
+"""Arguments and options that several commands of `tidemill actions` take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TaskOption = Annotated[
     typer.Option("--task", metavar="TASK", help="Add a job of this task; the config is its payload."),
 ]
 EveryOption = Annotated[
-    str | None, typer.Option(metavar="INTERVAL", help="As PostgreSQL has it: 90s, 10m, 1 day, 1 month.")
+    str | None, typer.Option(metavar="INTERVAL", help="An interval of PostgreSQL: 90s, 10m, 1 day, 1 month.")
 ]
 CronOption = Annotated[
     str | None, typer.Option(metavar="LINE", help="Or a cron line of 5 or 6 fields, as '30 4 * * 1'.")
@@ -26,7 +26,7 @@ TimezoneOption = Annotated[
     str | None,
     typer.Option(metavar="ZONE", help="Whose days and hours count: Europe/Berlin [default: UTC]."),
 ]
-ConfigOption = Annotated[str | None, typer.Option(metavar="JSON", help="Handed to the routine or task.")]
+ConfigOption = Annotated[str | None, typer.Option(metavar="JSON", help="Passed to the routine or task.")]
 NameOption = Annotated[str | None, typer.Option(help="Goes into application_name, and finds the action.")]
 InitialStartOption = Annotated[
     str | None, typer.Option(metavar="TIME", help="First start, and what a grid of starts counts from.")
@@ -43,7 +43,7 @@ RetryPeriodOption = Annotated[
 ]
 MissedOption = Annotated[
     Literal["run_once", "skip", "backfill"] | None,
-    typer.Option(help="What starts that were missed mean."),
+    typer.Option(help="What to do about missed starts."),
 ]
 BackfillOption = Annotated[
     str | None, typer.Option(metavar="INTERVAL", help="How far back --missed backfill goes.")

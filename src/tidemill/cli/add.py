@@ -53,7 +53,7 @@ def add(
     key: Annotated[str | None, typer.Option(help="A later add with this key changes the job.")] = None,
     key_mode: Annotated[
         Literal["replace", "preserve_run_at", "unsafe_dedupe"] | None,
-        typer.Option(help="What an add with a key that is taken does; default replace."),
+        typer.Option(help="What to do if the key is taken; default replace."),
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first; default 0.")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
@@ -99,7 +99,7 @@ def add(
         print_json(job)
         return
     say(f"Added job {job['id']} ({visible(spec.identifier)}), {job['state']}.")
-    # Who may only add jobs may not look at them.
+    # A role that may only add jobs cannot look at them.
     with suppress(InsufficientPrivilege):
         seen = job_row(found.conninfo, job["id"])
         say_what_waits([] if seen is None else [seen])
@@ -141,12 +141,12 @@ def _open(source: str, stack: ExitStack) -> IO[bytes]:
 
 
 def _add(connection: psycopg.Connection[Any], call: client.Call[list[Job]]) -> list[client.Row]:
-    """Adds jobs; returns what the database tells of them."""
+    """Adds jobs, and returns them as the database describes them."""
     for attempt in range(1, client.ATTEMPTS + 1):
         try:
             return connection.execute(call.query, call.params).fetchall()
         except psycopg.Error as error:
-            # Several batches in a transaction cannot be repeated one by one.
+            # One batch of a transaction cannot be repeated alone.
             held = None if connection.autocommit else connection
             if not client.may_repeat(error, held, attempt):
                 client.raise_explained(error)
@@ -154,19 +154,19 @@ def _add(connection: psycopg.Connection[Any], call: client.Call[list[Job]]) -> l
 
 
 def _fields(call: client.Call[list[Job]], rows: list[client.Row]) -> dict[str, Any]:
-    """The job that was returned, with its payload as it stands there: Python cannot hold all JSON."""
+    """The returned job, with its payload as text: Python cannot hold every JSON value."""
     [job], [row] = call.read(rows), rows
     fields = {name: getattr(job, name) for name in client.COLUMN_NAMES}
     return {**fields, "payload": msgspec.Raw(row[client.COLUMN_NAMES.index("payload")].encode())}
 
 
 def _add_batch(connection: psycopg.Connection[Any], batch: list[tuple[int, JobSpec]]) -> int:
-    """Adds jobs of a file. Raises InvalidJobError that names the line."""
+    """Adds the jobs of a file. Raises InvalidJobError; the message names the line."""
     try:
         return len(_add(connection, client.add_jobs([spec for _, spec in batch])))
     except InvalidJobError:
         connection.rollback()
-        # Not every refusal says which of the jobs it means.
+        # Not every refusal names the job that it is about.
         for number, spec in batch:
             try:
                 _add(connection, client.add_jobs([spec]))
@@ -176,7 +176,7 @@ def _add_batch(connection: psycopg.Connection[Any], batch: list[tuple[int, JobSp
 
 
 def _read_specs(lines: Any) -> Iterator[tuple[int, JobSpec]]:
-    """Jobs with the numbers of their lines. Raises InvalidJobError that names the line."""
+    """The jobs with the numbers of their lines. Raises InvalidJobError; the message names the line."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -1,4 +1,4 @@
-"""The garbage collector, out of the way while modules are imported and rows are read."""
+"""Keeps the garbage collector out of the way while modules are imported and rows are read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _ROWS_OF_A_CLAIM = 10_000
 
 
 def suit_batches() -> None:
-    """Collects less often: a claim makes thousands of rows at once, and they are gone in milliseconds."""
+    """Makes collections rarer: a claim makes thousands of rows at once, which are gone in milliseconds."""
     gc.set_threshold(_ROWS_OF_A_CLAIM, *gc.get_threshold()[1:])
 
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """No collections: while hundreds of modules are imported they find nothing, and cost a tenth of the time.
+    """Pauses collections: while modules are imported they find nothing, and cost a tenth of the time.
 
-    What is there at the end is left out of all later ones; modules stay as long as the process.
+    Later collections leave out all objects that exist at the end: modules live as long as the process.
     """
     gc.disable()
     try:

@@ -50,7 +50,7 @@ def demo(database: DatabaseOption = None) -> None:
 
 
 class _Ended(Middleware):
-    """Tells how many jobs of each task are done, and lets others wait for it."""
+    """Counts the finished jobs of each task, and lets others wait for a count."""
 
     def __init__(self) -> None:
         self.done: dict[str, int] = {}
@@ -203,7 +203,7 @@ class _Tour:
             return await cursor.fetchall()
 
     async def _follow(self, identifier: str, count: int) -> None:
-        """Waits for jobs with a progress bar, and for their last rows to be gone."""
+        """Waits for jobs with a progress bar, until their rows are gone."""
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -216,7 +216,7 @@ class _Tour:
             for tenth in range(1, 11):
                 await self.ended.wait(identifier, count * tenth // 10)
                 progress.update(bar, completed=count * tenth // 10)
-        # A completion is written moments after its task has ended.
+        # A job's row is deleted moments after its task has ended.
         for _ in range(500):
             if not await self._left():
                 break
@@ -240,5 +240,5 @@ class _Tour:
 
 
 def _program() -> str:
-    """How to call us from here: by name if the shell finds it, as `make demo` does otherwise."""
+    """The command to type here: `tidemill` if the shell finds it, else its path as in `make demo`."""
     return "tidemill" if shutil.which("tidemill") else os.path.relpath(sys.argv[0])

@@ -19,14 +19,14 @@ _COLUMNS = ("id", "started_at", "by_hand", "outcome", "output")
 
 
 async def tour(connection: psycopg.Connection, *, has_dialect: bool) -> str:
-    """Registers an action, runs it by hand, lets it run on its schedule; returns what to say of it."""
+    """Registers an action, runs it by hand, lets it run on its schedule; returns a line for the summary."""
     title("6. An SQL procedure on a schedule, as TimescaleDB's documentation has it")
     connection.execute("set search_path = tidemill_demo, public")
     _execute(connection, sql.query("demo_action"))
     if has_dialect:
         action_id = _execute(connection, sql.query("demo_action_add"))
     else:
-        # The dialect was left out, so its names are not there.
+        # The dialect is not installed, so its names do not exist.
         action_id = _execute(
             connection, sql.query("demo_action_add").replace("add_job(", "tidemill.add_action(")
         )
@@ -73,12 +73,12 @@ def _history(connection: psycopg.Connection, action_id: int) -> list[dict[str, A
 
 
 def _scheduled_runs(connection: psycopg.Connection, action_id: int) -> int:
-    """How many runs that nobody started by hand have ended."""
+    """How many runs on schedule have ended."""
     return sum(not run["by_hand"] and run["outcome"] is not None for run in _history(connection, action_id))
 
 
 async def _wait(connection: psycopg.Connection, action_id: int, *, scheduled: int) -> None:
-    """Waits until so many runs have come of the schedule."""
+    """Waits until this many runs on schedule have ended."""
     deadline = time.monotonic() + _PATIENCE
     while _scheduled_runs(connection, action_id) < scheduled:
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Groups of commands that list when no command is named."""
+"""Groups of commands whose default is `list`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _ListByDefault(typer.core.TyperGroup):
 
 
 def listing_group(text: str) -> typer.Typer:
-    """A group with this help, whose command `list` is meant where none is named."""
+    """A group with this help that runs its command `list` if none is named."""
     return typer.Typer(
         cls=_ListByDefault, help=text, context_settings={"help_option_names": ["-h", "--help"]}
     )

@@ -56,7 +56,7 @@ def list_jobs(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, newest first. Jobs that are done are gone."""
+    """List jobs, newest first. Completed jobs are deleted, so they are not listed."""
     found = open_database(database)
     rows = job_rows(found.conninfo, jobs, payloads=as_json, key=key, limit=limit + 1)
     more = len(rows) > limit
@@ -98,7 +98,7 @@ def retry(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run jobs again, now and with all of their attempts."""
+    """Run jobs again, now and with all attempts."""
     _change(
         "Retrying",
         ids,
@@ -182,7 +182,7 @@ def remove(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete jobs that do not run, as if they were done."""
+    """Delete jobs that are not running, as if they were done."""
     _change(
         "Removing",
         ids,
@@ -233,7 +233,7 @@ def _change(
 def _reasons(
     connection: psycopg.Connection[Any], ids: list[int], *, cancelling: bool
 ) -> dict[str, list[int]]:
-    """Why jobs were passed over, with the jobs."""
+    """The reasons why jobs were passed over, each with its jobs."""
     if not ids:
         return {}
     states = dict(connection.execute(sql.query("job_states"), {"ids": ids}).fetchall())
@@ -254,7 +254,7 @@ def _reasons(
 
 def _display(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        # A job that failed for good has no next start.
+        # A job that has failed for good will not start again.
         "run_at": None if row["state"] == "failed" else row["run_at"],
         "attempts": f"{row['attempts']}/{row['max_attempts']}",
         "last_error": (row["last_error"] or "").split("\n")[0][:120],

@@ -1,4 +1,4 @@
-"""Which jobs are meant, and reading them, for the commands that show and change jobs."""
+"""Finding and reading jobs, for the commands that show and change them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tidemill.database.connect import connect
 
 @dataclass(frozen=True)
 class JobFilter:
-    """The filters of all commands that take many jobs; false if none is given.
+    """The filters of all commands that take many jobs. It is false if no filter is given.
 
-    A further one is a field here, and a condition in list_jobs.sql and find_job_ids.sql.
+    To add one, add a field here and a condition in list_jobs.sql and find_job_ids.sql.
     """
 
     state: Annotated[
@@ -36,7 +36,8 @@ class JobFilter:
 
 
 def find_job_ids(connection: psycopg.Connection[Any], jobs: JobFilter) -> list[int]:
-    """The ids of the jobs that pass a filter. Nothing else is read: it may be more than Python can hold."""
+    """The ids of the jobs that pass a filter."""
+    # Nothing else is read: jobs may be large, or hold values that Python cannot.
     return [row[0] for row in connection.execute(sql.query("find_job_ids"), asdict(jobs)).fetchall()]
 
 
@@ -49,7 +50,7 @@ def job_rows(
     key: str | None = None,
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Jobs as the view tidemill.jobs shows them, newest first, with their payloads as JSON if asked."""
+    """Rows of the view tidemill.jobs, newest first; `payloads` says whether to read payloads."""
     wanted = asdict(jobs or JobFilter()) | {"id": job_id, "key": key, "limit": limit, "payloads": payloads}
     with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.query("list_jobs"), wanted).fetchall()
@@ -64,7 +65,7 @@ def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
 
 
 def say_what_waits(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Names, on stderr, the tasks of ready jobs that no worker knows."""
+    """Names on stderr the tasks of ready jobs that no running worker knows."""
     waiting = sorted({row["identifier"] for row in rows if row["state"] == "ready" and not row["has_worker"]})
     if waiting:
         tasks = ", ".join(map(visible, waiting[:5])) + (" and others" if len(waiting) > 5 else "")

@@ -32,7 +32,7 @@ class _Json(logging.Formatter):
 
 
 def _whole(text: str) -> str:
-    """A text without halves of surrogate pairs, which UTF-8 cannot hold."""
+    """Escapes halves of surrogate pairs, which UTF-8 cannot hold."""
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -41,7 +41,7 @@ class _Text(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        # Indented, so that no message can look like another line of the log.
+        # Indent further lines, so that no message can forge a line of the log.
         return visible(super().format(record), lines=True).replace("\n", "\n    ")
 
 
@@ -50,5 +50,5 @@ def set_up(log_format: LogFormat, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Its retries are told by our own lines, in our words.
+    # We log its retries ourselves.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

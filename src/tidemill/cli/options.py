@@ -20,7 +20,7 @@ DatabaseOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-LimitOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most so many.")]
+LimitOption = Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Show at most this many.")]
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,6 +53,6 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
         command(**options)
 
     by_name = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in shown]
-    # Typer asks `inspect.signature`, which believes this attribute.
+    # `inspect.signature`, which Typer calls, returns this attribute.
     vars(called)["__signature__"] = own.replace(parameters=by_name)
     return called

@@ -20,7 +20,7 @@ from tidemill.errors import MissingRightsError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# Data may look like markup: what is ours to style is a Text.
+# Data may look like markup, so markup is off; styled text is a Text.
 console = Console(markup=False, emoji=False, highlight=False)
 errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
@@ -44,26 +44,26 @@ _COLOURED = {"state", "outcome", "last_outcome"}
 
 
 def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
-    """Prints a text as it is, after a label of ours in a style of ours."""
+    """Prints a text without styles, after a label with a style."""
     line = Text.assemble((label, style), " " if label else "", visible(str(text), lines=True))
     to.print(line, soft_wrap=not to.is_terminal)
 
 
 def note(text: object, *, label: str = "", style: str = "") -> None:
-    """What is no result: goes to stderr."""
+    """Prints a remark, which is no result, on stderr."""
     say(text, label=label, style=style, to=errors)
 
 
 def fail(message: object) -> NoReturn:
-    """Prints an error as one paragraph, and ends."""
+    """Prints an error as one paragraph, and exits with code 1."""
     note(message, label="Error:", style="red")
     sys.exit(1)
 
 
 def open_database(url: str | None, *, needs_schema: bool = True, may_read: bool = True) -> Database:
-    """The database that a command works on, with its schema there; an embedded one is migrated.
+    """The database that a command works on, after a look at its schema; an embedded one is migrated.
 
-    A role that may but add jobs cannot look: with `may_read` false that is no error.
+    A role that may only add jobs cannot look at the schema: with `may_read` false that is no error.
     """
     database = find_database(url)
     if needs_schema and database.server is not None:
@@ -76,19 +76,19 @@ def open_database(url: str | None, *, needs_schema: bool = True, may_read: bool 
 
 
 def print_json(value: object) -> None:
-    """Prints a value as JSON, indented if that can be."""
+    """Prints a value as JSON, indented if possible."""
     sys.stdout.write(pretty_json(msgspec.json.encode(value).decode()) + "\n")
 
 
 def pretty_json(text: str) -> str:
-    """JSON with indents; as it is where it is nested too deep, or has half of a surrogate pair."""
+    """JSON with indents; unchanged if it is nested too deep or has half of a surrogate pair."""
     with contextlib.suppress(RecursionError, msgspec.DecodeError):
         text = msgspec.json.format(text, indent=2)
     return visible_json(text)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
-    """Prints rows as a table on a terminal, as tab-separated lines with a header elsewhere."""
+    """Prints rows: as a table on a terminal, elsewhere as tab-separated lines with a header."""
     if not console.is_terminal:
         sys.stdout.write("\t".join(columns) + "\n")
         for row in rows:
@@ -99,7 +99,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
         return
     from rich.table import Table
 
-    # Columns that say nothing are left out: a line shall fit the terminal.
+    # Leave out empty columns, so that a line fits the terminal.
     columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     numbers = {"id", "priority", "in_hand", "concurrency", "pid", "took"}
@@ -126,7 +126,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
 
 
 def print_fields(row: Mapping[str, Any]) -> None:
-    """Prints one row, a field a line."""
+    """Prints one row, with a line for each field."""
     width = max(map(len, row))
     for name, value in row.items():
         text = value.isoformat() if isinstance(value, datetime) and not console.is_terminal else _text(value)
@@ -142,7 +142,7 @@ def _cell(column: str, value: Any) -> Text:
 
 
 def _plain(value: Any) -> str:
-    """A value on one line, without the tabs that part columns."""
+    """A value on one line. It has no tabs, which separate columns."""
     return visible(value.isoformat() if isinstance(value, datetime) else _text(value))
 
 
@@ -157,7 +157,7 @@ def _text(value: Any) -> str:
 
 
 def ago(moment: datetime) -> str:
-    """A time near now as a distance, others as a local time."""
+    """A time within two days as a distance from now, others as a local time."""
     distance = (moment - datetime.now(UTC)).total_seconds()
     size = abs(distance)
     if size < 1:
@@ -170,7 +170,7 @@ def ago(moment: datetime) -> str:
 
 
 def progress_bar(*, shown: bool) -> Progress:
-    """A bar on stderr, for a terminal alone, and for what takes a while."""
+    """A progress bar on stderr, if that is a terminal; `shown` false hides it for short work."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     return Progress(
@@ -185,5 +185,5 @@ def progress_bar(*, shown: bool) -> Progress:
 
 
 def say_more(limit: int) -> None:
-    """Says, on stderr, that a list was cut off."""
+    """Says on stderr that a list was cut off."""
     note(f"There are more than these {limit}: raise --limit, or filter.")

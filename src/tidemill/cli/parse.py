@@ -43,7 +43,7 @@ def moment(text: str) -> datetime:
 
 
 def since(text: str) -> dict[str, datetime | timedelta]:
-    """A duration as `within`, counted on the database's clock, or a time as `since`.
+    """Either {"within": duration}, to be counted back on the database's clock, or {"since": time}.
 
     Raises typer.BadParameter.
     """
@@ -57,7 +57,7 @@ def since(text: str) -> dict[str, datetime | timedelta]:
 
 
 def zoned(text: str) -> datetime:
-    """An ISO 8601 time with a zone, as files have it. Raises InvalidJobError."""
+    """An ISO 8601 time of a file, which must have a zone. Raises InvalidJobError."""
     example = "2030-01-31T09:00:00Z or 2030-01-31T09:00:00+01:00"
     try:
         parsed = datetime.fromisoformat(text)
@@ -71,13 +71,13 @@ def zoned(text: str) -> datetime:
 
 
 def payload(text: str | None) -> Any:
-    """JSON, kept as it is written. Raises typer.BadParameter with the place of the mistake."""
+    """JSON, kept as it is written. Raises typer.BadParameter; the message has the place of the mistake."""
     given = json_text(text, "the payload")
     return None if given is None else msgspec.Raw(given.encode())
 
 
 def json_text(text: str | None, what: str) -> str | None:
-    """The same as a text, `what` naming it. Raises typer.BadParameter."""
+    """Checks that a text is JSON; `what` names it in the error. Raises typer.BadParameter."""
     if text is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The program: what all of its commands have in common."""
+"""The program without its commands: help, --version, and settings of Typer."""
 
 from __future__ import annotations
 

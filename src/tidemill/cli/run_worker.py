@@ -1,4 +1,4 @@
-"""What `tidemill worker` does. It imports neither typer nor rich: a worker is to start fast."""
+"""Runs `tidemill worker`. It imports neither typer nor rich, so that a worker starts fast."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def run_worker(
 def _load(app_name: str | None, directory: Path | None) -> App:
     from tidemill.app import App
 
-    # As for `python -m`: users' modules are found from where they stand.
+    # Find users' modules in the working directory, as `python -m` does.
     sys.path.insert(0, os.fspath(Path.cwd()))
     app = _load_app(app_name) if app_name else App()
     if directory is None and app_name is None and Path("tasks").is_dir():
@@ -90,8 +90,8 @@ def _load(app_name: str | None, directory: Path | None) -> App:
 
 
 def _crontab_beside(tasks: Path | None) -> Path | None:
-    """The file that is used when no other is named."""
-    # Without a directory of tasks, it is beside the one that there might be.
+    """The crontab beside the tasks, which is used if none is named."""
+    # Without --tasks, look beside the default directory.
     found = (tasks or Path("tasks")).parent / "crontab"
     return found if found.is_file() else None
 

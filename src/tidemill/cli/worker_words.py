@@ -1,8 +1,7 @@
-"""Reads the words of `tidemill worker` where they are plain.
+"""Reads the plain options of `tidemill worker` without Typer.
 
-Typer reads them as well, and takes as long for that as all the rest of a worker's start. So it is
-asked only for what is not plain: help, a mistake, a rare spelling. A test holds both to the same
-options and values.
+Typer would double the time that a worker takes to start. It is used only for other words: help, a
+mistake, a rare spelling. A test holds both to the same options and values.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 def read(words: Sequence[str]) -> dict[str, Any] | None:
-    """What the words give to `run_worker`; None where typer has to say what they mean."""
+    """The arguments for `run_worker`; None if Typer has to read the words."""
     given: dict[str, Any] = {}
     left = iter(words)
     for word in left:
@@ -81,7 +80,7 @@ def read(words: Sequence[str]) -> dict[str, Any] | None:
         if option not in OPTIONS or (joined and not option.startswith("--")):
             return None
         name, understood = OPTIONS[option]
-        # Not even printable: half of a surrogate pair, for instance.
+        # Half of a surrogate pair, for instance.
         if not value or value.startswith("-") or not value.isprintable():
             return None
         try:

@@ -1,4 +1,4 @@
-"""`tidemill worker` and `tidemill workers`: running tasks, and seeing who does."""
+"""`tidemill worker` and `tidemill workers`: running a worker, and listing those that run."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def worker(
         bool, typer.Option("--no-listen", help="Poll alone, for poolers without LISTEN.")
     ] = False,
     grace_period: Annotated[
-        float, typer.Option(metavar="S", help="How long jobs may go on after SIGTERM.")
+        float, typer.Option(metavar="S", help="How long jobs may keep running after SIGTERM.")
     ] = DEFAULTS.grace_period,
     lease: Annotated[
-        float, typer.Option(metavar="S", help="A worker silent for so long loses its jobs.")
+        float, typer.Option(metavar="S", help="A worker that is silent for this long loses its jobs.")
     ] = DEFAULTS.lease,
     no_migrate: Annotated[
         bool, typer.Option("--no-migrate", help="Do not bring the schema up to date.")
@@ -80,7 +80,7 @@ def worker(
     SIGTERM or Ctrl-C lets running jobs finish within the grace period and gives the rest back;
     a second one hurries.
     """
-    # `worker_words` comes before this where it can.
+    # `worker_words` reads plain options before Typer gets here.
     run_worker(
         tasks=tasks,
         app=app,
@@ -102,7 +102,7 @@ def worker(
 
 
 def workers(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """List the workers that run now."""
+    """List the running workers."""
     found = open_database(database)
     with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute("select * from tidemill.workers order by started_at").fetchall()

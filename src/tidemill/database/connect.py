@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tidemill.database.embedded import EmbeddedServer
 
 OLDEST_SERVER = 150000
-# Without these a connection whose peer vanished stays "open" for hours.
+# Without these, a connection to a server that vanished stays "open" for hours.
 _DEFAULTS = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -37,9 +37,9 @@ _DEFAULTS = {
     "client_encoding": "UTF8",
 }
 _ISO_DATES = "set datestyle = 'ISO'"
-# A URL whose password holds a bare @ or / is cut at the wrong place, and part of it becomes a host.
+# libpq cuts a URL with a bare @ or / in its password at the wrong place: a part becomes the host.
 _URL = r"(?s)postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?"
-# libpq's words end in a quotation of what was given.
+# libpq's messages end with a quotation of the conninfo.
 _QUOTATION = r'(?s)( after|:) ".*'
 
 _JOB_REFUSALS = {
@@ -56,7 +56,7 @@ _JOB_REFUSALS = {
     "22021",
 }
 _MISSING_OBJECTS = {"3F000", "42P01", "42883", "42704"}
-# Shut down, crashed, starting up, too many connections, login refused, no such database.
+# The server shuts down, has crashed or is starting, too many connections, login refused, no such database.
 _UNREACHABLE = {"57P01", "57P02", "57P03", "53300", "28P01", "28000", "3D000"}
 
 
@@ -72,7 +72,7 @@ class Database:
         return make_conninfo(self.conninfo, **_missing(self.conninfo, {"application_name": name}))
 
     def close(self) -> None:
-        """Lets go of the embedded server, which stops when its last user has."""
+        """Releases the embedded server, which stops after its last user."""
         if self.server is not None:
             self.server.release()
 
@@ -116,7 +116,7 @@ def find_database(database: str | None = None, *, directory: Path | None = None)
 
 
 def malformed(conninfo: str) -> str | None:
-    """What is wrong with a connection string, without a part of a password; None if nothing is."""
+    """Describes the mistake in a connection string, without any part of a password; None if it is right."""
     try:
         conninfo_to_dict(conninfo)
     except psycopg.ProgrammingError as error:
@@ -132,7 +132,7 @@ def malformed(conninfo: str) -> str | None:
 
 
 def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
-    """Opens a connection; autocommit unless asked otherwise.
+    """Opens a connection, in autocommit by default.
 
     Raises DatabaseUnavailableError, UnsupportedServerError.
     """
@@ -148,7 +148,7 @@ def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
 
 
 def prepare_session(connection: psycopg.Connection[Any]) -> None:
-    """Makes times readable where the role or the database has another DateStyle."""
+    """Sets the DateStyle that psycopg reads, if the role or the database has another."""
     if not _has_iso_dates(connection):
         connection.execute(_ISO_DATES)
         connection.commit()
@@ -173,7 +173,7 @@ def check_server(connection: psycopg.Connection | psycopg.AsyncConnection) -> No
 
 
 def check_encoding(connection: psycopg.Connection) -> None:
-    """Raises UnsupportedServerError if the database's texts may be anything but text."""
+    """Raises UnsupportedServerError if the database's texts may hold bytes that are no text."""
     if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
         raise UnsupportedServerError(
             f'The database "{connection.info.dbname}" has the encoding SQL_ASCII, in which any bytes pass '
@@ -183,7 +183,7 @@ def check_encoding(connection: psycopg.Connection) -> None:
 
 
 def unsupported(server_version: int) -> str | None:
-    """What to tell the user of a server of this version; None if Tidemill works on it."""
+    """The error message for a server of this version; None if Tidemill works on it."""
     if server_version >= OLDEST_SERVER:
         return None
     major, minor = divmod(server_version, 10000)
@@ -196,7 +196,7 @@ def unsupported(server_version: int) -> str | None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns errors of the driver that a user can do something about into Tidemill's."""
+    """Turns those errors of the driver that a user can act on into Tidemill's."""
     try:
         yield
     except psycopg.Error as error:
@@ -207,7 +207,7 @@ def explained() -> Iterator[None]:
 
 
 def explain(error: psycopg.Error) -> TidemillError | None:
-    """Tidemill's error for one of the driver's, or None where that has none."""
+    """Tidemill's error for an error of the driver; None if there is none for it."""
     state = error.sqlstate
     message = error.diag.message_primary or str(error).strip()
     hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""

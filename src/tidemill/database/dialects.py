@@ -1,4 +1,4 @@
-"""Dialects: other systems' SQL names, in schemas of their own and as routines in `public`."""
+"""Dialects: other systems' SQL names, in their own schemas and as routines in `public`."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from tidemill.database import sql as files
 from tidemill.database.installer import Installer, rows
 from tidemill.errors import SchemaError
 
-# By its beginning a schema or routine is known as ours, in queries/install/dialect_*.sql.
+# queries/install/dialect_*.sql recognize our schemas and routines by the beginning of this comment.
 _MARK = "Laid by Tidemill: thin wrappers over the functions of the schema tidemill."
 
 
 class DialectSkippedError(Exception):
-    """A dialect cannot be laid; the message is the reason and the remedy."""
+    """A dialect cannot be laid; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """What a dialect consists of, as the comments at the head of its file say."""
+    """The parts of a dialect, as the comments at the head of its file name them."""
 
     name: str
     text: LiteralString
     schemas: tuple[str, ...]
-    """All its own; by default one of its name."""
+    """Schemas that belong to it alone; by default one of its name."""
     routines: tuple[str, ...]
-    """What it puts into `public`, as `name(types)`."""
+    """Routines that it puts into `public`, as `name(types)`."""
 
     @property
     def part(self) -> str:
-        """What it is called among the installed parts."""
+        """Its name in the table of installed parts."""
         return f"dialect {self.name}"
 
     @property
     def fingerprint(self) -> str:
-        """The text that decides whether it is laid again."""
-        # A migration that drops one of our functions or views takes the wrappers along.
+        """A text; the dialect is laid again when this changes."""
+        # When a migration drops one of our functions or views, the wrappers go too.
         return files.functions() + self.text
 
 
 @dataclass(frozen=True)
 class _Object:
-    """A schema or routine of a dialect, or what stands in its place."""
+    """A schema or routine of a dialect, or an object that has taken its name."""
 
     kind: str
     name: str
@@ -59,7 +59,7 @@ class _Object:
 
 
 def find(name: str) -> Dialect:
-    """The dialect of a name. Raises SchemaError if there is none."""
+    """The dialect of this name. Raises SchemaError if there is none."""
     known = files.dialects()
     if name not in known:
         raise SchemaError(f'There is no dialect "{name}". Known are: {", ".join(known)}.')
@@ -72,7 +72,7 @@ def find(name: str) -> Dialect:
 
 
 def dropped_on_request(name: str) -> str:
-    """Why a dialect is left out that the user dropped."""
+    """The reason for leaving out a dialect that the user has dropped."""
     return f"dropped on request; `tidemill dialect add {name}` lays it again"
 
 
@@ -85,7 +85,7 @@ def obstacle(connection: psycopg.Connection, name: str) -> str | None:
 
 
 def lay(installer: Installer, name: str, *, asked: bool) -> bool:
-    """Lays a dialect if that is due; returns whether it did. `asked`: the user named it.
+    """Lays a dialect if that is due; returns whether it did. `asked`: the user has named it.
 
     Raises:
         DialectSkippedError: It cannot be laid, or the user dropped it.
@@ -106,7 +106,7 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
                 with installer.attempt():
                     _create(installer, dialect)
             except (InvalidFunctionDefinition, InvalidTableDefinition):
-                # Results and columns of what is there cannot be replaced.
+                # `create or replace` cannot change result types and columns, so drop first.
                 _remove(installer, dialect)
                 _create(installer, dialect)
             installer.record_part(dialect.part, dialect.fingerprint)
@@ -124,10 +124,10 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
 
 
 def drop(installer: Installer, name: str) -> bool:
-    """Drops a dialect and remembers that; returns whether it was there.
+    """Drops a dialect and records that the user wants so; returns whether it was there.
 
     Raises:
-        SchemaError: There is no such dialect, or the user's objects are built on it.
+        SchemaError: There is no such dialect, or the user's objects depend on it.
     """
     dialect = find(name)
     was_there = _remove(installer, dialect)
@@ -136,7 +136,7 @@ def drop(installer: Installer, name: str) -> bool:
 
 
 def everything(installer: Installer) -> tuple[list[str], dict[int, str]]:
-    """The schemas of all dialects that are laid, and their routines in `public`, by number."""
+    """The schemas of all laid dialects, and their routines in `public` by oid."""
     schemas = [name for (name,) in installer.rows("dialect_schemas")]
     routines = installer.rows("dialect_routines", names=None, routines=[])
     return schemas, {number: signature for number, signature, _ in routines}
@@ -149,12 +149,12 @@ def _objects(connection: psycopg.Connection, dialect: Dialect) -> list[_Object]:
 
 
 def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
-    """Why it cannot be laid, with the remedy."""
+    """Why a dialect cannot be laid, with the remedy; None if it can."""
     again = f"then run `tidemill dialect add {dialect.name}`"
     blocked = [found for found in objects if found.obstacle is not None]
     if not blocked:
         return None
-    # That a name is taken matters more than a right that is missing.
+    # A taken name is the more important reason: no right would help.
     [first, *_] = sorted(blocked, key=lambda found: found.obstacle != "taken")
     what = f'{first.kind} "{first.name}"' if first.kind == "schema" else f"{first.kind} {first.name}"
     if first.extension is not None:
@@ -177,7 +177,7 @@ def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
 
 
 def _create(installer: Installer, dialect: Dialect) -> None:
-    """Creates or replaces what the dialect consists of."""
+    """Creates or replaces the dialect's schemas and routines."""
     for found in _objects(installer.connection, dialect):
         if found.kind == "schema" and not found.ours:
             schema = sql.Identifier(found.name)
@@ -185,12 +185,12 @@ def _create(installer: Installer, dialect: Dialect) -> None:
                 installer.run(sql.SQL("create schema {};").format(schema))
             installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
     installer.run(dialect.text)
-    # Those of an older version, which would make calls ambiguous.
+    # Drop routines of an older version, which would make calls ambiguous.
     installer.drop([], {number: name for number, name, current in _laid(installer, dialect) if not current})
 
 
 def _remove(installer: Installer, dialect: Dialect) -> bool:
-    """Drops what is there of a dialect; returns whether anything was."""
+    """Drops all schemas and routines of a dialect; returns whether there were any."""
     objects = _objects(installer.connection, dialect)
     schemas = [found.name for found in objects if found.kind == "schema" and found.ours]
     routines = {number: signature for number, signature, _ in _laid(installer, dialect)}
@@ -199,7 +199,7 @@ def _remove(installer: Installer, dialect: Dialect) -> bool:
 
 
 def _laid(installer: Installer, dialect: Dialect) -> list[tuple[int, str, bool]]:
-    """Our routines in `public` of the dialect's names, and whether each is of this version."""
+    """Our routines in `public` with the dialect's names, and whether each is of this version."""
     names = [signature.partition("(")[0] for signature in dialect.routines]
     found = installer.rows("dialect_routines", names=names, routines=list(dialect.routines))
     return [(number, signature, current) for number, signature, current in found]

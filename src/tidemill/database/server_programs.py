@@ -129,7 +129,7 @@ class ServerPrograms:
     def stop_all(self) -> None:
         """Stops the servers of all versions in the directory."""
         for data_dir in sorted(self.directory.glob("data-*")):
-            # Without an answer, the pid in the file may be that of any other process by now.
+            # If nothing answers, the pid in the file may belong to any other process by now.
             if ask(data_dir).ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
                 continue
             stop = ("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS))
@@ -154,7 +154,7 @@ class ServerPrograms:
         """Makes the cluster under another name and renames it: no half-made cluster has the name."""
         for leftover in self.directory.glob(f"{self.data_dir.name}.*"):
             shutil.rmtree(leftover, ignore_errors=True)
-        # A new name each time: the initdb of a killed user may still be writing in its own.
+        # Use a new name each time: the initdb of a killed user may still be writing.
         cluster = Path(tempfile.mkdtemp(prefix=f"{self.data_dir.name}.", dir=self.directory))
         if self.account is not None:
             os.chown(cluster, *self.account)
@@ -170,7 +170,7 @@ class ServerPrograms:
         with self._log() as log:
             return subprocess.run(
                 [self.bin_dir / program, *arguments],
-                # By environment: pg_ctl hands `-D` to a shell, which would expand a `$` in it.
+                # PGDATA rather than `-D`, which pg_ctl hands to a shell that would expand a `$`.
                 env={
                     **{name: os.environ[name] for name in inherited if name in os.environ},
                     "LC_ALL": "C",
@@ -178,10 +178,10 @@ class ServerPrograms:
                 },
                 cwd="/",
                 stdin=subprocess.DEVNULL,
-                # Not a pipe of ours: the server keeps these for its life.
+                # A file, not a pipe of ours: the server keeps it as long as it runs.
                 stdout=log,
                 stderr=log,
-                # A Ctrl-C in the terminal is for us alone.
+                # A Ctrl-C in the terminal must not reach the server.
                 start_new_session=True,
                 user=user,
                 group=group,

@@ -21,7 +21,7 @@ class Migration:
     name: str
     text: LiteralString
     breaking: bool
-    """Workers that do not know this migration cannot work on the schema after it."""
+    """Workers that do not know this migration cannot work with the schema after it."""
 
 
 def _text(file: Traversable) -> LiteralString:
@@ -43,14 +43,14 @@ def migrations() -> tuple[Migration, ...]:
 
 @cache
 def functions() -> LiteralString:
-    """The text of all functions and views, in an order in which it can be laid."""
+    """The text of all functions and views, in the order of laying."""
     files = [
         (wing.name, file.name, _text(file))
         for wing in (_ROOT / "functions").iterdir()
         for file in wing.iterdir()
         if file.name.endswith(".sql")
     ]
-    # Views check their functions when they are made, so they come last.
+    # Creating a view checks that its functions exist, so views come last.
     files.sort(key=lambda file: (file[1] == "views.sql", file))
     return "\n".join(text for _, _, text in files)
 
