@@ -22,7 +22,7 @@ from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_expl
 from tidemill.retry import Delay, Strategy
 from tidemill.schedule import Every, Missed
 from tidemill.sync import SyncApp
-from tidemill.tasks import Task, TaskRegistry
+from tidemill.tasks import Decorate, Task, TaskRegistry
 
 if TYPE_CHECKING:
     from tidemill.middleware import Middleware
@@ -77,7 +77,7 @@ class App:
         cron: str | None = None,
         timezone: str | None = None,
         missed: Missed | None = None,
-    ) -> task_module._Decorate: ...
+    ) -> Decorate: ...
     def task(self, first: Any = None, /, **options: Any) -> Any:
         """Like `tidemill.task`, and registers the task with this app."""
         if callable(first):

@@ -125,7 +125,9 @@ class Task(Generic[P]):
         return job
 
 
-class _Decorate(typing.Protocol):
+class Decorate(typing.Protocol):
+    """A decorator that makes a task of a function."""
+
     @overload
     def __call__(self, function: Callable[[P], Any]) -> Task[P]: ...
     @overload
@@ -148,7 +150,7 @@ def task(
     cron: str | None = None,
     timezone: str | None = None,
     missed: Missed | None = None,
-) -> _Decorate: ...
+) -> Decorate: ...
 def task(
     first: Any = None,
     /,
