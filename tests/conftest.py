@@ -12,6 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 
 _WANTED = (18, 16)
+# The versions that are enough for a folder's tests, where they have no mark of their own.
+# The SQL that a worker, a command or a page calls is tested on all versions in the other folders.
+_ENOUGH = {"cli": (18,), "docs": (18,), "worker": (18, 16)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,21 +29,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    marker = metafunc.definition.get_closest_marker("versions")
     for fixture in ("server", "own_server"):
-        if fixture not in metafunc.fixturenames:
-            continue
-        found = available()
-        only = metafunc.config.getoption("--pg")
-        params = []
-        for version in sorted({*found, *_WANTED}, reverse=True):
-            if (only and version not in only) or (marker and version not in marker.args):
-                continue
-            marks = []
-            if version not in found:
-                marks.append(pytest.mark.skip(f"PostgreSQL {version} is not there"))
-            params.append(pytest.param((version, found.get(version)), id=f"pg{version}", marks=marks))
-        metafunc.parametrize(fixture, params, indirect=True, scope="session" if fixture == "server" else None)
+        if fixture in metafunc.fixturenames:
+            found = available()
+            params = [
+                pytest.param(
+                    (version, found.get(version)),
+                    id=f"pg{version}",
+                    marks=[] if version in found else pytest.mark.skip(f"PostgreSQL {version} is not there"),
+                )
+                for version in _versions(metafunc)
+            ]
+            metafunc.parametrize(
+                fixture, params, indirect=True, scope="session" if fixture == "server" else None
+            )
+
+
+def _versions(metafunc: pytest.Metafunc) -> list[int]:
+    """The versions to run a test on, the newest first."""
+    marker = metafunc.definition.get_closest_marker("versions")
+    enough = marker.args if marker else _ENOUGH.get(metafunc.definition.path.parent.name)
+    only = metafunc.config.getoption("--pg")
+    return [
+        version
+        for version in sorted({*available(), *_WANTED}, reverse=True)
+        if (enough is None or version in enough) and (not only or version in only)
+    ]
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ from tests.support.running import eventually, run_all, running
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 def durable(server: Server) -> str:
     """A database whose commits survive a crash of the server; those of other tests need not."""

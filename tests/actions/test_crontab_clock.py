@@ -21,6 +21,8 @@ from tidemill.actions.crontab import parse_crontab
 from tidemill.actions.crontab_clock import CrontabClock, database_time
 from tidemill.database.patient import connect_patiently
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 class Hands:
     """A clock whose hands the test moves; all look at it many times a second."""

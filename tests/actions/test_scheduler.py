@@ -26,6 +26,8 @@ from tests.actions.support import (
 from tests.support.running import eventually, run_all, running
 from tidemill import App
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 @pytest.mark.usefixtures("unpolled")
 async def test_a_new_action_runs_at_once(app: App, connection: psycopg.Connection) -> None:

@@ -22,6 +22,8 @@ from tests.actions.support import (
 from tests.support.running import running
 from tidemill import App
 
+pytestmark = pytest.mark.versions(18, 16)
+
 
 async def test_max_runtime_cancels(app: App, connection: psycopg.Connection, lock: Any) -> None:
     make_procedure(connection, "blocks", BLOCKS)

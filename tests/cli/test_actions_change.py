@@ -15,9 +15,6 @@ from tests.cli.actions import add_action, add_run
 from tests.support.commands import CommandLine
 from tests.support.servers import Server
 
-pytestmark = pytest.mark.versions(18)
-
-
 # Adding
 
 

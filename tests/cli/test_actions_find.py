@@ -12,9 +12,6 @@ import pytest
 from tests.cli.actions import add_action, add_run
 from tests.support.commands import CommandLine
 
-pytestmark = pytest.mark.versions(18)
-
-
 # Finding
 
 

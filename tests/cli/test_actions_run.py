@@ -5,12 +5,9 @@ from __future__ import annotations
 import subprocess
 
 import psycopg
-import pytest
 
 from tests.cli.actions import add_action
 from tests.support.commands import PROGRAM, CommandLine
-
-pytestmark = pytest.mark.versions(18)
 
 
 def test_run_shows_what_is_printed(cli: CommandLine, routines: psycopg.Connection) -> None:

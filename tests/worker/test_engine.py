@@ -14,6 +14,8 @@ from tests.support.running import eventually, run_all, running
 from tests.support.waiting import wait_until
 from tidemill import App, JobContext, JobSpec
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 
 async def test_named_queues_are_serial_and_in_order(app: App, connection: psycopg.Connection) -> None:
     connection.execute(

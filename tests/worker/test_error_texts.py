@@ -14,6 +14,8 @@ from tests.support.servers import Server
 from tidemill import App, Cancel
 from tidemill.database.migrate import migrate
 
+pytestmark = pytest.mark.versions(18)
+
 
 class Unspeakable(Exception):
     def __str__(self) -> str:

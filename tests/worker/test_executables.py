@@ -17,6 +17,8 @@ from tidemill import App
 from tidemill.executables import executable_task
 from tidemill.jobs import Job
 
+pytestmark = pytest.mark.versions(18)
+
 Program = Callable[[str], None]
 
 

@@ -13,7 +13,7 @@ from tests.support.processes import settled
 from tests.support.running import eventually, running, within
 from tidemill import App, JobSpec
 
-pytestmark = pytest.mark.lane("express")
+pytestmark = [pytest.mark.lane("express"), pytest.mark.versions(18)]
 
 
 here: contextvars.ContextVar[str] = contextvars.ContextVar("here", default="nobody")

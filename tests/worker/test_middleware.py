@@ -10,6 +10,8 @@ import pytest
 from tests.support.running import run_all
 from tidemill import App, Cancel, JobContext, Middleware, Worker, WorkerOptions
 
+pytestmark = pytest.mark.versions(18)
+
 
 class Recording(Middleware):
     def __init__(self, name: str, events: list[str]) -> None:

@@ -18,6 +18,8 @@ from tidemill.errors import TaskLoadError
 if TYPE_CHECKING:
     from tidemill import JobContext
 
+pytestmark = pytest.mark.versions(18)
+
 
 @dataclass
 class Address:
