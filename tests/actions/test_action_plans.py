@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
 import pytest
+
+from tests.support.servers import TEMPLATE, Server
 
 FILL: LiteralString = """
 alter table tidemill._actions set (autovacuum_enabled = off);
@@ -49,14 +52,23 @@ def rows_read(connection: psycopg.Connection) -> Counter[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def crowded(server: Server) -> Iterator[psycopg.Connection]:
+    """Five thousand actions, thirty of them due and two running."""
+    name = server.clone(TEMPLATE)
+    with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
+        connection.execute(FILL)
+        connection.execute("select tidemill._start_actions('w', 2)")
+        yield connection
+    server.drop(name)
+
+
 @pytest.mark.parametrize("name", STATEMENTS)
-def test_few_rows_are_read(connection: psycopg.Connection, name: str) -> None:
-    connection.execute(FILL)
-    connection.execute("select tidemill._start_actions('w', 2)")
-    with connection.transaction(force_rollback=True):
-        before = rows_read(connection)
-        connection.execute(STATEMENTS[name])
-        read = rows_read(connection) - before
+def test_few_rows_are_read(crowded: psycopg.Connection, name: str) -> None:
+    with crowded.transaction(force_rollback=True):
+        before = rows_read(crowded)
+        crowded.execute(STATEMENTS[name])
+        read = rows_read(crowded) - before
     assert read.total() > 0
     # Those that are due, each a few times: nowhere near the number that there are.
     assert max(read.values()) < 400, read

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -85,16 +85,6 @@ class Page:
         pairs = zip(self._tokens, self._tokens[1:], strict=False)
         return [inline.content for token, inline in pairs if token.type == "heading_open"]
 
-    def anchors(self) -> set[str]:
-        """What a link may point at, by GitHub's rules."""
-        found: dict[str, int] = {}
-        anchors = set()
-        for heading in self.headings():
-            slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-            anchors.add(f"{slug}-{found[slug]}" if slug in found else slug)
-            found[slug] = found.get(slug, 0) + 1
-        return anchors
-
     def links(self) -> list[str]:
         """Where its links and images point."""
         return [
@@ -158,6 +148,18 @@ class Section:
             for child in token.children or ()
             if child.type == "code_inline"
         }
+
+
+@cache
+def anchors(path: Path) -> set[str]:
+    """What a link into a page may point at, by GitHub's rules."""
+    found: dict[str, int] = {}
+    anchors = set()
+    for heading in Page(path).headings():
+        slug = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        anchors.add(f"{slug}-{found[slug]}" if slug in found else slug)
+        found[slug] = found.get(slug, 0) + 1
+    return anchors
 
 
 def pages() -> list[Page]:
