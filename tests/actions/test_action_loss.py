@@ -74,8 +74,13 @@ async def test_an_explicit_next_start_holds_after_a_crash(
 
 
 async def test_a_stopped_worker_that_comes_back(
-    app: App, connection: psycopg.Connection, database: str, lock: psycopg.Connection
+    app: App,
+    connection: psycopg.Connection,
+    database: str,
+    lock: psycopg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tidemill.actions.scheduler._SWEEP_SECONDS", 0.1)
     make_procedure(connection, "blocks", BLOCKS)
     action = add_action(connection, proc="blocks", schedule_interval=DAY)
     with worker_process(database, lease=1.0) as process:

@@ -254,6 +254,7 @@ def by_cronsim(line: str, zone: str, start: datetime) -> Iterator[datetime]:
             yield instant
 
 
+@pytest.mark.versions(18, 16)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     line=st.one_of(lines(), lines_of_the_night()),
@@ -328,6 +329,7 @@ def on_the_wall(
     return found
 
 
+@pytest.mark.versions(18, 16)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     turn=st.sampled_from([(zone, utc(turn)) for zone, turns in TURNS.items() for turn in turns]),

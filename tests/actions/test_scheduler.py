@@ -150,6 +150,7 @@ async def test_a_scheduler_without_free_connections_tries_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("tidemill.actions.runner.Backends.take", refuse)
+        patch.setattr("tidemill.actions.scheduler._NO_CONNECTION_SECONDS", 0.1)
         async with running(app, poll_interval=0.05):
             await asyncio.wait_for(taken.wait(), 30)
             await eventually(lambda: "could not start" in caplog.text, "the log")

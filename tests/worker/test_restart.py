@@ -13,6 +13,8 @@ from tests.support.running import eventually, running, until_leased, within
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App, JobContext, JobSpec
 
+pytestmark = pytest.mark.versions(18)
+
 
 def durable(server: Server) -> str:
     """A database whose commits survive a crash of the server; those of other tests need not."""
