@@ -188,6 +188,50 @@ def test_a_worker_whose_connection_is_gone_is_lost_at_once(
     assert queue.complete(claimed) == {}
 
 
+def test_a_lost_worker_is_not_forgotten_before_its_deadline(queue: Queue) -> None:
+    queue.register()
+    claimed = leased(queue)
+    queue.connection.execute("update tidemill._workers set lost_at = now() - interval '1 hour'")
+    assert not is_forgotten(queue)
+    assert queue.complete(claimed) == {}
+    assert not is_forgotten(queue)
+    queue.expire()
+    assert is_forgotten(queue)
+
+
+def test_a_deadline_that_passes_during_a_sweep_is_for_the_next_one(queue: Queue) -> None:
+    """Or its leases would end, and its next heartbeat would not learn of that."""
+    queue.register()
+    claimed = leased(queue)
+    queue.connection.execute(
+        "create function app.expire() returns trigger language plpgsql as $$ begin"
+        " update tidemill._workers set expires_at = clock_timestamp() - interval '1 second';"
+        " return null; end $$"
+    )
+    # After the statement that marks lost workers, and after none that it runs itself.
+    queue.connection.execute(
+        "create trigger expire after update on tidemill._workers"
+        " when (pg_trigger_depth() = 0) execute function app.expire()"
+    )
+    assert sweep(queue) == []
+    assert is_lost(queue)
+    queue.connection.execute("drop trigger expire on tidemill._workers")
+    assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"]
+    assert queue.complete(claimed) == {}
+
+
+def test_the_sweep_makes_no_job_due_before_its_run_at(queue: Queue) -> None:
+    queue.register()
+    job = queue.add()
+    assert ids(queue.claim()) == [job["id"]]
+    # As if the clock had been set back since the claim.
+    queue.connection.execute("update tidemill._jobs set run_at = now() + interval '1 hour'")
+    ahead = queue.kept(job["id"])["run_at"]
+    queue.expire()
+    assert sweep(queue) == [("w", job["id"], False)]
+    assert queue.kept(job["id"])["run_at"] == ahead
+
+
 def test_the_express_lane_is_unsafe_for_a_minute_after_a_loss(queue: Queue) -> None:
     assert queue.value("select tidemill._express_is_safe()")
     queue.register()

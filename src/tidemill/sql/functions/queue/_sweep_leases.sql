@@ -35,8 +35,7 @@ begin
   return query select * from tidemill._release_leases(
     coalesce(dead, '{}'), true, 'its worker stopped without a word: killed, crashed, or cut off from the database');
   delete from tidemill._workers w
-    where w.id = any(dead) and w.expires_at <= clock_timestamp()
-      and w.lost_at <= clock_timestamp() - tidemill._caution()
+    where w.id = any(dead) and w.lost_at <= clock_timestamp() - tidemill._caution()
       and not exists (select from tidemill._jobs j where j.locked_by = w.id);
   delete from tidemill._listeners l
     where not exists (select from tidemill._workers w where w.id = l.worker_id);
