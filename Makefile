@@ -19,7 +19,7 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-smoke clean remake
+.PHONY: help demo test test-quick lint bench bench-smoke clean remake
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ demo: $(VENV)/.installed-$(DEMO) ## See it work, on a PostgreSQL of its own
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k name --pg 18' passes more)
 	@$(VENV)/bin/pytest -n 2 $(ARGS)
+
+test-quick: $(VENV)/.installed-dev ## Run a sample of the tests, in under a minute
+	@$(VENV)/bin/pytest -n 2 --quick $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(VENV)/bin/ruff check

@@ -19,6 +19,7 @@ _ENOUGH = {"cli": (18,), "docs": (18,), "worker": (18, 16)}
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pg", type=int, action="append", help="only this version of PostgreSQL")
+    parser.addoption("--quick", action="store_true", help="only a sample, in under a minute")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "versions(*numbers): these versions of PostgreSQL are enough for this test",
     )
+    config.addinivalue_line("markers", "slow: takes half a second and more, and is left out by --quick")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -50,11 +52,29 @@ def _versions(metafunc: pytest.Metafunc) -> list[int]:
     marker = metafunc.definition.get_closest_marker("versions")
     enough = marker.args if marker else _ENOUGH.get(metafunc.definition.path.parent.name)
     only = metafunc.config.getoption("--pg")
+    if metafunc.config.getoption("--quick"):
+        only = [max(available())]
     return [
         version
         for version in sorted({*available(), *_WANTED}, reverse=True)
         if (enough is None or version in enough) and (not only or version in only)
     ]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --quick: nothing slow, and what needs a server once, with its first parameters."""
+    if not config.getoption("--quick"):
+        return
+    seen: set[str] = set()
+    left: list[pytest.Item] = []
+    out: list[pytest.Item] = []
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        repeated = "server" in getattr(item, "fixturenames", ()) and name in seen
+        (out if repeated or item.get_closest_marker("slow") else left).append(item)
+        seen.add(name)
+    items[:] = left
+    config.hook.pytest_deselected(items=out)
 
 
 @pytest.fixture

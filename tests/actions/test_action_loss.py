@@ -37,6 +37,7 @@ def durable(server: Server) -> str:
     return make_conninfo(server.conninfo(server.clone(TEMPLATE)), options="-c synchronous_commit=on")
 
 
+@pytest.mark.slow
 async def test_a_killed_worker(
     app: App, connection: psycopg.Connection, database: str, lock: psycopg.Connection
 ) -> None:
@@ -58,6 +59,7 @@ async def test_a_killed_worker(
     assert found["next_start"] < run["finished_at"] + HOUR
 
 
+@pytest.mark.slow
 async def test_an_explicit_next_start_holds_after_a_crash(
     app: App, connection: psycopg.Connection, database: str, lock: psycopg.Connection
 ) -> None:
@@ -73,6 +75,7 @@ async def test_an_explicit_next_start_holds_after_a_crash(
         await eventually(lambda: outcomes(connection, action) == ["worker_lost", "success"], "the next run")
 
 
+@pytest.mark.slow
 async def test_a_stopped_worker_that_comes_back(
     app: App,
     connection: psycopg.Connection,
@@ -110,6 +113,7 @@ async def test_a_terminated_backend(
     assert (found["total_failures"], found["total_crashes"]) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["fast", "immediate", "crash"])
 async def test_a_restarted_server(own_server: Server, way: str) -> None:
     database = durable(own_server)
@@ -135,6 +139,7 @@ async def test_a_restarted_server(own_server: Server, way: str) -> None:
         assert await eventually(outcome, "the run's end") == "server_restarted"
 
 
+@pytest.mark.slow
 async def test_the_database_is_restarted_after_its_worker(own_server: Server) -> None:
     database = durable(own_server)
     watcher = psycopg.connect(database, autocommit=True)
@@ -154,6 +159,7 @@ async def test_the_database_is_restarted_after_its_worker(own_server: Server) ->
     assert run["message"].startswith("the database server was restarted")
 
 
+@pytest.mark.slow
 async def test_a_lost_scheduler_connection_is_opened_again(
     app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -254,6 +254,7 @@ def by_cronsim(line: str, zone: str, start: datetime) -> Iterator[datetime]:
             yield instant
 
 
+@pytest.mark.slow
 @pytest.mark.versions(18, 16)
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -329,6 +330,7 @@ def on_the_wall(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.versions(18, 16)
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

@@ -128,6 +128,7 @@ def test_workers_share_the_minutes(
     assert sorted(minutes(connection)) == ["12:01", "12:02", "12:02", "12:03", "12:04", "12:04", "12:05"]
 
 
+@pytest.mark.slow
 def test_an_error_costs_no_minute(
     connection: psycopg.Connection,
     connect: Callable[[], psycopg.Connection],

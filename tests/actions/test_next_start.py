@@ -250,6 +250,7 @@ def questions(draw: st.DrawFn) -> tuple[Grid, datetime]:
     return grid, initial + length * draw(st.floats(-1, 120, allow_nan=False))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=st.lists(questions(), min_size=20, max_size=60))
 def test_the_next_slot_is_after_on_the_grid_and_nothing_is_skipped(

@@ -74,6 +74,7 @@ class TestInTheCallersTransaction:
             call(connection, action)
         assert (written(), outcomes(connection, action)) == ([], [])
 
+    @pytest.mark.slow
     def test_others_wait_for_its_end(self, connection: Connection, other: Connection) -> None:
         make_note(connection)
         action = add_action(connection, proc="note")

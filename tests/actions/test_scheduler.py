@@ -42,6 +42,7 @@ async def test_a_new_action_runs_at_once(app: App, connection: psycopg.Connectio
     assert state(connection, action)["next_start"] == run["slot"] + HOUR
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unpolled")
 async def test_it_runs_on_time_without_polling(app: App, connection: psycopg.Connection) -> None:
     make_note(connection)
@@ -79,6 +80,7 @@ async def test_a_worker_may_leave_actions_alone(app: App, connection: psycopg.Co
     assert outcomes(connection, action) == ["success"]
 
 
+@pytest.mark.slow
 async def test_a_due_task_action_is_run_to_its_end_by_once(app: App, connection: psycopg.Connection) -> None:
     ran: list[Any] = []
     app.task("report")(lambda payload: ran.append(payload))
@@ -116,6 +118,7 @@ async def test_no_more_runs_at_once_than_allowed(app: App, connection: psycopg.C
         )
 
 
+@pytest.mark.slow
 async def test_two_workers_share_what_is_due(app: App, connection: psycopg.Connection, database: str) -> None:
     make_note(connection)
     # However late a busy machine comes to a slot, it is not passed over.

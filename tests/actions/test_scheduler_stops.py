@@ -33,6 +33,7 @@ async def test_max_runtime_cancels(app: App, connection: psycopg.Connection, loc
     assert run["message"] == "canceled after its max_runtime of 0.2 s"
 
 
+@pytest.mark.slow
 async def test_what_does_not_heed_a_cancel_is_terminated(
     app: App, connection: psycopg.Connection, lock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from tests.support.servers import Server
 # Adding
 
 
+@pytest.mark.slow
 def test_add_takes_every_option_of_a_routine(cli: CommandLine, routines: psycopg.Connection) -> None:
     added = cli.json(
         "actions", "add", "app.say", "--every", "90m", "--timezone", "Europe/Berlin",
@@ -43,6 +44,7 @@ def test_add_takes_every_option_of_a_routine(cli: CommandLine, routines: psycopg
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_add_takes_a_task_and_a_cron_line(cli: CommandLine, connection: psycopg.Connection) -> None:
     cli.ok(
         "actions", "add", "--task", "report", "--cron", "30 4 * * 1", "--timezone", "Asia/Kolkata",
@@ -57,6 +59,7 @@ def test_add_takes_a_task_and_a_cron_line(cli: CommandLine, connection: psycopg.
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_added_is_named_and_so_is_the_lack_of_a_worker(
     cli: CommandLine, routines: psycopg.Connection
 ) -> None:
@@ -114,6 +117,7 @@ def test_add_refuses_in_plain_words(
 # Changing
 
 
+@pytest.mark.slow
 def test_alter_changes_what_is_given_and_nothing_else(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "greet", config='{"word": "a", "n": 1}', timezone="Europe/Berlin", on_failure="page",
          check_config="app.check_word")  # fmt: skip
@@ -165,6 +169,7 @@ def test_alter_refuses(
     assert words in cli.refused("actions", "alter", "greet", *arguments)
 
 
+@pytest.mark.slow
 def test_several_are_changed_or_none(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "one")
     add_action(routines, "two", check_config="app.check_word", config='{"word": "a"}')
@@ -183,6 +188,7 @@ def test_several_are_changed_or_none(cli: CommandLine, routines: psycopg.Connect
     assert routines.execute("select config from tidemill._actions where id = 1000").fetchone() == (None,)
 
 
+@pytest.mark.slow
 def test_delete_keeps_the_history(cli: CommandLine, routines: psycopg.Connection) -> None:
     action_id = add_action(routines, "greet")
     add_action(routines, "other")
@@ -195,6 +201,7 @@ def test_delete_keeps_the_history(cli: CommandLine, routines: psycopg.Connection
     assert "There is no action 'greet'" in cli.refused("actions", "history", "greet")
 
 
+@pytest.mark.slow
 def test_on_failure_names_a_task_for_all(cli: CommandLine, connection: psycopg.Connection) -> None:
     def stored() -> Any:
         return connection.execute("select on_failure from tidemill._action_settings").fetchone()
@@ -213,6 +220,7 @@ def test_on_failure_names_a_task_for_all(cli: CommandLine, connection: psycopg.C
 # Rights
 
 
+@pytest.mark.slow
 def test_others_are_told_whose_it_is(
     server: Server, database: str, routines: psycopg.Connection, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from tests.support.commands import CommandLine
 # Finding
 
 
+@pytest.mark.slow
 def test_names_and_ids_find_actions(cli: CommandLine, routines: psycopg.Connection) -> None:
     for name in ("one", "two", "two", "1000"):
         add_action(routines, name)
@@ -31,6 +32,7 @@ def test_names_and_ids_find_actions(cli: CommandLine, routines: psycopg.Connecti
     assert {row["state"] for row in cli.json("actions", "--name", "one")} == {"scheduled"}
 
 
+@pytest.mark.slow
 def test_list_filters_and_limits(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "one")
     add_action(routines, "two", scheduled=False)
@@ -47,6 +49,7 @@ def test_list_filters_and_limits(cli: CommandLine, routines: psycopg.Connection)
     assert "more than these 1" in limited.stderr
 
 
+@pytest.mark.slow
 def test_starts_at_no_time_are_words(cli: CommandLine, routines: psycopg.Connection) -> None:
     drifting, never = add_action(routines, fixed_schedule=False), add_action(routines)
     routines.execute("select tidemill.alter_action(%s, next_start => 'infinity')", [never])
@@ -60,12 +63,14 @@ def test_starts_at_no_time_are_words(cli: CommandLine, routines: psycopg.Connect
     assert cli.json("actions", "next", str(never)) == []
 
 
+@pytest.mark.slow
 def test_names_cannot_steer_the_terminal(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "\x1b[31mred")
     assert "\\x1b[31mred" in cli.ok("actions")
     assert cli.ok("actions", "pause", "1000") == "Paused action 1000 (\\x1b[31mred).\n"
 
 
+@pytest.mark.slow
 def test_what_python_cannot_hold_is_shown(cli: CommandLine, routines: psycopg.Connection) -> None:
     digits = "9" * 5000
     add_action(routines, config=f'{{"n": {digits}}}')
@@ -80,6 +85,7 @@ def test_what_python_cannot_hold_is_shown(cli: CommandLine, routines: psycopg.Co
     assert "Sat 20000-01-01 00:00:00 UTC" in cli.ok("actions", "next", "1000", "-n", "1")
 
 
+@pytest.mark.slow
 def test_show_has_the_definition_and_the_last_runs(cli: CommandLine, routines: psycopg.Connection) -> None:
     action_id = add_action(routines, "greet", config='{"word": "hello"}', timezone="Europe/Berlin")
     for number in range(6):
@@ -101,6 +107,7 @@ def test_show_has_the_definition_and_the_last_runs(cli: CommandLine, routines: p
 # Next
 
 
+@pytest.mark.slow
 def test_next_tells_the_starts_of_a_cron_line(cli: CommandLine) -> None:
     berlin = ZoneInfo("Europe/Berlin")
     now = datetime.now(UTC)
@@ -114,6 +121,7 @@ def test_next_tells_the_starts_of_a_cron_line(cli: CommandLine) -> None:
     assert shown[1] == f"{told[0].replace('Z', '+00:00')}\t{starts[0]:%a %Y-%m-%d} 04:30:00 Europe/Berlin"
 
 
+@pytest.mark.slow
 def test_next_tells_the_starts_of_an_action(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "greet", initial_start=datetime(2031, 1, 1, 12, tzinfo=UTC), timezone="Asia/Kolkata")
     told = cli.json("actions", "next", "greet", "-n", "2")
@@ -143,6 +151,7 @@ def test_next_refuses(cli: CommandLine, arguments: list[str], words: str) -> Non
 # History
 
 
+@pytest.mark.slow
 def test_history_filters_and_shows_outputs(cli: CommandLine, routines: psycopg.Connection) -> None:
     one, two = add_action(routines, "one"), add_action(routines, "two")
     old = add_run(routines, one, "success", "3 days", output="NOTICE:  long ago")
@@ -178,6 +187,7 @@ def test_a_limit_beyond_all_numbers_is_refused(cli: CommandLine, command: str) -
     assert "less than or equal to 2147483647" in cli.refused("actions", command, "--limit", "9" * 20)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_listed(cli: CommandLine, routines: psycopg.Connection) -> None:
     action_id = add_action(routines, "one")
     routines.execute(

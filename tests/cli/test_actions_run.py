@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 
 import psycopg
+import pytest
 
 from tests.cli.actions import add_action
 from tests.support.commands import PROGRAM, CommandLine
 
 
+@pytest.mark.slow
 def test_run_shows_what_is_printed(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "greet", config='{"word": "hello"}', scheduled=False)
     first, second = cli.ok("actions", "run", "greet").splitlines()
@@ -35,6 +37,7 @@ def test_run_lets_a_procedure_commit(cli: CommandLine, routines: psycopg.Connect
     assert routines.execute("select count(*) from app.steps").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_ends_with_its_error(cli: CommandLine, routines: psycopg.Connection) -> None:
     add_action(routines, "fail", "app.fail")
     done = cli.run("actions", "run", "fail")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.support.commands import CommandLine
+
+pytestmark = pytest.mark.slow
 
 _SAID = 'Executing job {} with config {{"hypertable": "metrics"}}'
 

@@ -25,6 +25,7 @@ _EVIL = "a\x1b[31m\u202eb\x9bc\rd"
 _SEEN = r"a\x1b[31m\u202eb\x9bc\x0dd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("payload", [_DEEP, _LONG, _HALF], ids=["deep", "long number", "half a character"])
 def test_any_payload_can_be_shown_and_changed(
     cli: CommandLine, connection: psycopg.Connection, payload: str
@@ -39,6 +40,7 @@ def test_any_payload_can_be_shown_and_changed(
     assert cli.json("jobs", "remove", "1")["changed"] == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run_at", "year"), [("infinity", "9999"), ("-infinity", "0001")])
 def test_jobs_outside_of_time(
     cli: CommandLine, connection: psycopg.Connection, run_at: str, year: str
@@ -50,6 +52,7 @@ def test_jobs_outside_of_time(
     assert cli.json("jobs", "retry", "1")["changed"] == [1]
 
 
+@pytest.mark.slow
 def test_a_wait_beyond_the_calendar(cli: CommandLine, connection: psycopg.Connection) -> None:
     assert cli.ok("add", "x", "--in", "999999w") == "Added job 1 (x), scheduled.\n"
     assert "out of range" in cli.refused("add", "x", "--in", "99999999w")
@@ -67,6 +70,7 @@ def test_the_list_does_not_read_payloads(cli: CommandLine, connection: psycopg.C
     assert done.stdout == "[False, True]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_controls_reach_neither_pipe_nor_terminal(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute(
         "select tidemill.add_job(%(e)s, json_build_object('k', %(e)s::text), %(e)s, job_key => %(e)s)",
@@ -86,6 +90,7 @@ def test_controls_reach_neither_pipe_nor_terminal(cli: CommandLine, connection: 
     assert _SEEN in shown
 
 
+@pytest.mark.slow
 def test_controls_in_arguments_are_told_visibly(cli: CommandLine) -> None:
     done = cli.run("add", _EVIL)
     assert done.stdout == f"Added job 1 ({_SEEN}), ready.\n"
@@ -96,6 +101,7 @@ def test_controls_in_arguments_are_told_visibly(cli: CommandLine) -> None:
     assert not _RAW.search(message)
 
 
+@pytest.mark.slow
 def test_what_looks_like_markup_is_text(cli: CommandLine, connection: psycopg.Connection) -> None:
     assert cli.ok("add", "[/]") == "Added job 1 ([/]), ready.\n"
     connection.execute("select tidemill.permanently_fail_jobs(array[1], '[/nope] :smile: [red]x')")
@@ -197,6 +203,7 @@ def test_ids_are_checked_before_anything_changes(
     assert connection.execute("select attempts, revision, updated_at from tidemill.jobs").fetchall() == before
 
 
+@pytest.mark.slow
 def test_jobs_that_are_passed_over_say_why(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('a')")
     connection.execute("select tidemill.add_job('a')")
@@ -211,6 +218,7 @@ def test_jobs_that_are_passed_over_say_why(cli: CommandLine, connection: psycopg
     assert "as it has failed already: 1" in cli.refused("jobs", "cancel", "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "is_shown"), [(3, False), (2500, True)])
 def test_a_progress_bar_for_more_than_a_batch(
     cli: CommandLine, connection: psycopg.Connection, count: int, is_shown: bool

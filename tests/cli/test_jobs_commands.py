@@ -18,6 +18,7 @@ def _fail(connection: psycopg.Connection, *ids: int) -> None:
     connection.execute("select tidemill.permanently_fail_jobs(%s, 'no such address')", [list(ids)])
 
 
+@pytest.mark.slow
 def test_add_takes_every_option(cli: CommandLine) -> None:
     before = datetime.now(UTC)
     added = cli.json(
@@ -39,6 +40,7 @@ def test_add_takes_every_option(cli: CommandLine) -> None:
     assert datetime.fromisoformat(changed["run_at"]) == datetime(2030, 1, 31, 8, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_add_says_that_nobody_knows_the_task(cli: CommandLine) -> None:
     done = cli.run("add", "nobody_runs_me")
     assert done.returncode == 0
@@ -46,6 +48,7 @@ def test_add_says_that_nobody_knows_the_task(cli: CommandLine) -> None:
     assert cli.run("jobs").stderr == done.stderr
 
 
+@pytest.mark.slow
 def test_a_role_that_may_only_add_adds(
     server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
@@ -66,6 +69,7 @@ def test_a_role_that_may_only_add_adds(
     assert added["payload"]["m"] == 1.5
 
 
+@pytest.mark.slow
 def test_add_many_from_a_file_is_all_or_none(cli: CommandLine) -> None:
     lines = [json.dumps({"identifier": "a", "payload": {"n": n}, "job_key": f"k{n % 2}"}) for n in range(4)]
     assert cli.ok("add", "--from", "-", stdin="\n".join(lines)) == "Added 4 jobs.\n"
@@ -98,6 +102,7 @@ def test_add_refuses_bad_input_and_adds_nothing(
     assert connection.execute("select count(*) from tidemill.jobs").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_list_filters_and_limits(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('a', queue_name => 'q')")
     connection.execute("select tidemill.add_job('b', run_at => now() + interval '1 day', job_key => 'k')")
@@ -113,6 +118,7 @@ def test_list_filters_and_limits(cli: CommandLine, connection: psycopg.Connectio
     assert "more than these 1" in limited.stderr
 
 
+@pytest.mark.slow
 def test_show_has_payload_and_error(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('a', '{\"deep\": {\"n\": 1}}')")
     _fail(connection, 1)
@@ -123,6 +129,7 @@ def test_show_has_payload_and_error(cli: CommandLine, connection: psycopg.Connec
     assert "There is no job 7" in cli.refused("jobs", "show", "7")
 
 
+@pytest.mark.slow
 def test_retry_cancel_and_reschedule(cli: CommandLine, connection: psycopg.Connection) -> None:
     for _ in range(3):
         connection.execute("select tidemill.add_job('a')")
@@ -139,6 +146,7 @@ def test_retry_cancel_and_reschedule(cli: CommandLine, connection: psycopg.Conne
     assert (changed["state"], changed["priority"]) == ("scheduled", 7)
 
 
+@pytest.mark.slow
 def test_changes_pass_over_what_is_not_there(cli: CommandLine) -> None:
     assert "Passed over" in cli.refused("jobs", "retry", "41")
     assert "say what to change" in cli.refused("jobs", "reschedule", "41")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.support.commands import CommandLine
+
+pytestmark = pytest.mark.slow
 
 
 def test_migrate_twice_and_dry(empty_database: str, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def test_a_worker_imports_only_what_it_uses(cli: CommandLine, connection: psycop
     assert (cli.directory / "collects").read_text() == "True"
 
 
+@pytest.mark.slow
 def test_adding_jobs_needs_no_worker() -> None:
     code = "import sys; from tidemill import App, JobSpec; assert 'tidemill.worker' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,6 +16,8 @@ import pytest
 from tests.support.commands import CommandLine
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # Runs `tidemill worker`, but for the worker itself.
 _TELL_THE_CRONTAB = """
 import sys

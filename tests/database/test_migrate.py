@@ -116,6 +116,7 @@ class TestMigrate:
                 migrate(make_conninfo(database, options="-c lock_timeout=50ms"))
         assert migrate(database).functions_laid
 
+    @pytest.mark.slow
     def test_a_deadlock_with_a_reader(self, database: str, superuser_conninfo: str) -> None:
         make_outdated(database)
         with (

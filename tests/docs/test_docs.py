@@ -199,6 +199,7 @@ def _url(conninfo: str) -> str:
 
 
 # Dozens of commands, each a process of its own.
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_the_blocks_of_a_page_run(page: Page, runner: Runner) -> None:

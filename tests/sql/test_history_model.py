@@ -337,6 +337,7 @@ def machine(server: Server) -> Iterator[type[Histories]]:
     server.drop(name)
 
 
+@pytest.mark.slow
 @pytest.mark.versions(18, 16)
 @pytest.mark.timeout(300)
 def test_histories(machine: type[Histories]) -> None:

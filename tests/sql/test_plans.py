@@ -14,6 +14,8 @@ from psycopg import sql
 from tests.sql.calls import Queue
 from tests.support.servers import TEMPLATE, Server
 
+pytestmark = pytest.mark.slow
+
 Node = dict[str, Any]
 
 # What the functions' variables hold, by their names; PL/pgSQL makes them parameters of the statements.

@@ -249,6 +249,7 @@ def test_claims_pass_over_what_others_hold(queue: Queue, another: Callable[[], Q
     assert not set(ids(taken)) & set(ids(rest))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lanes", [[False], [True], [True, False]], ids=["lease", "express", "both"])
 def test_many_workers_claim_each_job_once(
     queue: Queue,

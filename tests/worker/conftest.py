@@ -23,7 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("lane")
-    metafunc.parametrize("lane", marker.args if marker else LANES, indirect=True)
+    lanes = LANES[-1:] if metafunc.config.getoption("--quick") else LANES
+    metafunc.parametrize("lane", marker.args if marker else lanes, indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,7 @@ async def far_app(way: Proxy, app: App) -> AsyncIterator[App]:
         yield opened
 
 
+@pytest.mark.slow
 async def test_a_half_open_listener_is_opened_anew(
     way: Proxy, far_app: App, app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,6 +61,7 @@ async def test_a_half_open_listener_is_opened_anew(
         )
 
 
+@pytest.mark.slow
 async def test_behind_a_pooler_that_swallows_listen_polling_goes_on(
     way: Proxy, far_app: App, app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,6 +102,7 @@ async def test_a_claim_whose_answer_is_lost_is_freed_and_run(
     assert "5 jobs whose claim was cut off are free again" in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_claim_that_is_carried_out_when_nobody_waits_for_it_any_longer(
     app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,6 +149,7 @@ async def test_a_completion_whose_answer_is_lost_is_not_repeated(
     assert "its lease was taken away, so nothing was written" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_a_hanging_connection_does_not_keep_the_worker(
     way: Proxy, far_app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +177,7 @@ async def test_a_hanging_connection_does_not_keep_the_worker(
     assert connection.execute("select id from tidemill._jobs").fetchall() == [(job.id,)]
 
 
+@pytest.mark.slow
 async def test_an_answer_that_never_comes_is_given_up(
     way: Proxy, far_app: App, app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,6 +17,7 @@ from tidemill import App, JobContext, JobSpec
 pytestmark = pytest.mark.versions(18, 17, 16, 15)
 
 
+@pytest.mark.slow
 async def test_named_queues_are_serial_and_in_order(app: App, connection: psycopg.Connection) -> None:
     connection.execute(
         "create table spans (job_id bigint, queue_name text, priority int, worker text, "

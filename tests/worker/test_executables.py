@@ -140,6 +140,7 @@ def alive(pid: int) -> bool:
     return state.stdout.strip() not in ("", "Z")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["timeout", "cancel", "stop"])
 async def test_it_is_ended_with_its_children(
     app: App,

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.lane("express")
 # The end of the budget
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_is_quick")
 async def test_what_goes_on_is_leased_when_the_budget_ends(app: App, connection: psycopg.Connection) -> None:
     gates = Gates(app)
@@ -108,6 +109,7 @@ def worker_in_a_thread(conninfo: str, add_tasks: Callable[[App], None], **option
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_is_quick")
 def test_a_blocked_event_loop_keeps_nothing_but_the_job_that_blocks_it(
     database: str, table: psycopg.Connection

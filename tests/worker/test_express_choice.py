@@ -17,6 +17,7 @@ from tidemill.queue import durations
 pytestmark = pytest.mark.lane("express")
 
 
+@pytest.mark.slow
 async def test_slow_jobs_are_leased_one_per_free_slot_and_quick_ones_pass_them(
     app: App, connection: psycopg.Connection, watcher: psycopg.Connection
 ) -> None:

@@ -17,6 +17,7 @@ from tidemill.queue import express
 pytestmark = pytest.mark.lane("express")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_is_quick")
 @pytest.mark.parametrize("queue_name", [None, "letters"])
 async def test_a_job_of_a_long_transaction_is_found(
@@ -52,6 +53,7 @@ async def test_a_job_of_a_long_transaction_is_found(
     assert ran.count("late") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_is_quick")
 @pytest.mark.parametrize("priority", [-1, 0])
 async def test_an_urgent_job_is_found_while_a_long_backlog_runs(

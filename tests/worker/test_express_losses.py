@@ -129,6 +129,7 @@ async def test_an_answer_that_is_lost(
 # Workers that end
 
 
+@pytest.mark.slow
 def test_a_killed_worker_repeats_at_most_what_it_had_in_hand(
     database: str, table: psycopg.Connection
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_killed_worker_repeats_at_most_what_it_had_in_hand(
     assert max(began.count(job) for job in repeated | {1}) <= 2
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_worker_comes_to_its_end(database: str, table: psycopg.Connection) -> None:
     table.execute("select tidemill.add_job('die', max_attempts => 3)")
     table.execute("select tidemill.add_job('tell') from generate_series(1, 20)")

@@ -118,6 +118,7 @@ async def test_what_asyncio_ties_to_the_current_task(app: App, connection: psyco
     assert sorted(told) == sorted(["limited", "in a group", "group failed", "spawned", "limited"])
 
 
+@pytest.mark.slow
 async def test_jobs_that_never_wait_let_the_event_loop_turn(app: App, connection: psycopg.Connection) -> None:
     """A thousand at a stretch must not starve the rest of the process."""
     ended = asyncio.Event()

@@ -11,6 +11,8 @@ import pytest
 from tests.support.processes import SHORT_LEASE, leased, runs, settled, worker_process
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 GATE = 1
 
 

@@ -41,6 +41,7 @@ async def test_a_returned_value_completes_the_job(app: App, value: object) -> No
     assert await run_one(app, "plain") is None
 
 
+@pytest.mark.slow
 async def test_an_exception_is_recorded_and_the_default_backoff_applies(
     app: App, connection: psycopg.Connection
 ) -> None:

@@ -36,6 +36,7 @@ def attempts(connection: psycopg.Connection) -> list[tuple[int, str | None]]:
     return connection.execute("select attempts, locked_by from tidemill._jobs order by id").fetchall()
 
 
+@pytest.mark.slow
 def test_sigterm_lets_running_jobs_finish(database: str, table: psycopg.Connection) -> None:
     with worker_process(database, concurrency=2) as worker:
         wait_until(lambda: len(runs(table)) == 2, "two jobs to run")
@@ -49,6 +50,7 @@ def test_sigterm_lets_running_jobs_finish(database: str, table: psycopg.Connecti
     assert table.execute("select from tidemill._workers").rowcount == 0
 
 
+@pytest.mark.slow
 def test_what_does_not_finish_in_time_goes_back_unspent(database: str, table: psycopg.Connection) -> None:
     with worker_process(database, concurrency=2, grace_period=0.1) as worker:
         wait_until(lambda: len(runs(table)) == 2, "two jobs to run")
@@ -58,6 +60,7 @@ def test_what_does_not_finish_in_time_goes_back_unspent(database: str, table: ps
     assert attempts(table) == [(0, None)] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_hurries(database: str, table: psycopg.Connection, first: signal.Signals) -> None:
     with worker_process(database, concurrency=2, grace_period=600) as worker:
@@ -129,6 +132,7 @@ async def test_a_stop_before_the_start(app: App) -> None:
     await worker.run()
 
 
+@pytest.mark.slow
 @pytest.mark.versions(18)
 async def test_starts_and_stops(app: App, connection: psycopg.Connection) -> None:
     done: list[int] = []
@@ -152,6 +156,7 @@ async def test_starts_and_stops(app: App, connection: psycopg.Connection) -> Non
     await eventually(lambda: not worker_threads(), "the threads to end")
 
 
+@pytest.mark.slow
 async def test_three_workers_on_one_app_share_it(app: App, connection: psycopg.Connection) -> None:
     @app.task
     async def quick(payload: Any, job: Any) -> None:

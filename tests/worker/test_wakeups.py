@@ -98,6 +98,7 @@ async def test_a_worker_taken_for_dead_registers_and_listens_again(
         assert connection.execute("select from tidemill._workers").rowcount == 1
 
 
+@pytest.mark.slow
 async def test_a_busy_worker_asks_for_no_notifications(app: App, connection: psycopg.Connection) -> None:
     stop = asyncio.Event()
 
@@ -114,6 +115,7 @@ async def test_a_busy_worker_asks_for_no_notifications(app: App, connection: psy
         await eventually(lambda: declared(connection), "a new declaration")
 
 
+@pytest.mark.slow
 async def test_an_idle_worker_looks_ever_more_seldom(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[Looks] = []
     look = Engine._look
