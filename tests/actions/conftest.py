@@ -25,7 +25,7 @@ async def app(database: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[
 
 @pytest.fixture
 def lock(database: str) -> Iterator[psycopg.Connection]:
-    """Holds lock 7, so that whoever runs BLOCKS waits."""
+    """Holds lock 7, for which an action of BLOCKS waits."""
     with psycopg.connect(database, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(7)")
         yield holder

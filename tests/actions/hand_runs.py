@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 Connection = psycopg.Connection
 
 LEFT = "the run ended with an error that its own session saw"
-# Where a hand run waits until the test lets it go on.
+# Where a hand run waits until the test releases it.
 GATE = "perform pg_advisory_lock(77); perform pg_advisory_unlock(77);"
 
 
@@ -29,7 +29,7 @@ def values(connection: Connection, query: str) -> list[Any]:
 
 @contextmanager
 def at_the_gate(connection: Connection, other: Connection, action_id: int) -> Iterator[Future[None]]:
-    """An action that goes on in `other`; it passes the gate at the end of the block."""
+    """An action that is running in `other`; it passes the gate at the end of the block."""
     connection.execute("select pg_advisory_lock(77)")
     waiting = (
         "select from pg_locks where locktype = 'advisory' and objid = 77 and not granted"

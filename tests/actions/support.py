@@ -78,7 +78,7 @@ def history(connection: psycopg.Connection, action_id: int) -> list[dict[str, An
 
 
 def outcomes(connection: psycopg.Connection, action_id: int) -> list[str | None]:
-    """How the runs of an action ended, the first one first; None for one that goes on."""
+    """How the runs of an action ended, the first one first; None for a running one."""
     return [run["outcome"] for run in history(connection, action_id)]
 
 

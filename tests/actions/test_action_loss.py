@@ -47,7 +47,7 @@ async def test_a_killed_worker(
         pid = await until_running(connection, action)
         process.signal(signal.SIGKILL)
         process.wait()
-    # The survivor finds the run in seconds, and ends its server process, which nobody listens to.
+    # The survivor finds the run in seconds, and ends its server process, whose client is gone.
     async with running(app, heartbeat_interval=0.1):
         run = await until_ended(connection, action)
     assert run["outcome"] == "worker_lost"

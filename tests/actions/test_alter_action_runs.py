@@ -82,7 +82,7 @@ class TestBesideWorkers:
         number = add(connection)
         run = start(connection, number)
         with ThreadPoolExecutor(1) as pool, psycopg.connect(database) as worker:
-            # As _finish_run begins; then comes the action's row.
+            # _finish_run locks this row first, and then the action's.
             worker.execute("select from tidemill._action_runs where id = %s for update", [run])
             pausing = pool.submit(alter, connection, number, scheduled=False)
             wait_for_a_lock(worker)

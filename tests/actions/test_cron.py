@@ -180,7 +180,7 @@ def terms(draw: st.DrawFn, low: int, high: int, names: tuple[str, ...] = ()) -> 
         return draw(st.sampled_from(names))
     if kind == "range" or kind == "range step":
         first, last = sorted([draw(value), draw(value)])
-        # With both the same, cronsim goes on to the end.
+        # Where both are the same, cronsim steps on to the field's end.
         if kind == "range" or first == last:
             return f"{first}-{last}"
         return f"{first}-{last}/{draw(st.integers(1, 9))}"

@@ -178,7 +178,7 @@ def test_sunday_has_two_numbers(field: str, days: set[int]) -> None:
 )
 def test_refusals(line: str, text: str) -> None:
     told = refusal(line)
-    # The ones that end in a colon go on with a reason.
+    # Those that end in a colon are followed by a reason.
     assert told.startswith(text) if text[-1] in " 9" else told == text
 
 

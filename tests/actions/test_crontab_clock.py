@@ -1,4 +1,4 @@
-"""The crontab's clock: the thread that adds what is due, among others that do."""
+"""The crontab's clock: the thread that adds due jobs, alone and beside other workers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Hands:
         self.wait_for_looks(lookers)
 
     def wait_for_looks(self, lookers: int = 1) -> None:
-        # A first one may have begun before, a second one ends after what the first brought.
+        # The first look may have begun before this call; the second ends after the first has acted.
         before = self.looks.copy()
 
         def seen() -> bool:

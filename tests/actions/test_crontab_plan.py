@@ -26,7 +26,7 @@ def plan(crontab: str, start: str, **known: tuple[str, str | None]) -> CrontabPl
 
 
 def take(crontab: CrontabPlan, now: str) -> list[tuple[str, str, bool]]:
-    """What is due by now; the plan goes on to the next minute."""
+    """The jobs that are due by now; moves the plan on to the next minute."""
     found: list[Due] = []
     while crontab.next <= at(now):
         due, following = crontab.due(at(now))

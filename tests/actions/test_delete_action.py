@@ -1,4 +1,4 @@
-"""tidemill.delete_action: what goes, what stays, and what becomes of a run that goes on."""
+"""tidemill.delete_action: what it removes, what stays, and what becomes of a running run."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_two_at_once(database: str, connection: psycopg.Connection) -> None:
 
 
 def test_its_owner_can_be_dropped_again(server: Server, connection: psycopg.Connection) -> None:
-    # The fixture drops the role, and what it owns is no action any more.
+    # The fixture drops the role, which must no longer own an action.
     with server.role() as role:
         connection.execute(b"select tidemill.grant_actions(%s::regrole)" % repr(role).encode())
         with psycopg.connect(connection.info.dsn, user=role, autocommit=True) as owner:

@@ -1,4 +1,4 @@
-"""Slots that nobody was there for: run once, skipped, or made up for."""
+"""Slots that passed while no worker was there: run once, skipped, or backfilled."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_time_zone_that_is_gone_pauses_its_action_alone(
 ) -> None:
     bad = add_action(connection, proc="note", initial_start=NOON, missed=missed, timezone="Europe/Berlin")
     good = add_action(connection, proc="note", initial_start=NOON, missed=missed)
-    # As after an upgrade to a system that no longer has it.
+    # As after an upgrade of the system's time zones.
     connection.execute(
         "update tidemill._actions set timezone = 'US/Gone', backfill_period = '1 day' where id = %s", [bad]
     )

@@ -157,7 +157,7 @@ def test_a_task_that_cannot_be_told_does_no_harm(connection: Connection, action:
 
 
 def test_a_task_action_that_cannot_be_enqueued_is_told_of_once(connection: Connection) -> None:
-    """What tells is a job, and no action: whatever becomes of it, nothing is told in turn."""
+    """A report is a job and no action, so its own failure is not reported in turn."""
     action = add_action(connection, task="alert", initial_start=NOON, on_failure="alert")
     connection.execute("update tidemill._actions set task = repeat('x', 129) where id = %s", [action])
     connection.execute("select tidemill._enqueue_actions(9, %s)", [NOON])

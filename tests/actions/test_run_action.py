@@ -274,7 +274,7 @@ class TestRecord:
             with pytest.raises(errors.DivisionByZero):
                 call(connection, action)
         assert written() == ["kept", "kept"]
-        # Nothing could catch it: the next one who looks ends it.
+        # No handler could catch it, so the next look at open runs ends it.
         first, second = history(connection, action)
         assert (first["outcome"], first["message"], first["sqlstate"]) == ("failure", LEFT, None)
         assert second["outcome"] is None

@@ -185,7 +185,7 @@ class TestRoles:
                     f'Action {foreign} is owned by role "{connection.info.user}" but user "{role}"'
                     " does not belong to that role."
                 )
-                # What is recorded is only what the session itself has run.
+                # A session may end only runs of its own.
                 opened.execute("select tidemill._end_hand_run(id, 'failure') from generate_series(1, 9) id")
             assert values(connection, "select action_id from seen") == [own]
             assert outcomes(connection, own) == ["success"]
@@ -207,7 +207,7 @@ class TestRoles:
         assert told.message_hint == (
             f"Let an administrator run: grant temporary on database {name} to {owner};"
         )
-        # It is needed for procedures that may commit alone.
+        # Only procedures that may commit need it.
         call(connection, note)
         assert outcomes(connection, note) == ["success"]
         connection.execute(f"grant temporary on database {name} to {owner}".encode())

@@ -54,7 +54,7 @@ def test_a_job_has_all_that_its_item_says(connection: psycopg.Connection) -> Non
 def test_a_minute_is_added_once(connection: psycopg.Connection) -> None:
     assert run(connection, Due(A, at("12:00:00"), False)) == [("a", at("12:00:00"))]
     assert run(connection, Due(A, at("12:00:00"), False)) == []
-    # Nor are earlier ones, whoever missed them.
+    # Nor are earlier minutes, even if none was added for them.
     assert run(connection, Due(A, at("11:59:00"), True)) == []
     assert run(connection, Due(A, at("12:00:00"), False), Due(B, at("12:00:00"), False)) == [
         ("b", at("12:00:00"))

@@ -165,7 +165,7 @@ async def test_it_runs_as_its_owner(server: Server, database: str, superuser_con
         superuser.execute(f"grant {owner} to {worker}".encode())
         superuser.execute(f"grant tidemill_owner to {worker}".encode())
         superuser.execute(f"alter role {owner} set search_path = special, public".encode())
-        # Not for the worker, which has to read what comes.
+        # The worker must not take this setting over: it has to read the answers.
         superuser.execute(f"alter role {owner} set client_encoding = 'SQL_ASCII'".encode())
         superuser.execute(f"create schema special authorization {owner}".encode())
         superuser.execute(f"select tidemill.grant_actions('{owner}')".encode())

@@ -103,5 +103,5 @@ async def test_a_worker_in_a_hurry_stops_its_runs(
     [run] = history(connection, action)
     assert (run["outcome"], run["message"]) == ("stopped", "the worker was shut down while it ran")
     found = state(connection, action)
-    # Another worker may go on with it at once, and the action did nothing wrong.
+    # Another worker may run it at once: the action did nothing wrong.
     assert (found["next_start"], found["consecutive_failures"]) == (run["finished_at"], 0)

@@ -1,4 +1,4 @@
-"""The statements of the document that actions follow, unchanged, and what comes of them."""
+"""The statements of the document that actions follow, unchanged, and their results."""
 
 from __future__ import annotations
 

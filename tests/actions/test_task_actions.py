@@ -70,7 +70,7 @@ def test_a_task_action_that_is_changed_is_left_alone(
 ) -> None:
     action = add_action(connection, task="report", job_options='{"job_key": "k"}', initial_start=NOON)
     with psycopg.connect(database) as changes:
-        # As alter_action begins; then comes the row of its state.
+        # alter_action locks this row first, and then its state's.
         changes.execute("select from tidemill._actions where id = %s for update", [action])
         connection.execute("set lock_timeout = '1s'")
         assert clock.enqueue(NOON) == 0

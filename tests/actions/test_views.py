@@ -110,7 +110,7 @@ class TestStats:
         two = stats(connection, number)
         assert (two["run_id"], two["running_since"]) == (run, two["last_start"])
         assert two["running_since"] is not None
-        # What is known of the run before it would be taken for this one's.
+        # The last run's outcome would be taken for this run's.
         assert (two["last_finish"], two["last_duration"], two["last_run_success"]) == (None, None, None)
         assert two["last_successful_finish"] == utc("2026-03-10 12:00:10")
 
@@ -140,7 +140,7 @@ class TestHistory:
             "output": "o",
         }
         finish(connection, run, "failure", **texts)
-        # What it was called then.
+        # The name that it had then.
         alter(connection, number, name="other")
         found = row(connection, "select * from tidemill.action_history")
         assert found.pop("slot") == utc("2000-01-01 00:00")

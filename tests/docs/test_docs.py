@@ -48,7 +48,7 @@ from tests.support.documents import ROOT, Block, Page, anchors, pages
 from tests.support.servers import Server
 from tests.support.terminal import Terminal, agrees, commands
 
-# Blocks that cannot run here, by page: whoever adds one says so here, too.
+# Blocks that cannot run here, by page: a new one is entered here, too.
 NOT_RUN = {
     "README.md": 2,
     "docs/how-to/coming-from-graphile-worker.md": 2,

@@ -174,7 +174,7 @@ def test_every_public_name_is_described(name: str) -> None:
         assert _public(field.name for field in dataclasses.fields(thing)) <= described
     if inspect.isclass(thing) and not issubclass(thing, Exception):
         assert _public(vars(thing)) <= described
-    # A Task is made by its decorator, and the base of the errors by nobody.
+    # A Task is made by its decorator, and the errors' base class is never raised.
     if not dataclasses.is_dataclass(thing) and name not in ("Task", "TidemillError"):
         assert set(inspect.signature(thing).parameters) - {"first"} <= described
 

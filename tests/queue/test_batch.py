@@ -105,7 +105,7 @@ def test_what_is_left_when_it_is_closed(told: Told) -> None:
     assert batch.ended == 3
     closed = batch.close()
     assert closed.done == [0]
-    # One that failed is leased too, so that its failure is written like any other; what is given back is not.
+    # A failed job is leased too, so that its failure is written like any other; a returned one is not.
     assert sorted(started(closed)) == [1, 2, 4]
     assert closed.failed == [failed(broken)]
     assert closed.unstarted == []

@@ -91,7 +91,7 @@ def test_a_busy_worker_withdraws_its_declaration(looks: Looks, clock: Clock) -> 
         wait = look(looks, clock, found=20)
     assert wait <= 0.01
     assert clock.said == ["insert", "delete"]
-    # Idle again: soon, or producers would notify nobody.
+    # Idle again: soon, or producers would not notify.
     for _ in range(60):
         clock.now += 0.005
         look(looks, clock, found=0)

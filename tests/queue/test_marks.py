@@ -66,7 +66,7 @@ def test_a_ration(clock: list[float]) -> None:
     assert ration.allows
     assert ration.next is not None
     ration.spend(2)
-    # None is due of itself; asked for, it comes after ten times what the last one took.
+    # None is due by itself; a requested one is, after ten times the last one's duration.
     assert not ration.allows
     assert ration.next is None
     ration.ask()
@@ -125,7 +125,7 @@ def test_a_scan_to_the_end_has_seen_all_but_the_newest() -> None:
 
 @pytest.mark.usefixtures("clock")
 def test_a_scan_to_the_end_takes_a_newer_mark_back() -> None:
-    """What is added by a transaction that began just before is not overlooked."""
+    """A job of a transaction that began just before is found."""
     marks = Marks()
     scan(marks, job(1, minutes=100), full=True, filled=True)
     assert places(marks) == {0: (NOW, 1)}

@@ -17,7 +17,7 @@ seen: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="outs
 
 @coroutine
 def pause(value: object) -> Generator[object, object, object]:
-    """What asyncio's own futures do: hands something to whoever drives it, and gets something back."""
+    """What asyncio's own futures do: hands something to its driver, and gets something back."""
     return (yield value)
 
 

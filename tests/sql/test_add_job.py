@@ -1,4 +1,4 @@
-"""add_job without a key: defaults, limits, and what it says of arguments that it refuses."""
+"""add_job without a key: defaults, limits, and the errors for arguments that it refuses."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_null_mode_replaces(queue: Queue) -> None:
 
 @pytest.mark.parametrize(("run_at", "state"), [("infinity", "scheduled"), ("-infinity", "ready")])
 def test_a_job_that_is_never_due_and_one_that_always_was(queue: Queue, run_at: str, state: str) -> None:
-    # With somebody who listens: the wait that is announced must not be computed by subtraction.
+    # While a worker listens: the announced wait must not be computed by subtraction.
     queue.connection.execute("insert into tidemill._listeners values ('w')")
     assert queue.value("select state from tidemill.add_job('t', run_at := %s)", [run_at]) == state
     assert (

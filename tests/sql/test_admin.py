@@ -16,7 +16,7 @@ def call(queue: Queue, function: str, job_ids: list[int]) -> list[Row]:
     return queue.rows(f"select * from tidemill.{function}(%s::bigint[])", [job_ids])
 
 
-# What it means to be held: whose lease still counts
+# Held jobs: whose lease still counts
 
 
 def live(queue: Queue) -> None:

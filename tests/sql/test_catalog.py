@@ -271,7 +271,7 @@ def test_nobody_else_may_call_them(queue: Queue) -> None:
         "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace"
         " and has_function_privilege('public', oid, 'execute') order by 1"
     )
-    # Views call these as whoever reads them.
+    # Views call these with the rights of their reader.
     assert open_to_all == [{"proname": "_application_name"}, {"proname": "_state"}]
 
 

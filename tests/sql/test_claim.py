@@ -1,4 +1,4 @@
-"""Claims in both lanes: which jobs, in which order, and what it is to have them."""
+"""Claims in both lanes: which jobs they take, in which order, and what holding them means."""
 
 from __future__ import annotations
 

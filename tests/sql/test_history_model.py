@@ -215,7 +215,7 @@ class Histories(RuleBasedStateMachine):
         end=ENDS,
     )
     def meddle_with_running_jobs(self, given: Row, worker: str, then: str, number: int, end: str) -> None:
-        """Histories that chance alone seldom finds: something comes between a claim and its end."""
+        """Histories that chance alone seldom finds: something happens between a claim and its end."""
         self.add(given | {"run_at": None, "job_key": "k"}, "replace")
         self.claim(worker, TASKS, None, True, 4, 2)
         match then:

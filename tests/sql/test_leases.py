@@ -181,7 +181,7 @@ def test_a_worker_whose_connection_is_gone_is_lost_at_once(
     assert sweep(queue) == []
     assert not queue.value("select tidemill._express_is_safe()")
     assert queue.claim() == []
-    # It may only have lost its connection.
+    # Its worker may live, and only have lost its connection.
     assert queue.row("select * from tidemill._heartbeat('w', '1 hour', 0, false)")["alive"]
     assert queue.value("select tidemill._express_is_safe()")
     assert sweep(queue) == []

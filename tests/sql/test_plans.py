@@ -103,7 +103,7 @@ HOT = {
     "failures": Hot("_fail_jobs", "with given", SETTLE, JOBS, 2 * 500),
 }
 
-# Level 5 is for those that were dead, but for an old snapshot.
+# Level 5 stands for jobs that are dead, while an old snapshot still holds them.
 FILL = """
 alter table tidemill._jobs set (autovacuum_enabled = off);
 alter table tidemill._queues set (autovacuum_enabled = off);
@@ -128,7 +128,7 @@ insert into tidemill._jobs (task_id, queue_id, run_at)
 
 @pytest.fixture(scope="module")
 def crowded(server: Server) -> Iterator[Queue]:
-    """A million jobs, of which nobody has taken statistics."""
+    """A million jobs, never analysed."""
     name = server.clone(TEMPLATE)
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
         connection.execute(FILL.encode())

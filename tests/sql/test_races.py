@@ -243,7 +243,7 @@ def test_claims_pass_over_what_others_hold(queue: Queue, another: Callable[[], Q
     with other.connection.transaction():
         taken = claim(other, "x", count=1, per_queue=1) + claim(other, "x", count=1, queues_first=False)
         rest = claim(queue, "w", per_queue=1)
-        # One single job is left, and one queue: nobody else runs jobs of the one that is taken.
+        # One single job and one queue are left: the taken queue's jobs run nowhere else.
         assert [job["queue_name"] for job in taken] == ["p", None]
         assert sorted(str(job["queue_name"]) for job in rest) == ["None", "q"]
     assert not set(ids(taken)) & set(ids(rest))
@@ -312,7 +312,7 @@ def test_cancelling_a_job_that_ends_meanwhile(queue: Queue, another: Callable[[]
     assert row["state"] == "failed"
 
 
-# Express batches, whose locks nobody sees
+# Express batches, whose locks are invisible to others
 
 
 @pytest.fixture
@@ -410,7 +410,7 @@ def held_up(queue: Queue) -> Iterator[None]:
 def test_a_queue_that_went_on_between_a_claims_look_and_its_lock(
     queue: Queue, another: Callable[[], Queue], aside: Callable[..., Future[list[Row]]]
 ) -> None:
-    """Its head has ended meanwhile: what comes next is not what was looked at."""
+    """Its head has ended meanwhile, so its next job is another one than was looked at."""
     head = queue.add(queue_name="q")
     queue.add(queue_name="q", job_key="k")
     queue.add(queue_name="q")

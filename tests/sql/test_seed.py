@@ -1,4 +1,4 @@
-"""The statements of the document that the queue follows, unchanged, and what comes of them."""
+"""The statements of the document that the queue follows, unchanged, and their results."""
 
 from __future__ import annotations
 

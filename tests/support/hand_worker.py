@@ -52,7 +52,7 @@ class HandWorker:
         return dict(rows.fetchall())
 
     def complete(self, tokens: dict[int, int]) -> dict[int, str]:
-        """Completes claimed jobs; returns what is to be said of them, by id: nothing where all went well."""
+        """Completes claimed jobs; returns the outcome of each that was not, by id."""
         rows = self.connection.execute(
             "select id, outcome from tidemill._complete_jobs(%s, %s::bigint[], %s::bigint[])",
             [self.id, list(tokens), list(tokens.values())],

@@ -23,7 +23,7 @@ async def eventually(condition: Callable[[], T], what: str) -> T:
 
 
 async def until_leased(connection: psycopg.Connection, count: int = 1) -> None:
-    """Waits until so many jobs are seen to run: by express one may have begun a moment before."""
+    """Waits until so many jobs are leased: an express job is so a moment after its start."""
     await eventually(lambda: leased(connection) == count, f"{count} jobs to be leased")
 
 

@@ -46,7 +46,7 @@ async def test_a_half_open_listener_is_opened_anew(
     def stall_first_listener(link: Link, message: Message) -> bool:
         if message[0] == NOTIFICATION and not deaf:
             deaf.append(link)
-        # Nothing at all comes through any longer, and nothing says so.
+        # From now on nothing comes through, without an error.
         return link not in deaf
 
     way.on_answer = stall_first_listener

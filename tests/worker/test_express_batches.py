@@ -160,7 +160,7 @@ async def test_a_stop_returns_what_has_not_started(app: App, connection: psycopg
         assert len(locked(connection)) == 5
         assert leased(connection) == 0
         worker.stop()
-        # Of the transaction nothing is left, though two jobs go on.
+        # The transaction is over, though two jobs are still running.
         await until_leased(connection, 2)
         assert locked(connection) == set()
         gates.opened.set()

@@ -1,4 +1,4 @@
-"""What the express lane finds beside what it is told of."""
+"""Jobs that no notification tells of are found by the express lane, too."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ async def test_a_job_of_a_long_transaction_is_found(
 
     # Without notifications, to find it by looking.
     async with running(app, listen=False, poll_interval=0.05):
-        # A name that is new waits for others who add it too.
+        # Adding a new name waits for other transactions that add it, so this one is added before.
         await app.add_job("named", "first", queue_name=queue_name)
         await eventually(lambda: settled(connection), "the first job")
         with psycopg.connect(database) as late:
             late.execute("select tidemill.add_job('named', '\"late\"', queue_name => %s)", [queue_name])
-            # The marks go on by more than the time that they allow for.
+            # The marks move on by more than the delay that they allow for.
             [(then,)] = late.execute("select now()").fetchall()
             while True:
                 await app.add_job("named", "in between")
@@ -94,7 +94,7 @@ async def test_an_urgent_job_is_found_while_a_long_backlog_runs(
 async def test_a_trickle_of_quick_jobs_keeps_no_other_waiting(
     app: App, database: str, connection: psycopg.Connection, kind: str
 ) -> None:
-    """Each look finds a job that it was told of; of those that nobody tells, it must find all too."""
+    """Each look finds an announced job; jobs that no notification announces must be found, too."""
     ended = asyncio.Event()
     app.task("quick")(nothing)
 
@@ -112,7 +112,7 @@ async def test_a_trickle_of_quick_jobs_keeps_no_other_waiting(
             if kind == "retried":
                 await app.add_job("waits", kind)
             else:
-                # Committed by one who sees nobody that listens.
+                # Committed by a producer that saw no listening worker.
                 late.execute("delete from tidemill._listeners")
                 late.execute(
                     "select tidemill.add_job('waits', to_json(%s::text), queue_name => %s,"

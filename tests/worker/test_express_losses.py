@@ -55,7 +55,7 @@ async def test_a_connection_that_is_cut_in_mid_batch(
         await eventually(lambda: settled(connection), "all jobs to end")
         await app.add_job("looks")
         await eventually(lambda: settled(connection), "the last job")
-    # At least once each. Those of the batch may have run twice: that its connection is gone shows at its end.
+    # At least once each. The batch's jobs may have run twice: the loss of its connection shows at its end.
     assert {gates.names().count(str(number)) for number in range(5)} <= {1, 2}
     assert lanes == ["express", "lease"]
     assert "the express lane lost its connection" in caplog.text
@@ -138,7 +138,7 @@ def test_a_killed_worker_repeats_at_most_what_it_had_in_hand(
     with worker_process(database, lease=SHORT_LEASE) as doomed:
         wait_until(lambda: len(runs(table)) > total // 10, "some jobs to run")
         doomed.signal(signal.SIGSTOP)
-        # Nothing runs any longer; what it sent may still be carried out, and then is no longer in its hand.
+        # It is stopped; the server may still carry out what it sent, and then those jobs are not in its hand.
         in_hand = locked(table)
         in_hand |= {row[0] for row in rows(table) if row[2] is not None}
         doomed.signal(signal.SIGKILL)

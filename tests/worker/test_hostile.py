@@ -1,4 +1,4 @@
-"""Tasks and databases that do what nobody would: a worker goes on, and loses nothing."""
+"""Tasks and databases that misbehave: the worker keeps running, and loses nothing."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_worker_starts_while_a_producer_makes_its_task_known(app: App, d
         ran.set()
 
     with psycopg.connect(database) as producer:
-        # Uncommitted: nobody else may use that name now.
+        # Uncommitted: others that use this name have to wait.
         producer.execute("select tidemill.add_job('new')")
         async with running(app):
             producer.commit()
