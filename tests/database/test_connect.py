@@ -199,6 +199,7 @@ class TestConnect:
             connect(server.conninfo("postgres", "nobody_known"))
 
     @pytest.mark.slow
+    @pytest.mark.versions(18)
     def test_a_server_that_asks_for_a_password(self, own_server: Server) -> None:
         with own_server.superuser() as superuser:
             superuser.execute("create role ann login password 'right'")
