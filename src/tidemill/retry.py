@@ -3,7 +3,8 @@
 A strategy is any callable that takes the number of attempts used so far (1 after
 the first failure) and returns the wait in seconds or as a timedelta, or None to
 give up. Without one, a job waits exp(min(10, attempts)) seconds: 2.7 s, 7.4 s,
-20 s, 55 s, 2.5 min, 6.7 min, 18 min, 50 min, 2.3 h, then 6.1 h each time.
+20 s, 55 s, 2.5 min, 6.7 min, 18 min, 50 min, 2.3 h, then 6.1 h each time. (The
+database computes this default, in `_settle_jobs.sql`.)
 """
 
 from __future__ import annotations
