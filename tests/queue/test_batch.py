@@ -7,33 +7,12 @@ from collections import Counter
 
 import pytest
 
+from tests.queue.jobs import job, kind
 from tidemill.queue.batch import Batch, Closed
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.settle import FreedQueue, Settlement
 
 TOKEN = 77
-
-
-def job(number: int, queue_id: int | None = None, *, then: ClaimedJob | None = None) -> ClaimedJob:
-    return ClaimedJob(
-        id=number,
-        identifier="t",
-        payload="{}",
-        priority=0,
-        run_at=0,
-        attempt=1,
-        max_attempts=25,
-        created_at=0,
-        key=None,
-        revision=0,
-        flags=None,
-        queue_id=queue_id,
-        next=then,
-    )
-
-
-def kind(one: Settlement | FreedQueue) -> str:
-    return "queue" if isinstance(one, FreedQueue) else one.kind
 
 
 class Told:

@@ -1,0 +1,30 @@
+"""Claimed jobs for tests."""
+
+from __future__ import annotations
+
+from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.settle import FreedQueue, Settlement
+
+
+def job(number: int, queue_id: int | None = None, *, then: ClaimedJob | None = None) -> ClaimedJob:
+    """A claimed job of this id, first of a named queue if it has one."""
+    return ClaimedJob(
+        id=number,
+        identifier="t",
+        payload="{}",
+        priority=0,
+        run_at=0,
+        attempt=1,
+        max_attempts=25,
+        created_at=0,
+        key=None,
+        revision=0,
+        flags=None,
+        queue_id=queue_id,
+        next=then,
+    )
+
+
+def kind(one: Settlement | FreedQueue) -> str:
+    """What became of it, in a word."""
+    return "queue" if isinstance(one, FreedQueue) else one.kind

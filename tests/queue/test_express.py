@@ -1,0 +1,241 @@
+"""The express lane: what an open batch holds, and what is left of it when it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.hand_worker import HandWorker
+from tidemill.queue import express as module
+from tidemill.queue.batch import Batch
+from tidemill.queue.claim import Look
+from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.durations import Durations
+from tidemill.queue.express import ExpressLane
+from tidemill.queue.lease import LeaseLane
+from tidemill.queue.settle import Settlement
+
+WORKER = "by hand"
+EVERYWHERE = Look(quick=["t"], forbidden_flags=[], thorough=True, told=False)
+SOON = 1e9
+
+
+class Bench:
+    """A lane, and the connections that it has opened."""
+
+    def __init__(self, conninfo: str, own: psycopg.Connection) -> None:
+        self._conninfo = conninfo
+        self.own = own
+        self.opened: list[psycopg.Connection] = []
+        self.wakes = 0
+        self.leases = LeaseLane(WORKER, ["t"], concurrency=4, durations=Durations(), wake=self._wake)
+        self.lane = ExpressLane(
+            WORKER, ["t"], concurrency=4, connect=self._connect, leases=self.leases, wake=self._wake
+        )
+
+    def _connect(self) -> psycopg.Connection:
+        self.opened.append(psycopg.connect(self._conninfo, autocommit=True))
+        return self.opened[-1]
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def add(self, count: int = 1, queue: str | None = None) -> None:
+        self.own.execute(
+            "select tidemill.add_job('t', queue_name => %s) from generate_series(1, %s)", [queue, count]
+        )
+
+    def claim(self) -> Batch:
+        batch, _ = self.lane.claim(EVERYWHERE)
+        assert batch is not None
+        return batch
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.own.execute("select id, attempts, locked_by from tidemill._jobs order by id").fetchall()
+
+    def close(self) -> None:
+        for connection in self.opened:
+            connection.close()
+
+
+@pytest.fixture
+def bench(database: str, connection: psycopg.Connection) -> Iterator[Bench]:
+    HandWorker.register(connection, ["t"], worker_id=WORKER)
+    made = Bench(database, connection)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No batch is out of time."""
+    monkeypatch.setattr(module, "_BUDGET_SECONDS", SOON)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", SOON)
+
+
+def take(batch: Batch) -> ClaimedJob:
+    taken = batch.take()
+    assert taken is not None
+    return taken
+
+
+def status(connection: psycopg.Connection) -> psycopg.pq.TransactionStatus:
+    return connection.info.transaction_status
+
+
+def test_a_claim_that_finds_nothing_leaves_no_transaction_open(bench: Bench) -> None:
+    for _ in range(3):
+        assert bench.lane.claim(EVERYWHERE) == (None, False)
+    # And one connection does for all of them.
+    [connection] = bench.opened
+    assert status(connection) == psycopg.pq.TransactionStatus.IDLE
+    assert not bench.lane.is_busy
+    assert bench.lane.has_room
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_batch_is_closed_when_its_jobs_have_ended(bench: Bench) -> None:
+    bench.add(2)
+    batch = bench.claim()
+    job = take(batch)
+    assert bench.lane.in_hand == 2
+    following = batch.done(job)
+    assert following is not None
+    assert bench.lane.in_hand == 1
+    assert bench.lane.settle_due(0.0) is None
+    batch.done(following)
+    assert bench.wakes == 1
+    settled = bench.lane.settle_due(0.0)
+    assert settled is not None
+    assert not settled.freed_queues
+    assert not settled.look_again
+    assert (bench.rows(), bench.lane.is_busy, bench.leases.is_busy) == ([], False, False)
+    assert bench.lane.is_moving
+    # The next batch takes the same connection.
+    bench.add()
+    bench.claim()
+    assert len(bench.opened) == 1
+
+
+def test_a_batch_that_is_out_of_time_leases_what_runs(bench: Bench) -> None:
+    bench.add(1, "letters")
+    bench.add(3)
+    batch = bench.claim()
+    jobs = {job.id: job for job in (take(batch), take(batch))}
+    single = next(job for job in jobs.values() if job.queue_id is None)
+    queued = next(job for job in jobs.values() if job.queue_id is not None)
+    assert bench.lane.next_due is not None
+    settled = bench.lane.settle_due(bench.lane.next_due)
+    assert settled is not None
+    # Others may have the two that did not start.
+    assert settled.look_again
+    assert settled.freed_queues
+    assert not bench.lane.is_moving
+    assert sorted(bench.leases.ids_in_hand) == sorted(jobs)
+    assert {row[0] for row in bench.rows() if row[1:] == (1, WORKER)} == set(jobs)
+    queues = bench.own.execute("select id, locked_by, claim_token from tidemill._queues").fetchall()
+    assert queues == [(queued.queue_id, WORKER, batch.token)]
+    # They end as leased jobs do.
+    batch.done(single)
+    batch.done(queued)
+    settled = bench.leases.settle_due(bench.own)
+    assert settled is not None
+    assert settled.freed_queues
+    assert len(bench.rows()) == 2
+    assert bench.own.execute("select from tidemill._queues where locked_by is not null").rowcount == 0
+
+
+@pytest.mark.usefixtures("patient")
+def test_jobs_that_never_started_are_claimed_again(bench: Bench) -> None:
+    bench.add(3)
+    batch = bench.claim()
+    take(batch)
+    # The mark stands behind them now.
+    bench.lane.settle_due(0.0, may_wait=False)
+    told = Look(quick=["t"], forbidden_flags=[], thorough=False, told=True)
+    again, _ = bench.lane.claim(told)
+    assert again is not None
+    assert again.size == 2
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_failure_of_a_batch_is_written_as_that_of_a_leased_job(bench: Bench) -> None:
+    bench.add()
+    batch = bench.claim()
+    job = take(batch)
+    batch.end(job, Settlement("failed", job.id, job.token, message="boom"))
+    assert bench.lane.settle_due(0.0) is not None
+    assert bench.leases.ids_in_hand == [job.id]
+    bench.leases.settle_due(bench.own)
+    assert bench.own.execute("select attempts, last_error, locked_by from tidemill._jobs").fetchall() == [
+        (1, "boom", None)
+    ]
+
+
+def test_long_jobs_in_both_lanes_make_room_early(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BUDGET_SECONDS", SOON)
+    monkeypatch.setattr(module, "_PATIENCE_SECONDS", 1000.0)
+    batches = []
+    for _ in range(2):
+        bench.add(2)
+        batches.append(bench.claim())
+    assert not bench.lane.has_room
+    due = bench.lane.next_due
+    assert due is not None
+    assert due < SOON
+    for batch in batches:
+        # While a job waits to start, the end of a batch is worth waiting for.
+        assert bench.lane.settle_due(due) is None
+        take(batch)
+        take(batch)
+    assert bench.lane.settle_due(due - 1) is None
+    assert bench.lane.settle_due(due) is not None
+    # Only the older one, since that is enough.
+    assert bench.lane.has_room
+    assert bench.lane.is_busy
+    assert sorted(bench.leases.ids_in_hand) == [1, 2]
+
+
+@pytest.mark.usefixtures("patient")
+def test_disconnecting_closes_batches_and_connections(bench: Bench) -> None:
+    bench.add(1)
+    take(bench.claim())
+    bench.lane.claim(EVERYWHERE)
+    assert len(bench.opened) == 2
+    bench.lane.disconnect()
+    assert [connection.closed for connection in bench.opened] == [True, True]
+    assert bench.rows() == [(1, 1, WORKER)]
+    assert bench.leases.ids_in_hand == [1]
+
+
+@pytest.mark.usefixtures("patient")
+def test_after_a_loss_it_rests_and_forgets_what_it_saw(bench: Bench) -> None:
+    bench.add(2)
+    batch = bench.claim()
+    batch.done(take(batch))
+    [connection] = bench.opened
+    bench.own.execute("select pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
+    assert bench.lane.settle_due(0.0, may_wait=False) is not None
+    assert connection.closed
+    assert bench.lane.is_paused
+    assert not bench.lane.is_busy
+    # None of the two is in hand, and both are as they were.
+    assert not bench.leases.is_busy
+    assert bench.rows() == [(1, 0, None), (2, 0, None)]
+    elsewhere = Look(quick=["t"], forbidden_flags=[], thorough=False, told=False)
+    again, _ = bench.lane.claim(elsewhere)
+    assert again is not None
+    assert again.size == 2
+
+
+def test_a_database_that_cannot_be_reached(bench: Bench) -> None:
+    def refuse() -> psycopg.Connection:
+        raise psycopg.OperationalError("no connection")
+
+    lane = ExpressLane(WORKER, ["t"], concurrency=4, connect=refuse, leases=bench.leases, wake=lambda: None)
+    assert lane.claim(EVERYWHERE) == (None, False)
+    assert lane.is_paused
+    assert not lane.is_busy
