@@ -23,6 +23,7 @@ from tidemill.queue.execute import Executor
 from tidemill.queue.express import ExpressLane
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
+from tidemill.queue.settle import Settlement
 from tidemill.worker_options import LaneChoice
 
 WORKER = "by hand"
@@ -283,6 +284,22 @@ async def test_running_jobs_leave_no_room_in_any_lane(make: Make) -> None:
     assert bench.lanes.is_full
     assert bench.lanes.claim_batch(bench.plan()) == (None, False)
     assert not bench.lanes.lost_express
+
+
+async def test_a_row_that_a_producer_holds_is_due_soon(
+    make: Make, database: str, connection: psycopg.Connection
+) -> None:
+    HandWorker.register(connection, ["t"], worker_id=WORKER)
+    connection.execute("select tidemill.add_job('t')")
+    bench = make("lease")
+    look = bench.lanes.plan([], regular=True, thorough=True)
+    [claimed], _ = bench.lanes.claim_leases(connection, look, None)
+    assert bench.lanes.next_due is None
+    with psycopg.connect(database) as producer:
+        producer.execute("select from tidemill._jobs for update")
+        bench.lanes.leases.settle(Settlement.of(claimed, "done"))
+        bench.lanes.leases.settle_due(connection)
+    assert bench.lanes.next_due == bench.lanes.leases.next_due is not None
 
 
 async def test_a_blocked_event_loop_gets_no_third_batch(

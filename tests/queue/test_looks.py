@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import psycopg
 import pytest
 
 from tidemill.queue import looks as module
-from tidemill.queue.looks import Looks
+from tidemill.queue.looks import Looks, read_notification
+from tidemill.queue.marks import Place
 
 POLL = 1.0
 
@@ -143,3 +146,27 @@ def test_a_forgotten_declaration_is_made_again(looks: Looks, clock: Clock) -> No
 def test_a_look_that_could_not_be_made(looks: Looks, clock: Clock) -> None:
     looks.nothing_for_a_while()
     assert looks.next == pytest.approx(clock.now + POLL)
+
+
+@pytest.mark.parametrize(
+    ("payload", "milliseconds", "place"),
+    [
+        ("", 0, None),
+        ("250", 250, None),
+        ("0 -3 1000000 42", 0, (-3, (datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), 42))),
+        ("7 0 -1 0", 7, (0, (datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), 0))),
+    ],
+)
+def test_reading_notifications(payload: str, milliseconds: int, place: tuple[int, Place] | None) -> None:
+    assert read_notification(payload) == (milliseconds, place)
+
+
+def test_what_a_producer_tells_is_where_its_job_is(database: str, connection: psycopg.Connection) -> None:
+    connection.execute("insert into tidemill._listeners values ('w')")
+    connection.execute('listen "tidemill:jobs"')
+    with psycopg.connect(database) as producer:
+        added = producer.execute("select run_at from tidemill.add_job('t', priority => -3)").fetchone()
+        producer.execute("select tidemill.add_job('t', priority => -3, queue_name => 'letters')")
+    told = [read_notification(one.payload) for one in connection.notifies(timeout=30, stop_after=2)]
+    assert added is not None
+    assert told == [(0, (-3, (added[0], 0))), (0, None)]
