@@ -44,8 +44,11 @@ class Bench:
         self.wakes += 1
 
     def add(self, count: int = 1, queue: str | None = None) -> None:
+        """Adds jobs that have been due for long, so that a mark passes them."""
         self.own.execute(
-            "select tidemill.add_job('t', queue_name => %s) from generate_series(1, %s)", [queue, count]
+            "select tidemill.add_job('t', queue_name => %s, run_at => '2020-01-01')"
+            " from generate_series(1, %s)",
+            [queue, count],
         )
 
     def claim(self) -> Batch:
@@ -217,6 +220,8 @@ def test_after_a_loss_it_rests_and_forgets_what_it_saw(bench: Bench) -> None:
     batch = bench.claim()
     batch.done(take(batch))
     [connection] = bench.opened
+    # Long searches have made full scans rare.
+    bench.lane.finder.marks.full_scans.spend(SOON)
     bench.own.execute("select pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
     assert bench.lane.settle_due(0.0, may_wait=False) is not None
     assert connection.closed
@@ -239,3 +244,19 @@ def test_a_database_that_cannot_be_reached(bench: Bench) -> None:
     assert lane.claim(EVERYWHERE) == (None, False)
     assert lane.is_paused
     assert not lane.is_busy
+
+
+def test_a_connection_that_refuses_a_claim_is_closed(bench: Bench, database: str) -> None:
+    """As that to a server that has become a standby does."""
+    opened: list[psycopg.Connection] = []
+
+    def connect() -> psycopg.Connection:
+        opened.append(
+            psycopg.connect(database, autocommit=True, options="-c default_transaction_read_only=on")
+        )
+        return opened[-1]
+
+    lane = ExpressLane(WORKER, ["t"], concurrency=4, connect=connect, leases=bench.leases, wake=lambda: None)
+    assert lane.claim(EVERYWHERE) == (None, False)
+    assert [connection.closed for connection in opened] == [True]
+    assert lane.is_paused

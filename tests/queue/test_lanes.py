@@ -2,109 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import psycopg
 import pytest
 
 from tests.queue.jobs import job
+from tests.queue.lanes import WORKER, Make
 from tests.support.hand_worker import HandWorker
 from tests.support.running import within
-from tidemill import App
-from tidemill.middleware import Hooks
 from tidemill.queue.batch import Batch
-from tidemill.queue.claim import Finder, Look
-from tidemill.queue.durations import Durations
-from tidemill.queue.execute import Executor
-from tidemill.queue.express import ExpressLane
-from tidemill.queue.lanes import Lanes
-from tidemill.queue.lease import LeaseLane
+from tidemill.queue.claim import Look
 from tidemill.queue.settle import Settlement
 from tidemill.worker_options import LaneChoice
 
-WORKER = "by hand"
-CONCURRENCY = 2
 PLACE = (datetime(2020, 1, 1, tzinfo=UTC), 5)
-
-
-def refuse() -> psycopg.Connection:
-    raise psycopg.OperationalError("no connection")
-
-
-@dataclass
-class Bench:
-    """Both lanes and an executor, without the engine's thread."""
-
-    lanes: Lanes
-    executor: Executor
-    begun: asyncio.Event
-    """Set once as many jobs wait as there are slots."""
-
-    def finders(self) -> tuple[Finder, Finder]:
-        return self.lanes.leases.finder, self.lanes.express.finder
-
-    def plan(self, *, regular: bool = False) -> Look:
-        return self.lanes.plan([], regular=regular, thorough=False)
-
-    def seen_all(self) -> None:
-        """As if both lanes had looked everywhere."""
-        for finder in self.finders():
-            finder.marks.scanned([], full=True, filled=False, until=datetime.now(UTC), seconds=0)
-            finder._queue_searches.spend(0)
-
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    app, gate, begun = App(), asyncio.Event(), asyncio.Event()
-    running: list[Any] = []
-    made: list[Executor] = []
-
-    @app.task("t")
-    async def waits(payload: Any) -> None:
-        running.append(payload)
-        if len(running) == CONCURRENCY:
-            begun.set()
-        await gate.wait()
-
-    app.task("plain")(lambda payload: None)
-    app.task("limited plain", timeout=1)(lambda payload: None)
-
-    @app.task("limited", timeout=1)
-    async def limited(payload: Any) -> None: ...
-
-    def build(choice: LaneChoice = "express", connect: Callable[[], psycopg.Connection] = refuse) -> Bench:
-        durations = Durations()
-        names = list(app.tasks)
-        leases = LeaseLane(WORKER, names, concurrency=CONCURRENCY, durations=durations, wake=lambda: None)
-        express = ExpressLane(
-            WORKER, names, concurrency=CONCURRENCY, connect=connect, leases=leases, wake=lambda: None
-        )
-        executor = Executor(
-            app.tasks,
-            app,
-            WORKER,
-            concurrency=CONCURRENCY,
-            hooks=Hooks([]),
-            settle=leases.settle,
-            durations=durations,
-        )
-        made.append(executor)
-        lanes = Lanes(app.tasks, choice, leases=leases, express=express, executor=executor)
-        return Bench(lanes, executor, begun)
-
-    yield build
-    gate.set()
-    for executor in made:
-        executor.stop()
-        await executor.wait_idle()
-        executor.close()
 
 
 # Notifications
@@ -166,6 +78,19 @@ async def test_a_job_that_was_told_and_found_leaves_others_for_later(
     batch = Batch(1, [job(1)], bench.lanes.leases.settle, lambda: None)
     assert bench.lanes.claim_leases(connection, look, batch) == ([], False)
     assert bench.lanes.leases.finder.marks.full_scans.next is not None
+
+
+async def test_a_job_that_was_told_and_is_not_for_express_is_leased_at_once(
+    make: Make, connection: psycopg.Connection
+) -> None:
+    HandWorker.register(connection, ["t"], worker_id=WORKER)
+    connection.execute("select tidemill.add_job('t', job_key => 'k', run_at => %s)", [PLACE[0]])
+    bench = make()
+    bench.seen_all()
+    bench.lanes.notify((0, (PLACE[0], 0)))
+    bench.lanes.read_notifications()
+    [leased], _ = bench.lanes.claim_leases(connection, bench.plan(), None)
+    assert leased.key == "k"
 
 
 async def test_named_queues_are_asked_for_in_both_lanes(make: Make) -> None:
@@ -331,4 +256,36 @@ async def test_a_blocked_event_loop_gets_no_third_batch(
     bench.executor.submit_batch(first)
     bench.executor.submit_batch(second)
     assert claim() is not None
+    bench.lanes.express.disconnect()
+
+
+async def test_a_batch_is_claimed_ahead_while_jobs_end(
+    make: Make, database: str, connection: psycopg.Connection
+) -> None:
+    HandWorker.register(connection, ["t"], worker_id=WORKER)
+    bench = make(connect=lambda: psycopg.connect(database, autocommit=True))
+    look = bench.lanes.plan([], regular=True, thorough=True)
+
+    def claim() -> Batch | None:
+        connection.execute("select tidemill.add_job('t'), tidemill.add_job('t')")
+        batch, _ = bench.lanes.claim_batch(look)
+        return batch
+
+    running = claim()
+    assert running is not None
+    bench.executor.submit_batch(running)
+    await within(bench.begun)
+    # They hold all slots. A batch may be claimed ahead, but the worker has enough to do.
+    assert bench.executor.free_slots == 0
+    assert bench.lanes.is_full
+    ahead = claim()
+    assert ahead is not None
+    assert ahead.take() is not None
+    assert ahead.take() is not None
+    due = bench.lanes.express.next_due
+    assert due is not None
+    assert bench.lanes.express.settle_due(due) is not None
+    # In all that time none has ended: what is claimed now would wait in our hand.
+    assert bench.lanes.express.is_busy
+    assert claim() is None
     bench.lanes.express.disconnect()

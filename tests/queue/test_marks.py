@@ -174,6 +174,17 @@ def test_forgetting(clock: list[float]) -> None:
 
 
 @pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_search_that_was_asked_for_is_adopted(clock: list[float], asked: bool) -> None:
+    mine, other = Marks(), Marks()
+    mine.full_scans.spend(1)
+    other.full_scans.spend(2)
+    if asked:
+        other.full_scans.ask()
+    mine.adopt(other)
+    assert mine.full_scans.next == other.full_scans.next == (clock[0] + 20 if asked else None)
+
+
 def test_endless_priorities_do_not_pile_up() -> None:
     marks = Marks()
     scan(marks, full=True)

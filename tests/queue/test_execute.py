@@ -1,0 +1,213 @@
+"""Running leased jobs on the event loop: slots, cancellation, and what a stop leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.queue.jobs import job, kind
+from tests.support.running import within
+from tidemill import App
+from tidemill.middleware import Hooks
+from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.durations import Durations
+from tidemill.queue.execute import Executor
+from tidemill.queue.settle import FreedQueue, Settlement
+
+LETTERS = 7
+
+
+class Bench:
+    """An executor of two slots, its tasks, and what it says of its jobs."""
+
+    def __init__(self) -> None:
+        self.app = App()
+        self.settled: list[Settlement | FreedQueue] = []
+        self.begun: list[int] = []
+        self.event = asyncio.Event()
+        """Set by a task that has come to where the test wants it."""
+        self.gate = asyncio.Event()
+        self.release = threading.Event()
+        self.executor: Executor
+
+    def start(self, concurrency: int = 2) -> Executor:
+        self.executor = Executor(
+            self.app.tasks,
+            self.app,
+            "worker",
+            concurrency=concurrency,
+            hooks=Hooks([]),
+            settle=self.settled.append,
+            durations=Durations(),
+        )
+        return self.executor
+
+    def news(self) -> list[tuple[str, int]]:
+        return [(kind(one), one.id) for one in self.settled]
+
+    def messages(self) -> list[str | None]:
+        return [one.message for one in self.settled if isinstance(one, Settlement)]
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    made.gate.set()
+    made.release.set()
+    made.executor.stop()
+    made.executor.abandon()
+    await asyncio.wait_for(made.executor.wait_idle(), 30)
+    made.executor.close()
+
+
+def named(number: int, task: str, queue_id: int | None = None) -> ClaimedJob:
+    made = job(number, queue_id)
+    made.identifier = task
+    return made
+
+
+async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
+    @bench.app.task
+    async def waits(payload: Any, context: Any) -> None:
+        bench.begun.append(context.id)
+        if len(bench.begun) == 2:
+            bench.event.set()
+        await bench.gate.wait()
+
+    executor = bench.start()
+    executor.submit([named(number, "waits") for number in (1, 2, 3)])
+    await within(bench.event)
+    assert executor.free_slots == 0
+    assert bench.begun == [1, 2]
+    bench.gate.set()
+    await executor.wait_idle()
+    assert sorted(bench.news()) == [("done", 1), ("done", 2), ("done", 3)]
+
+
+async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench: Bench) -> None:
+    begun = asyncio.Event()
+
+    @bench.app.task
+    async def tidy(payload: Any) -> None:
+        try:
+            begun.set()
+            await asyncio.Event().wait()
+        finally:
+            bench.event.set()
+            await bench.gate.wait()
+            bench.begun.append(1)
+
+    executor = bench.start()
+    executor.submit([named(1, "tidy")])
+    await within(begun)
+    executor.cancel([1])
+    await within(bench.event)
+    # A heartbeat tells of the same request again and again.
+    executor.cancel([1])
+    bench.gate.set()
+    await executor.wait_idle()
+    assert bench.begun == [1]
+    assert bench.news() == [("failed", 1)]
+
+
+async def test_a_cancellation_ends_with_its_job(bench: Bench) -> None:
+    @bench.app.task
+    async def waits(payload: Any) -> None:
+        bench.event.set()
+        await bench.gate.wait()
+        raise ValueError("recorded")
+
+    executor = bench.start(concurrency=1)
+    executor.submit([named(1, "waits"), named(2, "waits")])
+    await within(bench.event)
+    bench.event.clear()
+    executor.cancel([1])
+    # The same runner has it.
+    await within(bench.event)
+    executor.stop()
+    bench.gate.set()
+    await executor.wait_idle()
+    assert bench.messages() == ["Cancelled", "ValueError: recorded"]
+
+
+async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: Bench) -> None:
+    @bench.app.task
+    async def waits(payload: Any) -> None:
+        bench.event.set()
+        await bench.gate.wait()
+
+    executor = bench.start()
+    executor.submit([named(1, "waits")])
+    await within(bench.event)
+    executor.stop()
+    for runner in executor._runners:
+        runner.cancel()
+    await executor.wait_idle()
+    assert bench.news() == [("returned", 1)]
+
+
+async def test_an_abandoned_plain_function_is_not_waited_for(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+
+    @bench.app.task
+    def hangs(payload: Any) -> None:
+        loop.call_soon_threadsafe(bench.event.set)
+        bench.release.wait(60)
+
+    executor = bench.start()
+    executor.submit([named(1, "hangs", LETTERS)])
+    await within(bench.event)
+    executor.stop()
+    executor.abandon()
+    await asyncio.wait_for(executor.wait_idle(), 30)
+    assert bench.news() == [("returned", 1), ("queue", LETTERS)]
+
+
+async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_is_abandoned(
+    bench: Bench,
+) -> None:
+    @bench.app.task(timeout=0.01)
+    def hangs(payload: Any, context: Any) -> None:
+        assert context.wait_cancelled(30)
+        bench.release.wait(60)
+
+    executor = bench.start()
+    settled = executor._leased._settle
+
+    def settle(one: Settlement | FreedQueue) -> None:
+        settled(one)
+        bench.event.set()
+
+    executor._leased._settle = settle
+    executor.submit([named(1, "hangs", LETTERS)])
+    await within(bench.event)
+    assert bench.messages() == ["Timed out after 0.01 s"]
+    assert executor.free_slots == 1
+    executor.stop()
+    executor.abandon()
+    await asyncio.wait_for(executor.wait_idle(), 30)
+    assert bench.news() == [("failed", 1), ("queue", LETTERS)]
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_a_plain_function_that_has_ended_is_not_said_to_hang(
+    bench: Bench, caplog: pytest.LogCaptureFixture, timeout: float | None
+) -> None:
+    caplog.set_level(logging.INFO, "tidemill")
+
+    @bench.app.task(timeout=timeout)
+    def fails(payload: Any) -> None:
+        raise TimeoutError("the printer")
+
+    executor = bench.start()
+    executor.submit([named(1, "fails")])
+    await executor.wait_idle()
+    # Nor does its own error become that of the limit.
+    assert bench.messages() == ["TimeoutError: the printer"]
+    assert "does not stop" not in caplog.text
