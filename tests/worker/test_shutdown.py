@@ -13,7 +13,8 @@ import pytest
 from tests.support.processes import make_runs, runs, settled, worker_process
 from tests.support.running import eventually, running, within
 from tests.support.waiting import wait_until
-from tidemill import App, JobSpec, TidemillError, Worker, WorkerOptions
+from tidemill import App, JobSpec, TidemillError, Worker, WorkerOptions, parts
+from tidemill.database.patient import connect_patiently
 
 GATE = 1
 
@@ -154,6 +155,44 @@ async def test_starts_and_stops(app: App, connection: psycopg.Connection) -> Non
         assert connection.execute(b"select from tidemill." + table).rowcount == 0
     assert connection.execute("select from tidemill._queues where locked_by is not null").rowcount == 0
     await eventually(lambda: not worker_threads(), "the threads to end")
+
+
+async def test_a_worker_that_has_stopped_leaves_no_connection_open(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[psycopg.Connection] = []
+
+    def connect(conninfo: str, patience: float) -> psycopg.Connection:
+        opened.append(connect_patiently(conninfo, patience))
+        return opened[-1]
+
+    def connect_for_run(*args: Any, **options: Any) -> psycopg.Connection:
+        opened.append(psycopg.Connection.connect(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(parts, "connect_patiently", connect)
+    monkeypatch.setattr(psycopg, "connect", connect_for_run)
+
+    @app.task
+    async def quick(payload: Any) -> None: ...
+
+    connection.execute("create procedure note(job_id int, config jsonb) language sql as 'select 1'")
+    [(action,)] = connection.execute("select tidemill.add_action('note', '1 hour')").fetchall()
+    await app.add_jobs([JobSpec("quick")] * 10)
+    async with running(app, crontab="0 4 * * * quick"):
+        await eventually(lambda: settled(connection), "all jobs to end")
+        await eventually(
+            lambda: (
+                connection.execute(
+                    "select from tidemill.action_history where action_id = %s and succeeded", [action]
+                ).rowcount
+            ),
+            "the action's run",
+        )
+        # Of the engine, the heartbeat, the listener, the scheduler, the crontab and the run.
+        await eventually(lambda: len(opened) >= 6, "all connections")
+    await eventually(lambda: not worker_threads(), "the threads to end")
+    assert [one for one in opened if not one.closed] == []
 
 
 @pytest.mark.slow

@@ -130,3 +130,29 @@ async def test_a_function_that_outlives_its_timeout_does_not_hold_up_a_stop(app:
     left = await app.get_job(job.id)
     assert left is not None
     assert left.locked_by is None
+
+
+async def test_a_stop_frees_the_queue_of_a_function_that_outlives_its_timeout(
+    app: App, connection: psycopg.Connection
+) -> None:
+    release = threading.Event()
+
+    @app.task(timeout=0.05)
+    def hangs(payload: Any) -> None:
+        release.wait(30)
+
+    def count(query: bytes) -> int:
+        return connection.execute(query).rowcount
+
+    try:
+        async with running(app, grace_period=0):
+            await app.add_job("hangs", queue_name="letters")
+            # The job is written, and only its queue is still held.
+            await eventually(
+                lambda: count(b"select from tidemill.jobs where last_error is not null"), "the timeout"
+            )
+            assert count(b"select from tidemill._queues where locked_by is not null") == 1
+        assert count(b"select from tidemill._queues where locked_by is not null") == 0
+        assert count(b"select from tidemill._workers") == 0
+    finally:
+        release.set()
