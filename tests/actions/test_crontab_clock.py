@@ -206,6 +206,39 @@ def test_it_stops_at_once_and_before_it_began(connect: Callable[[], psycopg.Conn
         assert not clock._thread.is_alive()
 
 
+def test_a_stop_ends_a_long_backfill(
+    connection: psycopg.Connection,
+    connect: Callable[[], psycopg.Connection],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection.execute("insert into tidemill._known_crontabs values ('t', %s)", [at("00:00:00")])
+    add = CrontabClock._add
+    steps: list[int] = []
+
+    def add_and_stop(self: CrontabClock, *args: Any) -> None:
+        add(self, *args)
+        steps.append(len(jobs(connection)))
+        self._stop.set()
+
+    monkeypatch.setattr(CrontabClock, "_add", add_and_stop)
+    with ticking("* * * * * t ?fill=1d", connect, Hands("20:00:30")) as clock:
+        wait_until(lambda: not clock._thread.is_alive(), "its end")
+    # The rest is backfilled by the next worker.
+    assert steps == [500]
+
+
+def test_errors_are_forgotten_once_it_ticks(connect: Callable[[], psycopg.Connection]) -> None:
+    failures = [OSError("no route"), OSError("no route")]
+
+    def unsteady() -> psycopg.Connection:
+        if failures:
+            raise failures.pop()
+        return connect()
+
+    with ticking("0 1 * * * t", unsteady, Hands("12:00:30")) as clock:
+        wait_until(lambda: not failures and clock._failures == 0, "a tick")
+
+
 def test_foreign_tasks_are_told(
     connect: Callable[[], psycopg.Connection], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,189 @@
+"""What makes the scheduler look again without a poll, and what it leaves open meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.actions.support import (
+    BLOCKS,
+    SECOND,
+    add_action,
+    history,
+    make_note,
+    make_procedure,
+    outcomes,
+    until_ended,
+    until_running,
+)
+from tests.support.running import eventually, run_all, running, within
+from tidemill import App
+from tidemill.actions.runner import Backends, Ending, Run, StartedRun
+from tidemill.actions.scheduler import Scheduler
+
+
+def refuse() -> psycopg.Connection:
+    raise psycopg.OperationalError("no connection")
+
+
+def scheduler(*, once: bool) -> Scheduler:
+    """One that reaches no database."""
+    return Scheduler(
+        worker_id="worker",
+        connect=refuse,
+        backends=Backends(""),
+        concurrency=1,
+        poll_interval=600,
+        once=once,
+        on_end=lambda: None,
+    )
+
+
+async def test_a_notification_during_a_look_brings_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Scheduler] = []
+    second = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def look(self: Scheduler) -> float:
+        looks.append(self)
+        if len(looks) == 1:
+            self.notify()
+        else:
+            loop.call_soon_threadsafe(second.set)
+        return 600
+
+    monkeypatch.setattr(Scheduler, "_look", look)
+    made = scheduler(once=False)
+    made.start()
+    await within(second)
+    await asyncio.to_thread(made.stop, 30)
+    assert not made.is_alive
+
+
+async def test_nobody_waits_for_one_that_cannot_reach_the_database() -> None:
+    made = scheduler(once=True)
+    made.start()
+    await asyncio.wait_for(asyncio.to_thread(made.wait_idle), 30)
+    await asyncio.to_thread(made.stop, 30)
+    assert not made.is_alive
+
+
+@pytest.mark.usefixtures("unpolled")
+async def test_an_end_that_could_not_be_recorded_is_tried_again(
+    app: App, connection: psycopg.Connection, database: str, lock: Any
+) -> None:
+    make_procedure(connection, "blocks", BLOCKS)
+    action = add_action(connection, proc="blocks")
+    async with running(app, poll_interval=600):
+        await until_running(connection, action)
+        with psycopg.connect(database) as holder:
+            holder.execute("select from tidemill._action_states where action_id = %s for update", [action])
+            lock.execute("select pg_advisory_unlock(7)")
+            await eventually(
+                lambda: (
+                    connection.execute(
+                        "select from pg_stat_activity where pid = %s and state = 'idle'",
+                        [history(connection, action)[0]["pid"]],
+                    ).rowcount
+                ),
+                "the run to end",
+            )
+            assert outcomes(connection, action) == [None]
+        # Its transaction has ended, which notifies nobody.
+        run = await until_ended(connection, action)
+    assert run["outcome"] == "success"
+
+
+@pytest.mark.usefixtures("unpolled")
+async def test_what_does_not_heed_a_cancel_is_terminated_without_a_poll(
+    app: App, connection: psycopg.Connection, lock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.actions.scheduler._TERMINATE_SECONDS", 0.3)
+    make_procedure(
+        connection,
+        "stubborn",
+        "loop begin perform pg_advisory_lock(7); exception when query_canceled then null; end; end loop;",
+    )
+    action = add_action(connection, proc="stubborn", max_runtime=SECOND / 5)
+    async with running(app, poll_interval=600):
+        run = await until_ended(connection, action)
+    assert run["outcome"] == "timeout"
+
+
+async def test_a_run_that_fails_while_it_is_stopped_has_failed(
+    app: App, connection: psycopg.Connection, lock: Any
+) -> None:
+    make_procedure(
+        connection,
+        "untidy",
+        "perform pg_advisory_lock(7); exception when query_canceled then raise 'no way to clean up';",
+    )
+    action = add_action(connection, proc="untidy", max_runtime=SECOND / 5)
+    async with running(app):
+        run = await until_ended(connection, action)
+    assert (run["outcome"], run["message"]) == ("failure", "no way to clean up")
+
+
+async def test_once_waits_for_runs_since_they_may_add_jobs(
+    app: App, connection: psycopg.Connection, lock: Any
+) -> None:
+    ran: list[Any] = []
+    app.task("report")(lambda payload: ran.append(payload))
+    make_procedure(connection, "adds", BLOCKS + "perform tidemill.add_job('report');")
+    make_note(connection)
+    adds = add_action(connection, proc="adds")
+    run = asyncio.ensure_future(run_all(app))
+    await until_running(connection, adds)
+    # The end of this one brings a look, in which the first one is still running.
+    note = add_action(connection, proc="note", max_runtime=SECOND * 60)
+    await eventually(lambda: outcomes(connection, note) == ["success"], "the other one")
+    assert not run.done()
+    lock.execute("select pg_advisory_unlock(7)")
+    await run
+    assert ran == [{}]
+
+
+async def test_a_late_cancel_hits_no_other_run(connection: psycopg.Connection, database: str) -> None:
+    backends = Backends(database)
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[Ending | None] = loop.create_future()
+
+    def on_end(_: Run, ending: Ending | None) -> None:
+        loop.call_soon_threadsafe(ended.set_result, ending)
+
+    # Its row is gone, so there is nothing to call.
+    run = Run(StartedRun(999, 1, "gone", None), backends, on_end)
+    run.start()
+    ending = await asyncio.wait_for(ended, 30)
+    assert ending is not None
+    assert ending.outcome == "stopped"
+    # The next run has its connection.
+    taken = backends.take()
+    run.stop("stopped", "too late")
+    assert run.pid is None
+    waiting = asyncio.ensure_future(asyncio.to_thread(taken.execute, "select pg_advisory_lock(8)"))
+    with psycopg.connect(database, autocommit=True) as holder:
+        holder.execute("select pg_advisory_lock(8)")
+        await asyncio.to_thread(run.cancel)
+    await waiting
+    backends.give_back(taken)
+    backends.close_idle(all_of_them=True)
+
+
+async def test_a_connection_that_no_run_needs_is_closed(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.actions.runner._IDLE_SECONDS", 0)
+    make_note(connection)
+    action = add_action(connection, proc="note")
+    async with running(app, poll_interval=0.05):
+        run = await until_ended(connection, action)
+
+        def gone() -> bool:
+            found = connection.execute("select from pg_stat_activity where pid = %s", [run["pid"]])
+            return found.rowcount == 0
+
+        await eventually(gone, "the connection to be closed")
