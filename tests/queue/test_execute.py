@@ -14,6 +14,7 @@ from tests.queue.jobs import job, kind
 from tests.support.running import within
 from tidemill import App
 from tidemill.middleware import Hooks
+from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
@@ -88,6 +89,36 @@ async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
     bench.gate.set()
     await executor.wait_idle()
     assert sorted(bench.news()) == [("done", 1), ("done", 2), ("done", 3)]
+
+
+async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: Bench) -> None:
+    """Also one of which no head waits: behind the running job of a named queue are others."""
+
+    @bench.app.task
+    async def waits(payload: Any, context: Any) -> None:
+        bench.begun.append(context.id)
+        if len(bench.begun) == 2:
+            bench.event.set()
+        await bench.gate.wait()
+
+    behind = named(3, "waits", LETTERS)
+    queued = named(2, "waits", LETTERS)
+    queued.next = behind
+    singles = Batch(1, [named(1, "waits"), named(4, "waits")], bench.settled.append, lambda: None)
+    queue = Batch(2, [queued], bench.settled.append, lambda: None)
+    executor = bench.start()
+    executor.submit_batch(queue)
+    executor.submit_batch(singles)
+    await within(bench.event)
+    executor.stop()
+    bench.gate.set()
+    await executor.wait_idle()
+    assert sorted(bench.begun) == [1, 2]
+    late = Batch(3, [named(5, "waits")], bench.settled.append, lambda: None)
+    executor.submit_batch(late)
+    await executor.wait_idle()
+    assert sorted(bench.begun) == [1, 2]
+    assert (singles.close().done, queue.close().done) == ([1], [2])
 
 
 async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench: Bench) -> None:

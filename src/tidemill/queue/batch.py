@@ -55,7 +55,12 @@ class Batch:
     @property
     def has_waiting(self) -> bool:
         """Whether a job waits to start."""
-        return bool(self._waiting)
+        return bool(self._waiting) and not self._stopped
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed, and some of its jobs have not ended."""
+        return not self._closed and not self.is_over
 
     @property
     def is_over(self) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,11 +51,9 @@ class Executor:
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
-        self._hooks = hooks
-        self._threads = Threads()
-        self._setting = Setting(producer, worker_id, hooks, self._threads)
+        self._setting = Setting(producer, worker_id, hooks, Threads())
         self._leased = LeasedHand(settle)
-        self._batches: deque[Batch] = deque()
+        self._batches: list[Batch] = []
         self._runners: set[asyncio.Task[None]] = set()
         self._attempts: set[Attempt] = set()
         self._stopping = False
@@ -81,7 +78,7 @@ class Executor:
         self.batches_taken += 1
         if self._stopping:
             batch.stop()
-        self._batches.append(batch)
+        self._batches = [*(one for one in self._batches if one.is_open), batch]
         self._start()
 
     def stop(self) -> None:
@@ -112,13 +109,11 @@ class Executor:
 
     def close(self) -> None:
         """Ends the idle threads."""
-        self._threads.close()
+        self._setting.threads.close()
 
     def _start(self) -> None:
         """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""
-        while self._batches and not self._batches[0].has_waiting:
-            self._batches.popleft()
-        waiting = bool(self._leased or self._batches)
+        waiting = bool(self._leased) or any(batch.has_waiting for batch in self._batches)
         if waiting and len(self._attempts) == len(self._runners) < self._concurrency:
             runner = asyncio.get_running_loop().create_task(self._run())
             self._runners.add(runner)
@@ -137,12 +132,10 @@ class Executor:
         job = self._leased.take()
         if job is not None:
             return self._leased, job
-        while self._batches:
-            batch = self._batches[0]
+        for batch in self._batches:
             job = batch.take()
             if job is not None:
                 return batch, job
-            self._batches.popleft()
         return None
 
     async def _run(self) -> None:
@@ -150,7 +143,8 @@ class Executor:
         runner = asyncio.current_task()
         assert runner is not None
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
-        watched = self._hooks.are_watching
+        hooks = setting.hooks
+        watched = hooks.are_watching
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
@@ -172,7 +166,7 @@ class Executor:
                 started = now
                 if now > turn_ends or runner.cancelling():
                     await _turn(runner)
-                    watched = self._hooks.are_watching
+                    watched = hooks.are_watching
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
 
