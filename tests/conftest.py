@@ -12,9 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 
 _WANTED = (18, 16)
-# The versions that are enough for a folder's tests, where they have no mark of their own.
-# The SQL that a worker, a command or a page calls is tested on all versions in the other folders.
-_ENOUGH = {"cli": (18,), "docs": (18,), "worker": (18, 16)}
+# How many versions are enough for a folder's tests, the newest first, if they have no mark of their own.
+# The SQL functions that workers and commands call are tested on all versions in the other folders.
+_ENOUGH = {"cli": 1, "docs": 1, "worker": 2}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,16 +49,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _versions(metafunc: pytest.Metafunc) -> list[int]:
     """The versions to run a test on, the newest first."""
+    found = sorted({*available(), *_WANTED}, reverse=True)
     marker = metafunc.definition.get_closest_marker("versions")
-    enough = marker.args if marker else _ENOUGH.get(metafunc.definition.path.parent.name)
+    if marker:
+        found = [version for version in found if version in marker.args]
     only = metafunc.config.getoption("--pg")
+    if only:
+        return [version for version in found if version in only]
+    there = [version for version in found if version in available()] or found
     if metafunc.config.getoption("--quick"):
-        only = [max(available())]
-    return [
-        version
-        for version in sorted({*available(), *_WANTED}, reverse=True)
-        if (enough is None or version in enough) and (not only or version in only)
-    ]
+        return there[:1]
+    enough = None if marker else _ENOUGH.get(metafunc.definition.path.parent.name)
+    return found if enough is None else there[:enough]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -22,7 +22,7 @@ TIERS = (
     ["connections sync app"],
     ["cli"],
 )
-# The front door loads what is asked of it, and __main__ starts the command line.
+# The front door loads a module when one of its names is asked for.
 OUTSIDE = {"tidemill"}
 
 
@@ -51,9 +51,10 @@ def imports(name: str) -> Iterator[str]:
 
 def place(name: str) -> tuple[int, str]:
     """The tier of a module, and its room."""
-    first = name.split(".")[1]
-    [found] = [(tier, room) for tier, rooms in enumerate(TIERS) for room in rooms if first in room.split()]
-    return found
+    first = name.partition(".")[2].partition(".")[0]
+    places = [(tier, room) for tier, rooms in enumerate(TIERS) for room in rooms if first in room.split()]
+    assert len(places) == 1, f"{name} must have one place in TIERS; it has {len(places)}"
+    return places[0]
 
 
 def test_there_is_no_circle() -> None:

@@ -55,8 +55,8 @@ class App:
     ) -> None:
         self.tasks = TaskRegistry()
         self.middleware = list(middleware)
-        self.connections = Connections(database, pool_size)
-        self.sync = SyncApp(self.connections, self.run_until_empty)
+        self._connections = Connections(database, pool_size)
+        self.sync = SyncApp(self._connections, self.run_until_empty)
 
     # Tasks
 
@@ -95,7 +95,16 @@ class App:
 
     def database(self) -> Database:
         """The database, which is found on first use; an embedded one is migrated, too."""
-        return self.connections.database()
+        return self._connections.database()
+
+    @property
+    def database_url(self) -> str | None:
+        """The database that was named; it can be changed until the database is first used."""
+        return self._connections.database_url
+
+    @database_url.setter
+    def database_url(self, database: str | None) -> None:
+        self._connections.database_url = database
 
     async def migrate(self) -> MigrationReport:
         """Brings the schema to this version. It is safe to call this again, and in parallel."""
@@ -104,15 +113,15 @@ class App:
     @property
     def is_open(self) -> bool:
         """Whether connections are pooled: after `open`, and while a worker of the app runs."""
-        return self.connections.is_open
+        return self._connections.is_open
 
     async def open(self) -> None:
         """Has calls share a pool of connections, until `close` was called as often as `open`."""
-        await self.connections.open()
+        await self._connections.open()
 
     async def close(self) -> None:
         """Closes the pool after its last user. An embedded server runs until the process ends."""
-        await self.connections.close()
+        await self._connections.close()
 
     async def __aenter__(self) -> App:
         await self.open()
@@ -123,7 +132,7 @@ class App:
 
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""
-        return self.connections.connection()
+        return self._connections.connection()
 
     async def _run(self, call: Call[T], connection: psycopg.AsyncConnection[Any] | None) -> T:
         expect(connection, psycopg.AsyncConnection, "app.sync")

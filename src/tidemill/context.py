@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import psycopg
 
 from tidemill.errors import JobCancelledError
-from tidemill.jobs import Job, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec
 
 
 class SyncProducer(Protocol):
@@ -23,8 +23,20 @@ class SyncProducer(Protocol):
     def connection(self) -> AbstractContextManager[psycopg.Connection]:
         """See `App.connection`."""
 
-    @property
-    def add_job(self) -> Callable[..., Job]:
+    def add_job(
+        self,
+        identifier: str,
+        payload: Any = None,
+        *,
+        queue_name: str | None = None,
+        run_at: datetime | timedelta | None = None,
+        max_attempts: int | None = None,
+        job_key: str | None = None,
+        priority: int | None = None,
+        flags: Sequence[str] | None = None,
+        job_key_mode: JobKeyMode | None = None,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> Job:
         """See `App.add_job`."""
 
     def add_jobs(
@@ -43,13 +55,25 @@ class Producer(Protocol):
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """See `App.connection`."""
 
-    @property
-    def add_job(self) -> Callable[..., Awaitable[Job]]:
+    def add_job(
+        self,
+        identifier: str,
+        payload: Any = None,
+        *,
+        queue_name: str | None = None,
+        run_at: datetime | timedelta | None = None,
+        max_attempts: int | None = None,
+        job_key: str | None = None,
+        priority: int | None = None,
+        flags: Sequence[str] | None = None,
+        job_key_mode: JobKeyMode | None = None,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> Coroutine[Any, Any, Job]:
         """See `App.add_job`."""
 
     def add_jobs(
         self, specs: Sequence[JobSpec], *, connection: psycopg.AsyncConnection[Any] | None = None
-    ) -> Awaitable[list[Job]]:
+    ) -> Coroutine[Any, Any, list[Job]]:
         """See `App.add_jobs`."""
 
 

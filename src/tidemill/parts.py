@@ -146,15 +146,7 @@ def assemble(
         _call(loop, executor.give_back_waiting)
 
     heartbeat = Heartbeat(
-        Registration(
-            worker_id,
-            socket.gethostname(),
-            os.getpid(),
-            package_version("tidemill"),
-            options.concurrency,
-            identifiers,
-            options.lease,
-        ),
+        _registration(worker_id, options, identifiers),
         connect=open_connection,
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
@@ -165,25 +157,52 @@ def assemble(
         on_outdated=lambda error: _call(loop, on_outdated, error),
     )
 
+    listener = None
+    if options.listen and not options.once:
+        listener = _listener(worker_id, options, open_connection, engine, executor, actions)
+    return Parts(executor, lanes, engine, actions, heartbeat, listener)
+
+
+def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:
+    return Registration(
+        worker_id,
+        socket.gethostname(),
+        os.getpid(),
+        package_version("tidemill"),
+        options.concurrency,
+        identifiers,
+        options.lease,
+    )
+
+
+def _listener(
+    worker_id: str,
+    options: WorkerOptions,
+    connect: Callable[[], psycopg.Connection],
+    engine: Engine,
+    executor: Executor,
+    actions: ActionService,
+) -> Listener:
+    loop = asyncio.get_running_loop()
+
+    def cancel(payload: str) -> None:
+        _call(loop, executor.cancel, [int(part) for part in payload.split(",")])
+
     def notify_all() -> None:
         engine.notify()
         actions.notify()
 
-    listener = Listener(
+    return Listener(
         name=worker_id,
-        connect=open_connection,
+        connect=connect,
         handlers={
             "tidemill:jobs": lambda payload: engine.notify(*read_notification(payload)),
-            "tidemill:cancel": lambda payload: _call(
-                loop, executor.cancel, [int(part) for part in payload.split(",")]
-            ),
+            "tidemill:cancel": cancel,
             "tidemill:actions": lambda _: actions.notify(),
         },
         on_connect=notify_all,
         ping_interval=options.heartbeat_interval,
     )
-    listens = options.listen and not options.once
-    return Parts(executor, lanes, engine, actions, heartbeat, listener if listens else None)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], *args: object) -> None:

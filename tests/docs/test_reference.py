@@ -192,7 +192,7 @@ def test_parameters_of_methods_are_described() -> None:
 
 def test_the_blocking_face_has_the_same_methods() -> None:
     face, whole = _public(vars(SyncApp)), _public(vars(tidemill.App))
-    assert whole - face <= {"database", "is_open", "register", "run_worker", "task"}
+    assert whole - face <= {"database", "database_url", "is_open", "register", "run_worker", "task"}
     assert not face - whole
 
 

@@ -225,14 +225,6 @@ def test_public_functions_are_found_by_name(queue: Queue) -> None:
         assert stem not in names or names[0] == stem
 
 
-def test_no_function_stands_beside_an_older_form_of_itself(queue: Queue) -> None:
-    twice = queue.rows(
-        "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace"
-        " group by proname having count(*) > 1"
-    )
-    assert twice == [{"proname": "_job_row"}]
-
-
 def test_functions_with_rights_of_their_own_say_where_they_look(queue: Queue) -> None:
     unsafe = queue.rows(
         "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace and prosecdef"

@@ -108,6 +108,7 @@ class Server:
         return psycopg.connect(self.conninfo(dbname, "postgres"), autocommit=True)
 
     def stop(self, mode: str = "immediate") -> None:
+        self._forget_cloner()
         assert self.embedded.pg_ctl("stop", "-m", mode, "-w") == 0
 
     def start_again(self) -> None:
@@ -120,6 +121,7 @@ class Server:
         stopped.release()
 
     def restart(self, mode: str = "immediate") -> None:
+        self._forget_cloner()
         # pg_ctl restart keeps the options that the server was started with.
         assert self.embedded.pg_ctl("restart", "-m", mode, "-w") == 0
 
@@ -135,6 +137,9 @@ class Server:
     def _cloner(self) -> psycopg.Connection:
         """Kept for `clone` and `drop`: connecting takes as long as dropping a database does."""
         return self.superuser()
+
+    def _forget_cloner(self) -> None:
+        vars(self).pop("_cloner", None)
 
     def clone(self, template: str) -> str:
         """Makes a database from a template; returns its name."""

@@ -100,7 +100,7 @@ class Scheduler:
         self._wake.set()
         if self._runs:
             logger.error(
-                "%s runs of actions could not be ended; another worker will record them as lost",
+                "%s runs of actions could not be ended; the next sweep of a worker records them as lost",
                 len(self._runs),
             )
         self._backends.close_idle(all_of_them=True)

@@ -71,7 +71,7 @@ def run_worker(
         runner = _runner()
     suit_batches()
     if database is not None:
-        loaded.connections.database_url = database
+        loaded.database_url = database
     with runner:
         runner.run(Worker(loaded, options).run(handle_signals=True))
 

@@ -25,7 +25,7 @@ class Part:
     laid: bool
     """False also if it was dropped on request."""
     due: bool
-    """This version has to lay it: it is missing, or its text differs and no newer version has laid it."""
+    """This version has to lay it: it is missing, or its text differs and no newer build has laid it."""
 
 
 class Installer:

@@ -22,7 +22,8 @@ _BUSY_ROW_RETRY = 0.02
 class LeaseLane:
     """Claims jobs by a lease, knows which ones are in hand, and settles them.
 
-    All methods belong to the engine's thread, but for `settle`, which is thread-safe.
+    All methods belong to the engine's thread, but for `settle`, `in_hand` and `ids_in_hand`,
+    which are thread-safe.
     `wake` tells the engine that a job waits to be settled.
     """
 

@@ -125,7 +125,7 @@ class Settlements:
             else:
                 logger.warning(
                     "job %s (%s): its lease was taken away, so nothing was written; "
-                    "the worker that claims it next decides what becomes of it",
+                    "it is free, runs elsewhere, or has ended there",
                     settlement.id,
                     settlement.identifier,
                 )

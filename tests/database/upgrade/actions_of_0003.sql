@@ -57,6 +57,3 @@ insert into tidemill._action_runs (action_id, application_name, owner, started_a
 
 update tidemill._action_settings set on_failure = 'unknown';
 insert into tidemill._known_crontabs values ('nightly', now() - interval '1 day', now() - interval '1 hour');
-
--- A function of that version, whose arguments are others now.
-create function tidemill._notify_workers(run_at timestamptz) returns void language sql as '';

@@ -52,7 +52,7 @@ as $$
   end)
 $$;
 comment on function tidemill._start_after_success is
-  'When an action starts next after a run for this slot that succeeded.';
+  'When an action starts next after a run for this slot that was no failure.';
 
 create or replace function tidemill._moved_start(
   a tidemill._actions, before tidemill._actions, s tidemill._action_states, at timestamptz

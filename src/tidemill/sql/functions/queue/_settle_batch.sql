@@ -20,5 +20,5 @@ begin
 end
 $$;
 comment on function tidemill._settle_batch is
-$$Ends an express batch: deletes jobs that are done, and leases those still running, with their
-named queues. At the commit all other jobs of the batch are free again, unchanged.$$;
+$$Ends an express batch: deletes jobs that are done, and leases those that are running or
+failed, with the named queues of the running ones. At the commit all other jobs of the batch are free again, unchanged.$$;

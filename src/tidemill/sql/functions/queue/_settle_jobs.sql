@@ -113,7 +113,7 @@ begin
       then 'busy' else 'lost' end
     from given g
     where g.id not in (select r.id from returned r);
-  perform tidemill._notify_workers(now(), null, null);
+  perform tidemill._notify_workers(now());
 end
 $$;
 comment on function tidemill._return_jobs is

@@ -91,7 +91,7 @@ begin
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
     from held h where q.id = h.id;
   if freed_any or found then
-    perform tidemill._notify_workers(now(), null, null);
+    perform tidemill._notify_workers(now());
   end if;
 end
 $$;

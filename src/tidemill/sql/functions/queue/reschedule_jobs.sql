@@ -35,7 +35,7 @@ begin
   )
   select array_agg(u order by u.id), min(u.run_at) into changed, due from updated u;
   if due is not null then
-    perform tidemill._notify_workers(due, null, null);
+    perform tidemill._notify_workers(due);
   end if;
   return query select r.* from unnest(changed) c, tidemill._job_row(c) r;
 end
