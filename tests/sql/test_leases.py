@@ -25,7 +25,7 @@ def leased(queue: Queue, worker: str = "w") -> list[Row]:
     return claimed
 
 
-def holders(queue: Queue) -> tuple[list[str | None], list[str | None]]:
+def holders(queue: Queue) -> tuple[list[str | None] | None, list[str | None]]:
     return (
         queue.value("select array_agg(locked_by order by id) from tidemill._jobs"),
         queue.value("select array_agg(locked_by order by id) from tidemill._queues"),
@@ -271,6 +271,14 @@ def test_leases_of_an_unknown_worker_are_honoured_for_a_while(queue: Queue) -> N
     queue.connection.execute(f"update tidemill._queues {age}".encode())
     assert sweep(queue) == []
     assert holders(queue) == ([None, "w"], [None])
+
+
+def test_a_queue_of_an_unknown_worker_without_jobs_is_freed(queue: Queue) -> None:
+    claimed = leased(queue)
+    queue.complete(claimed)
+    queue.connection.execute("update tidemill._queues set locked_at = locked_at - interval '31 seconds'")
+    assert sweep(queue) == []
+    assert holders(queue) == (None, [None])
 
 
 @pytest.mark.parametrize("attempts", [1, 3])

@@ -162,3 +162,20 @@ def test_no_new_job_comes_before_the_place(queue: Queue, listening: Queue) -> No
         " from tidemill._jobs where id = any(%s)",
         [priority, microseconds, job_id, ids],
     )
+
+
+@pytest.mark.parametrize("queue_name", [None, "q"], ids=["job", "queue"])
+def test_what_a_sweep_frees_wakes_workers(queue: Queue, listening: Queue, queue_name: str | None) -> None:
+    queue.register("dead")
+    queue.add(queue_name=queue_name)
+    claimed = queue.claim("dead")
+    if queue_name is not None:
+        # Its jobs have ended, and further ones wait for the queue.
+        queue.complete(claimed, "dead")
+        queue.add(queue_name=queue_name)
+    queue.register("w")
+    declare(queue)
+    queue.expire("dead")
+    queue.rows("select * from tidemill._sweep_leases()")
+    assert heard(listening) == [0]
+    assert len(queue.claim()) == 1

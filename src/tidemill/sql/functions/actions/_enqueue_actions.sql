@@ -129,7 +129,7 @@ as $$
     queue_name => a.job_options ->> 'queue_name',
     max_attempts => tidemill._whole(a.job_options, 'max_attempts'),
     job_key => a.job_options ->> 'job_key',
-    job_key_mode => coalesce(a.job_options ->> 'job_key_mode', 'replace'),
+    job_key_mode => a.job_options ->> 'job_key_mode',
     priority => tidemill._whole(a.job_options, 'priority'),
     flags => case when jsonb_typeof(a.job_options -> 'flags') = 'array'
       then array(select jsonb_array_elements_text(a.job_options -> 'flags')) end)).id

@@ -49,7 +49,7 @@ begin
     where r.id = run.id
     returning * into run;
   s := tidemill._count_outcome(run);
-  if a.id is null or s.action_id is null then
+  if a.id is null then
     next_start := null;
     return next;
     return;
@@ -210,7 +210,7 @@ begin
   update tidemill._action_states s
     set run_id = null, next_start = case when s.next_start = '-infinity' then s.slot else s.next_start end,
         total_runs = s.total_runs - 1
-    where found and s.run_id = _give_back_run.run_id;
+    where s.run_id = _give_back_run.run_id;
 end
 $$;
 comment on function tidemill._give_back_run is

@@ -91,7 +91,7 @@ as $$
   select case
     -- -infinity, or so early that there may be no time before it.
     when s.next_start < '4713-01-01 00:00+00 BC' then at
-    when s.slot is null or s.consecutive_failures + s.consecutive_crashes = 0 then s.next_start
+    when s.consecutive_failures + s.consecutive_crashes = 0 then s.next_start
     -- A retry is for the slot that failed. Without backfill, a slot that has come since takes its place.
     when a.missed = 'backfill' and s.slot < tidemill._oldest_slot(a, at) then least(
       at, tidemill._next_slot(a, tidemill._oldest_slot(a, at) - interval '1 microsecond'))

@@ -67,8 +67,7 @@ as $$
     delete from tidemill._action_runs r
     where r.id = any(array(
       select o.id from tidemill._action_runs o
-      where o.action_id = _delete_surplus_runs.action_id and o.outcome is not null
-        and (o.outcome = 'success') = successes
+      where o.action_id = _delete_surplus_runs.action_id and (o.outcome = 'success') = successes
       order by o.id desc
       limit batch offset kept))
     returning 1

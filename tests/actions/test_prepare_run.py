@@ -1,0 +1,75 @@
+"""The first statement of a run: whose session it makes, and when it makes none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.actions.definitions import row, rows
+from tests.actions.support import NOON, add_action, make_note
+from tests.support.servers import OWNER, Server
+
+pytestmark = pytest.mark.versions(18, 16)
+
+
+@pytest.fixture
+def run(connection: psycopg.Connection) -> int:
+    """A run that was started for a worker, and has no session yet."""
+    make_note(connection)
+    add_action(connection, proc="note", initial_start=NOON, config='{"a": 1}')
+    return int(row(connection, "select run_id from tidemill._start_actions('w', 1, %s)", [NOON])["run_id"])
+
+
+@pytest.fixture
+def owner(server: Server, connection: psycopg.Connection, run: int) -> Iterator[str]:
+    """The role that owns the run; the worker's role may become it."""
+    with server.role() as name, server.superuser() as superuser:
+        superuser.execute(f"grant {name} to {OWNER}".encode())
+        connection.execute("update tidemill._action_runs set owner = %s::regrole", [name])
+        yield name
+
+
+def test_the_call(connection: psycopg.Connection, run: int) -> None:
+    prepared = row(connection, "select * from tidemill._prepare_run(%s)", [run])
+    action = row(connection, "select action_id, pid from tidemill._action_runs")
+    assert prepared["call"] == f"call app.note({action['action_id']}, '{{\"a\": 1}}'::jsonb)"
+    assert prepared["set_role"] is None
+    assert action["pid"] == connection.info.backend_pid
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select from tidemill._finish_run({run}, 'failure')",
+        "select tidemill.alter_action(id, scheduled => false) from tidemill.actions where id >= 1000",
+        "select tidemill.delete_action(id) from tidemill.actions where id >= 1000",
+    ],
+)
+def test_none_for_a_run_that_was_stopped_before_it_began(
+    connection: psycopg.Connection, run: int, statement: str
+) -> None:
+    connection.execute(statement.format(run=run).encode())
+    assert rows(connection, "select * from tidemill._prepare_run(%s)", [run]) == []
+    assert row(connection, "select pid from tidemill._action_runs") == {"pid": None}
+
+
+def test_the_owners_settings_are_those_of_its_log_in(
+    server: Server, connection: psycopg.Connection, database: str, run: int, owner: str
+) -> None:
+    name = conninfo_to_dict(database)["dbname"]
+    with server.superuser() as superuser:
+        # Those for this database come first here, and are applied last.
+        superuser.execute(f"alter role {owner} in database {name} set work_mem = '7MB'".encode())
+        superuser.execute(f"alter role {owner} set work_mem = '5MB'".encode())
+        superuser.execute(f"alter role {owner} set role = '{owner}'".encode())
+        superuser.execute(f"alter role {owner} set client_encoding = 'LATIN1'".encode())
+    assert row(connection, "select * from tidemill._prepare_run(%s)", [run])["set_role"] == owner
+    settings = row(
+        connection,
+        "select current_setting('work_mem') as memory, current_setting('role') as role,"
+        " current_setting('client_encoding') as encoding",
+    )
+    assert settings == {"memory": "7MB", "role": "none", "encoding": "UTF8"}

@@ -1,0 +1,43 @@
+"""Task actions in SQL: a job's options, and a pause at the last moment."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.actions.definitions import row, rows
+from tests.actions.support import HOUR, NOON, add_action, outcomes
+
+pytestmark = pytest.mark.versions(18, 16)
+
+
+@pytest.mark.parametrize(("mode", "priority"), [("unsafe_dedupe", 0), ("replace", 7), (None, 7)])
+def test_the_mode_of_the_key(connection: psycopg.Connection, mode: str | None, priority: int) -> None:
+    connection.execute("select tidemill.add_job('other', job_key => 'k')")
+    key_mode = "" if mode is None else f', "job_key_mode": "{mode}"'
+    options = f'{{"job_key": "k", "priority": 7{key_mode}}}'
+    action = add_action(connection, task="report", initial_start=NOON, job_options=options)
+    assert row(connection, "select tidemill._enqueue_actions(9, %s) as n", [NOON]) == {"n": 1}
+    assert outcomes(connection, action) == ["success"]
+    assert rows(connection, "select key, priority from tidemill.jobs") == [{"key": "k", "priority": priority}]
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_one_that_was_paused_a_moment_ago_adds_no_job(
+    connection: psycopg.Connection, scheduled: bool
+) -> None:
+    action = add_action(
+        connection, task="report", initial_start=NOON, scheduled=scheduled, job_options='{"priority": 7}'
+    )
+    # As a worker that found it due, before the pause.
+    added = row(
+        connection,
+        "select tidemill._enqueue_action(row(a, s, s.next_start)::tidemill._due_task, %s) as added"
+        " from tidemill._actions a join tidemill._action_states s on s.action_id = a.id where a.id = %s",
+        [NOON, action],
+    )
+    assert added == {"added": scheduled}
+    assert outcomes(connection, action) == ["success"] * scheduled
+    assert len(rows(connection, "select from tidemill.jobs")) == scheduled
+    next_start = row(connection, "select next_start from tidemill.actions where id = %s", [action])
+    assert next_start == {"next_start": NOON + HOUR * scheduled}
