@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from dataclasses import dataclass
@@ -155,16 +156,14 @@ class Attempt:
     def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
         """How to settle the job after the attempt's end; None for a success. Calls the hooks."""
         job, hooks = self.job, self.setting.hooks
-        cancelled = self.runner.cancelling()
-        if error is None and not hooks.are_watching and not cancelled:
+        if error is None:
+            if hooks.are_watching:
+                hooks.call("after_job", self.context, elapsed)
             return None
         context = self.context
-        if cancelled:
+        if self.runner.cancelling():
             # While stopping, a cancellation that is not ours means that the event loop is being torn down.
             self.given_back = self.given_back or (stopping and not context.cancelled)
-        if error is None:
-            hooks.call("after_job", context, elapsed)
-            return None
         if self.given_back:
             context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
             return Settlement.of(job, "returned")
@@ -182,8 +181,7 @@ class Attempt:
         assert self.thread is not None
         job, log = self.job, self.context.logger
         log.warning("job %s (%s) does not stop; its slot is taken until it does", job.id, job.identifier)
-        try:
+        # Only a stop that gives up on it ends this wait early.
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([self.thread])
             log.info("job %s (%s) has stopped at last", job.id, job.identifier)
-        except asyncio.CancelledError:
-            self.given_back = True
