@@ -151,6 +151,25 @@ async def test_what_ends_during_a_look_is_written_after_it(
     await within(ended)
 
 
+async def test_it_waits_once_it_has_done_what_it_was_woken_for(
+    make: Make, database: str, connection: psycopg.Connection
+) -> None:
+    HandWorker.register(connection, ["t"], worker_id=WORKER)
+    ended = asyncio.Event()
+    bench = make("lease")
+    engine = engine_of(
+        bench,
+        lambda: psycopg.connect(database, autocommit=True),
+        once=False,
+        on_end=lambda error: ended.set(),
+    )
+    engine.notify()
+    engine.start()
+    await eventually(lambda: not bench.wake.is_set(), "its turn")
+    engine.drain()
+    await within(ended)
+
+
 async def test_losses_are_forgotten_once_the_database_answers(
     make: Make, database: str, connection: psycopg.Connection
 ) -> None:

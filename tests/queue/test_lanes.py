@@ -163,8 +163,10 @@ async def test_jobs_that_change_lanes_are_looked_for_again(make: Make) -> None:
     bench.plan()
     assert marks() == [([0, 1], [early, late], [4, 4])] * 2
     assert all(finder._queue_searches.next is not None for finder in bench.finders())
-    # From then on each has seen its own jobs alone.
+    # From then on each has seen its own jobs alone, and of some priorities the other has seen none.
     express.marks.lower(1, (early, 5))
+    express.marks.lower(2, (early, 5))
+    leases.marks.lower(3, (early, 5))
     for finder in bench.finders():
         finder._queue_searches.spend(0)
         finder.marks.full_scans.spend(0)

@@ -58,6 +58,7 @@ async def test_the_next_job_of_a_queue_follows(
 ) -> None:
     gates = Gates(app)
     async with running(app, **NO_POLLS, concurrency=2):
+        await eventually(lambda: declared(connection), "the declaration")
         await app.add_jobs([JobSpec("waits", name, queue_name="letters") for name in gates.opened])
         await gates.until("first")
         await until_leased(connection)
@@ -71,6 +72,7 @@ async def test_the_next_job_of_a_queue_follows(
 async def test_a_job_follows_where_all_slots_were_taken(app: App, connection: psycopg.Connection) -> None:
     gates = Gates(app)
     async with running(app, **NO_POLLS, concurrency=1):
+        await eventually(lambda: declared(connection), "the declaration")
         await app.add_job("waits", "first")
         await gates.until("first")
         await until_leased(connection)
@@ -87,6 +89,7 @@ async def test_a_job_follows_where_all_slots_were_taken(app: App, connection: ps
 async def test_a_job_follows_where_both_batches_were_open(app: App, connection: psycopg.Connection) -> None:
     gates = Gates(app)
     async with running(app, **NO_POLLS, concurrency=10):
+        await eventually(lambda: declared(connection), "the declaration")
         await app.add_job("waits", "first")
         await gates.until("first")
         await app.add_job("waits", "second")
@@ -145,10 +148,37 @@ async def test_after_a_lost_connection_it_declares_itself_anew(
         # The table of declarations survives no crash of the server.
         connection.execute("delete from tidemill._listeners")
         connection.execute(
-            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = %s",
-            [worker.id],
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = %s", [worker.id]
         )
-        await eventually(lambda: declared(connection), "a new declaration")
+
+        def declared_anew() -> bool:
+            # That its connection is gone shows when it is used.
+            connection.execute("select pg_notify('tidemill:jobs', '')")
+            return declared(connection)
+
+        await eventually(declared_anew, "a new declaration")
+
+
+async def test_a_job_that_is_added_while_the_listener_is_away(
+    app: App, connection: psycopg.Connection
+) -> None:
+    ended = asyncio.Event()
+
+    @app.task
+    async def tells(payload: Any) -> None:
+        ended.set()
+
+    # A name that is new would have to be committed first.
+    connection.execute("insert into tidemill._tasks (identifier) values ('tells') on conflict do nothing")
+    async with running(app, **NO_POLLS, heartbeat_interval=0.1):
+        await eventually(lambda: declared(connection), "the declaration")
+        with connection.transaction():
+            connection.execute("select tidemill.add_job('tells')")
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where query = 'listen \"tidemill:ping\"'"
+            )
+        await within(ended)
 
 
 def declared(connection: psycopg.Connection) -> bool:

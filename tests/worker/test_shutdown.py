@@ -101,6 +101,46 @@ async def test_a_cancelled_run_gives_everything_back(app: App, connection: psyco
     await eventually(lambda: not worker_threads(), "the threads to end")
 
 
+async def test_a_cancelled_run_does_not_wait_for_the_grace_period(
+    app: App, connection: psycopg.Connection
+) -> None:
+    begun = asyncio.Event()
+
+    @app.task
+    async def hangs(payload: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await app.add_job("hangs")
+    run = asyncio.ensure_future(app.run_worker(WorkerOptions(grace_period=600)))
+    await within(begun)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(run, 60)
+    assert attempts(connection) == [(0, None)]
+
+
+async def test_one_that_stops_says_so_while_jobs_run(app: App, connection: psycopg.Connection) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    @app.task
+    async def waits(payload: Any) -> None:
+        begun.set()
+        await gate.wait()
+
+    await app.add_job("waits")
+
+    def state() -> Any:
+        return connection.execute("select state from tidemill.workers").fetchall()
+
+    async with running(app, heartbeat_interval=0.05) as worker:
+        await within(begun)
+        assert state() == [("running",)]
+        worker.stop()
+        await eventually(lambda: state() == [("stopping",)], "the worker to say so")
+        gate.set()
+
+
 async def test_cancelled_again_and_again_it_still_settles(app: App, connection: psycopg.Connection) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
