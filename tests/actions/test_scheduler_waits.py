@@ -20,7 +20,7 @@ from tests.actions.support import (
     until_running,
 )
 from tests.support.running import eventually, run_all, running, within
-from tidemill import App
+from tidemill import App, Worker, WorkerOptions
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
 from tidemill.actions.scheduler import Scheduler
 
@@ -75,6 +75,7 @@ async def test_nobody_waits_for_one_that_cannot_reach_the_database() -> None:
 async def test_an_end_that_could_not_be_recorded_is_tried_again(
     app: App, connection: psycopg.Connection, database: str, lock: Any
 ) -> None:
+    make_note(connection)
     make_procedure(connection, "blocks", BLOCKS)
     action = add_action(connection, proc="blocks")
     async with running(app, poll_interval=600):
@@ -91,6 +92,9 @@ async def test_an_end_that_could_not_be_recorded_is_tried_again(
                 ),
                 "the run to end",
             )
+            # The end of another one brings a look, and is the last thing to do so.
+            note = add_action(connection, proc="note")
+            await eventually(lambda: outcomes(connection, note) == ["success"], "the other one")
             assert outcomes(connection, action) == [None]
         # Its transaction has ended, which notifies nobody.
         run = await until_ended(connection, action)
@@ -98,8 +102,9 @@ async def test_an_end_that_could_not_be_recorded_is_tried_again(
 
 
 @pytest.mark.usefixtures("unpolled")
+@pytest.mark.parametrize("why", ["timeout", "stopped"])
 async def test_what_does_not_heed_a_cancel_is_terminated_without_a_poll(
-    app: App, connection: psycopg.Connection, lock: Any, monkeypatch: pytest.MonkeyPatch
+    app: App, connection: psycopg.Connection, lock: Any, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr("tidemill.actions.scheduler._TERMINATE_SECONDS", 0.3)
     make_procedure(
@@ -107,10 +112,14 @@ async def test_what_does_not_heed_a_cancel_is_terminated_without_a_poll(
         "stubborn",
         "loop begin perform pg_advisory_lock(7); exception when query_canceled then null; end; end loop;",
     )
-    action = add_action(connection, proc="stubborn", max_runtime=SECOND / 5)
+    limit = {"max_runtime": SECOND / 5} if why == "timeout" else {}
+    action = add_action(connection, proc="stubborn", **limit)
     async with running(app, poll_interval=600):
+        if why == "stopped":
+            await until_running(connection, action)
+            connection.execute("select tidemill.alter_action(%s, scheduled => false)", [action])
         run = await until_ended(connection, action)
-    assert run["outcome"] == "timeout"
+    assert run["outcome"] == why
 
 
 async def test_a_run_that_fails_while_it_is_stopped_has_failed(
@@ -135,15 +144,30 @@ async def test_once_waits_for_runs_since_they_may_add_jobs(
     make_procedure(connection, "adds", BLOCKS + "perform tidemill.add_job('report');")
     make_note(connection)
     adds = add_action(connection, proc="adds")
-    run = asyncio.ensure_future(run_all(app))
+    worker = Worker(app, WorkerOptions(once=True, migrate=False))
+    run = asyncio.ensure_future(worker.run())
     await until_running(connection, adds)
-    # The end of this one brings a look, in which the first one is still running.
-    note = add_action(connection, proc="note", max_runtime=SECOND * 60)
-    await eventually(lambda: outcomes(connection, note) == ["success"], "the other one")
-    assert not run.done()
+    # The end of each brings a look, in which the first one is still running.
+    for _ in range(2):
+        assert (await until_ended(connection, add_action(connection, proc="note")))["outcome"] == "success"
+    assert not worker.ready.is_set()
     lock.execute("select pg_advisory_unlock(7)")
     await run
     assert ran == [{}]
+
+
+async def test_once_that_is_cancelled_before_its_jobs_has_nothing_to_settle(
+    app: App, connection: psycopg.Connection, lock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_procedure(connection, "blocks", BLOCKS)
+    action = add_action(connection, proc="blocks")
+    run = asyncio.ensure_future(run_all(app, grace_period=0))
+    await until_running(connection, action)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert "could not be settled" not in caplog.text
+    assert outcomes(connection, action) == ["stopped"]
 
 
 async def test_a_late_cancel_hits_no_other_run(connection: psycopg.Connection, database: str) -> None:
