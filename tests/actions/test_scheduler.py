@@ -80,12 +80,11 @@ async def test_a_worker_may_leave_actions_alone(app: App, connection: psycopg.Co
     assert outcomes(connection, action) == ["success"]
 
 
-@pytest.mark.slow
 async def test_a_due_task_action_is_run_to_its_end_by_once(app: App, connection: psycopg.Connection) -> None:
     ran: list[Any] = []
     app.task("report")(lambda payload: ran.append(payload))
     add_action(connection, task="report", config='{"of": 1}')
-    await run_all(app)
+    await run_all(app, poll_interval=0.05)
     assert ran == [{"of": 1}]
 
 
@@ -144,6 +143,7 @@ async def test_a_scheduler_without_free_connections_tries_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr("tidemill.actions.scheduler._NO_CONNECTION_SECONDS", 0.1)
     make_note(connection)
     action = add_action(connection, proc="note")
     taken = asyncio.Event()
@@ -155,7 +155,6 @@ async def test_a_scheduler_without_free_connections_tries_again(
 
     with monkeypatch.context() as patch:
         patch.setattr("tidemill.actions.runner.Backends.take", refuse)
-        patch.setattr("tidemill.actions.scheduler._NO_CONNECTION_SECONDS", 0.1)
         async with running(app, poll_interval=0.05):
             await asyncio.wait_for(taken.wait(), 30)
             await eventually(lambda: "could not start" in caplog.text, "the log")
