@@ -220,8 +220,8 @@ def test_after_a_loss_it_rests_and_forgets_what_it_saw(bench: Bench) -> None:
     batch = bench.claim()
     batch.done(take(batch))
     [connection] = bench.opened
-    # Long searches have made full scans rare.
-    bench.lane.finder.marks.full_scans.spend(SOON)
+    # Long searches have made full searches rare.
+    bench.lane.finder.marks.full_searches.spend(SOON)
     bench.own.execute("select pg_terminate_backend(%s, 10000)", [connection.info.backend_pid])
     assert bench.lane.settle_due(0.0, may_wait=False) is not None
     assert connection.closed

@@ -39,7 +39,7 @@ async def test_without_a_place_both_lanes_look_everywhere(make: Make) -> None:
     bench.lanes.notify(None)
     bench.lanes.read_notifications()
     for finder in bench.finders():
-        assert finder.marks.full_scans.next is not None
+        assert finder.marks.full_searches.next is not None
         assert finder._queue_searches.next is not None
     assert not bench.plan().told
 
@@ -77,7 +77,7 @@ async def test_a_job_that_was_told_and_found_leaves_others_for_later(
     look = Look(["t"], [], thorough=False, told=True)
     batch = Batch(1, [job(1)], bench.lanes.leases.settle, lambda: None)
     assert bench.lanes.claim_leases(connection, look, batch) == ([], False)
-    assert bench.lanes.leases.finder.marks.full_scans.next is not None
+    assert bench.lanes.leases.finder.marks.full_searches.next is not None
 
 
 async def test_a_job_that_was_told_and_is_not_for_express_is_leased_at_once(
@@ -99,7 +99,7 @@ async def test_named_queues_are_asked_for_in_both_lanes(make: Make) -> None:
     bench.lanes.ask_queues()
     for finder in bench.finders():
         assert finder._queue_searches.next is not None
-        assert finder.marks.full_scans.next is None
+        assert finder.marks.full_searches.next is None
 
 
 # The choice
@@ -169,12 +169,12 @@ async def test_jobs_that_change_lanes_are_looked_for_again(make: Make) -> None:
     leases.marks.lower(3, (early, 5))
     for finder in bench.finders():
         finder._queue_searches.spend(0)
-        finder.marks.full_scans.spend(0)
+        finder.marks.full_searches.spend(0)
     bench.lanes.allow_express(False)
     bench.plan()
     assert marks() == [([0, 1], [early, early], [4, 4])] * 2
     assert all(finder._queue_searches.next is not None for finder in bench.finders())
-    assert all(finder.marks.full_scans.next is not None for finder in bench.finders())
+    assert all(finder.marks.full_searches.next is not None for finder in bench.finders())
 
 
 # Room

@@ -82,7 +82,7 @@ def test_a_ration(clock: list[float]) -> None:
     assert ration.next <= clock[0]
 
 
-def test_full_scans_are_rationed(clock: list[float]) -> None:
+def test_full_searches_are_rationed(clock: list[float]) -> None:
     marks = Marks()
     assert marks.places(thorough=False, told=False) is None
     scan(marks, full=True, seconds=2)
@@ -169,20 +169,20 @@ def test_forgetting(clock: list[float]) -> None:
     scan(marks, job(1), full=True, seconds=5)
     marks.forget()
     assert marks.places(thorough=False, told=False) is None
-    assert marks.full_scans.next is not None
-    assert marks.full_scans.next <= clock[0]
+    assert marks.full_searches.next is not None
+    assert marks.full_searches.next <= clock[0]
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_search_that_was_asked_for_is_adopted(clock: list[float], asked: bool) -> None:
     mine, other = Marks(), Marks()
-    mine.full_scans.spend(1)
-    other.full_scans.spend(2)
+    mine.full_searches.spend(1)
+    other.full_searches.spend(2)
     if asked:
-        other.full_scans.ask()
+        other.full_searches.ask()
     mine.adopt(other)
-    assert mine.full_scans.next == other.full_scans.next == (clock[0] + 20 if asked else None)
+    assert mine.full_searches.next == other.full_searches.next == (clock[0] + 20 if asked else None)
 
 
 def test_endless_priorities_do_not_pile_up() -> None:

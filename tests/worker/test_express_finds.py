@@ -85,7 +85,7 @@ async def test_an_urgent_job_is_found_while_a_long_backlog_runs(
     async with running(app):
         await eventually(lambda: settled(connection), "all jobs to end")
     assert ran == backlog
-    in_hand = express._LANES * express._LARGEST_BATCH
+    in_hand = express._MOST_BATCHES * express._LARGEST_BATCH
     assert places["urgent"] - first <= in_hand + backlog // 4
 
 

@@ -143,7 +143,7 @@ def test_a_killed_worker_repeats_at_most_what_it_had_in_hand(
         in_hand |= {row[0] for row in rows(table) if row[2] is not None}
         doomed.signal(signal.SIGKILL)
         doomed.wait()
-    assert len(in_hand) <= express._LANES * express._LARGEST_BATCH
+    assert len(in_hand) <= express._MOST_BATCHES * express._LARGEST_BATCH
     with worker_process(database) as heir:
         wait_until(lambda: settled(table), "all jobs to end")
         heir.signal(signal.SIGTERM)

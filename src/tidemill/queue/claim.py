@@ -15,7 +15,7 @@ from tidemill.database.times import moment
 from tidemill.queue.claimed import ClaimedJob, chain_length
 from tidemill.queue.marks import Marks, Ration
 
-LONGEST_QUEUE_RUN = 20
+MOST_OF_ONE_QUEUE = 20
 """The most jobs of one named queue that are claimed at once."""
 
 
@@ -64,12 +64,12 @@ class Finder:
     @property
     def next_search(self) -> float | None:
         """When a search that was asked for may be made; None if none was."""
-        asked = (self.marks.full_scans.next, self._queue_searches.next)
+        asked = (self.marks.full_searches.next, self._queue_searches.next)
         return min((at for at in asked if at is not None), default=None)
 
     def ask(self) -> None:
         """Asks for a search of everything: jobs may be anywhere."""
-        self.marks.full_scans.ask()
+        self.marks.full_searches.ask()
         self._queue_searches.ask()
 
     def ask_queues(self) -> None:

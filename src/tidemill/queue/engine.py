@@ -163,17 +163,17 @@ class Engine:
         lanes = self._lanes
         closed = lanes.express.settle_due(now, may_wait=not self._draining)
         if closed is not None:
-            self._heed(closed, ends=True)
+            self._note_settled(closed, could_end=True)
         settled = lanes.leases.settle_due(connection)
         if settled is not None:
-            self._heed(settled, ends=not lanes.leases.in_hand)
+            self._note_settled(settled, could_end=not lanes.leases.in_hand)
 
-    def _heed(self, settled: Settled, *, ends: bool) -> None:
-        """Looks again if settling made that useful; `ends`: the lane may have no more jobs in hand."""
+    def _note_settled(self, settled: Settled, *, could_end: bool) -> None:
+        """Looks again if settling made that useful; `could_end`: the lane may have no more jobs in hand."""
         if settled.freed_queues:
             self._lanes.ask_queues()
         # With `once`, the ended jobs may have added others, and no notification tells of them.
-        if settled.look_again or self._last.full or (self._once and ends):
+        if settled.look_again or self._last.full or (self._once and could_end):
             self._looks.at_once()
 
     def _next_look(self) -> float:

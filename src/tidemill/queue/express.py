@@ -10,14 +10,14 @@ import psycopg
 
 from tidemill.database.times import moment
 from tidemill.queue.batch import Batch
-from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Look, Search
+from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.settle import Settled, array
 
 logger = logging.getLogger("tidemill")
 
 # Two batches overlap: one runs while the other is settled and the next one is claimed.
-_LANES = 2
+_MOST_BATCHES = 2
 _LARGEST_BATCH = 2000
 _SMALLEST_BATCH = 20
 # How long a batch should take, and how long its transaction lasts at most.
@@ -82,7 +82,7 @@ class ExpressLane:
     @property
     def has_room(self) -> bool:
         """Whether another batch may be claimed."""
-        return len(self._open) < _LANES
+        return len(self._open) < _MOST_BATCHES
 
     @property
     def is_paused(self) -> bool:
@@ -109,7 +109,7 @@ class ExpressLane:
         wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, int(_BATCH_SECONDS / self._job_seconds)))
         # The jobs of a queue run one after the other: take as many as one slot can run.
         run = int(_BATCH_SECONDS / self._job_seconds / self._concurrency)
-        per_queue = max(1, min(LONGEST_QUEUE_RUN, run))
+        per_queue = max(1, min(MOST_OF_ONE_QUEUE, run))
         search = Search(look, wanted, max(self._concurrency, wanted // per_queue), per_queue)
         connection: psycopg.Connection | None = None
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
-from tidemill.queue.claim import LONGEST_QUEUE_RUN, Finder, Look, Search
+from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
 from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements
@@ -162,4 +162,4 @@ class LeaseLane:
         mean = self._durations.mean
         if mean is None or mean >= QUICK_SECONDS:
             return 1
-        return max(1, min(LONGEST_QUEUE_RUN, int(_AHEAD_SECONDS / max(mean, 1e-6))))
+        return max(1, min(MOST_OF_ONE_QUEUE, int(_AHEAD_SECONDS / max(mean, 1e-6))))

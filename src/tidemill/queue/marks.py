@@ -16,7 +16,7 @@ Place = tuple[datetime, int]
 _RATION = 10
 # Marks stay this far behind the time of a scan, so that jobs of shorter transactions appear after them.
 _SLACK = timedelta(milliseconds=100)
-_MOST_LEVELS = 100
+_MOST_PRIORITIES = 100
 
 
 class Ration:
@@ -57,30 +57,30 @@ class Marks:
     """For each priority, the place before which everything was seen.
 
     Later, jobs of long transactions and jobs that others gave back appear behind a mark, and
-    others at a priority without one. Notifications lower marks, and full scans find the rest.
+    others at a priority without one. Notifications lower marks, and full searches find the rest.
     """
 
     def __init__(self) -> None:
         self._places: dict[int, Place] = {}
-        self.full_scans = Ration()
+        self.full_searches = Ration()
 
     def forget(self) -> None:
-        """Forgets what was seen, and asks for a full scan at once."""
+        """Forgets what was seen, and asks for a full search at once."""
         self._places.clear()
-        self.full_scans.ask(at_once=True)
+        self.full_searches.ask(at_once=True)
 
     def adopt(self, other: Marks) -> None:
         """Takes over what the other has seen: until now it looked for these jobs, too."""
         self._places = dict(other._places)
-        self.full_scans.spent_with(other.full_scans)
+        self.full_searches.spent_with(other.full_searches)
 
     def meet(self, other: Marks) -> None:
         """Keeps in both what both have seen: from now on each looks for jobs that were the other's."""
         both = self._places.keys() & other._places.keys()
-        self._places = {level: min(self._places[level], other._places[level]) for level in both}
+        self._places = {priority: min(self._places[priority], other._places[priority]) for priority in both}
         other._places = dict(self._places)
         for marks in (self, other):
-            marks.full_scans.ask()
+            marks.full_searches.ask()
 
     def lower(self, priority: int, place: Place) -> None:
         """Lowers the mark for a job that is, or may again be, at this place."""
@@ -90,12 +90,12 @@ class Marks:
         self._places[priority] = min(before, self._places.get(priority, before))
 
     def places(self, *, thorough: bool, told: bool) -> tuple[list[int], list[datetime], list[int]] | None:
-        """The marks in order of priority; None for a full scan."""
-        if thorough or (self.full_scans.allows and not told):
+        """The marks in order of priority; None for a full search."""
+        if thorough or (self.full_searches.allows and not told):
             return None
-        levels = sorted(self._places)
-        places = [self._places[level] for level in levels]
-        return levels, [run_at for run_at, _ in places], [job_id for _, job_id in places]
+        priorities = sorted(self._places)
+        places = [self._places[priority] for priority in priorities]
+        return priorities, [run_at for run_at, _ in places], [job_id for _, job_id in places]
 
     def scanned(
         self, jobs: Sequence[ClaimedJob], *, full: bool, filled: bool, until: datetime, seconds: float
@@ -104,12 +104,12 @@ class Marks:
         last = jobs[-1].priority if filled else None
         seen = (until - _SLACK, 0)
         # Priorities before that of the last job were scanned to their end.
-        for level in self._places.keys() | {job.priority for job in jobs}:
-            if last is None or level < last:
-                self._places[level] = seen
+        for priority in self._places.keys() | {job.priority for job in jobs}:
+            if last is None or priority < last:
+                self._places[priority] = seen
         if filled:
             self._places[jobs[-1].priority] = (moment(jobs[-1].run_at), jobs[-1].id)
-        if len(self._places) > _MOST_LEVELS:
+        if len(self._places) > _MOST_PRIORITIES:
             self._places.clear()
         if full:
-            self.full_scans.spend(seconds)
+            self.full_searches.spend(seconds)

@@ -88,7 +88,7 @@ class Settlements:
                 done,
                 connection.execute(
                     "select id, outcome, null from tidemill._complete_jobs(%s, %s::bigint[], %s::bigint[])",
-                    [worker_id, *_names(done)],
+                    [worker_id, *_ids_and_tokens(done)],
                 ),
             )
         if failed := kinds.get("failed"):
@@ -102,14 +102,14 @@ class Settlements:
                 returned,
                 connection.execute(
                     "select id, outcome, null from tidemill._return_jobs(%s, %s::bigint[], %s::bigint[])",
-                    [worker_id, *_names(returned)],
+                    [worker_id, *_ids_and_tokens(returned)],
                 ),
             )
         # Last, because the next job of a queue may start as soon as the queue's lease is gone.
         if queues:
             connection.execute(
                 "select tidemill._release_queues(%s, %s::bigint[], %s::bigint[])",
-                [worker_id, *_names(queues)],
+                [worker_id, *_ids_and_tokens(queues)],
             )
         return result
 
@@ -145,7 +145,7 @@ class Settlements:
             "%s::text[], %s::interval[], %s::boolean[], %s::text[])",
             [
                 worker_id,
-                *_names(failed),
+                *_ids_and_tokens(failed),
                 [s.message for s in failed],
                 [None if s.delay is None else timedelta(seconds=s.delay) for s in failed],
                 [s.permanent for s in failed],
@@ -169,7 +169,7 @@ class Settlements:
                     self.failed.append(settlement)
 
 
-def _names(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
+def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
     return array(s.id for s in settlements), array(s.token for s in settlements)
 
 
