@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
+from tidemill.cli.jobs_find import JobFilter
 from tidemill.cli.options import JsonOption, spread
+from tidemill.database import sql
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,10 @@ def test_the_fields_of_a_bundle_are_options() -> None:
     code, said = run("--help")
     assert "Show things." in said
     assert said.index("--reason") < said.index("Only so many or more.") < said.index("Print JSON.")
+
+
+@pytest.mark.parametrize("query", ["list_jobs", "find_job_ids"])
+def test_each_filter_of_jobs_is_a_condition_of_both_queries(query: str) -> None:
+    """Without its condition in one of them, a filter would show some jobs, and remove all."""
+    for field in fields(JobFilter):
+        assert f"%({field.name})s" in sql.query(query)

@@ -190,7 +190,7 @@ def test_functions(queue: Queue, schema: str) -> None:
             assert row["proconfig"] == ["search_path=pg_catalog, pg_temp"]
 
 
-def test_functions_for_actions(queue: Queue) -> None:
+def test_all_other_public_functions(queue: Queue) -> None:
     rows = queue.rows(
         "select proname, pg_get_function_arguments(oid) as arguments, pg_get_function_result(oid) as result"
         " from pg_proc where pronamespace = 'tidemill'::regnamespace and proname not like '\\_%%'"
@@ -204,7 +204,7 @@ def test_functions_for_actions(queue: Queue) -> None:
         )
         for row in rows
     }
-    assert told == ACTIONS
+    assert told == ACTIONS, "name each public function, with its signature, in FUNCTIONS or in ACTIONS"
 
 
 def test_public_functions_are_found_by_name(queue: Queue) -> None:
