@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
 
+from tidemill.coroutines import finish
 from tidemill.database.connect import (
     Database,
     explained,
@@ -75,10 +76,14 @@ class Connections:
         """Removes a user of the pools; the last one closes them."""
         self._users -= 1
         if self._users == 0:
-            pool, self._pool = self._pool, None
-            if pool is not None:
-                await pool.close()
-            await asyncio.to_thread(self.close_sync, only_shared=True)
+            # A pool whose close is cancelled half-way would keep its connections.
+            await finish(self._close_pools())
+
+    async def _close_pools(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        await asyncio.to_thread(self.close_sync, only_shared=True)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -129,16 +134,27 @@ class Connections:
     @contextmanager
     def sync_connection(self) -> Iterator[psycopg.Connection]:
         """See `connection`."""
-        pool = self._kept_sync_pool()
-        if pool is not None:
-            with pool.connection() as connection:
-                yield connection
-            return
-        with explained():
-            opened = psycopg.connect(self.database().for_application(_NAME))
-        with opened as connection:
-            prepare_session(connection)
+        with ExitStack() as stack:
+            connection = self._pooled_connection(stack)
+            if connection is None:
+                with explained():
+                    connection = psycopg.connect(self.database().for_application(_NAME))
+                stack.enter_context(connection)
+                prepare_session(connection)
             yield connection
+
+    def _pooled_connection(self, stack: ExitStack) -> psycopg.Connection | None:
+        """A connection of the blocking pool, given back by the stack; None if there is no pool."""
+        pool = self._kept_sync_pool()
+        if pool is None:
+            return None
+        from psycopg_pool import PoolClosed
+
+        try:
+            return stack.enter_context(pool.connection())
+        except PoolClosed:
+            # Another thread has closed the pool since we asked for it.
+            return None
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from tests.support.waiting import wait_until
 from tidemill import App
 
 
@@ -116,3 +117,39 @@ async def test_a_pool_that_many_threads_ask_for_at_once_is_closed(database: str)
             seen = set(await asyncio.gather(*(loop.run_in_executor(threads, ask) for _ in range(8))))
             assert await sync_backend_in_thread(app) in seen
     assert await sync_backend_in_thread(app) not in seen
+
+
+async def test_blocking_calls_go_on_while_the_async_face_closes(database: str) -> None:
+    app = App(database)
+    over = threading.Event()
+
+    def call() -> int:
+        calls = 0
+        while not over.is_set():
+            sync_backend(app)
+            calls += 1
+        return calls
+
+    with ThreadPoolExecutor(4) as threads:
+        callers = [threads.submit(call) for _ in range(4)]
+        try:
+            for _ in range(30):
+                async with app:
+                    await sync_backend_in_thread(app)
+        finally:
+            over.set()
+        assert all(caller.result() for caller in callers)
+
+
+async def test_a_close_that_is_cancelled_closes_all_the_same(
+    database: str, connection: psycopg.Connection
+) -> None:
+    app = App(database)
+    await app.open()
+    kept = {await backend(app), await sync_backend_in_thread(app)}
+    closing = asyncio.ensure_future(app.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.gather(closing, return_exceptions=True)
+    assert not app.is_open
+    await asyncio.to_thread(wait_until, lambda: not kept & connected(connection), "the connections to close")

@@ -199,3 +199,32 @@ async def test_broken_sql_of_a_job_does_not_reach_the_next_one(
     await run_all(app, concurrency=2)
     rows = connection.execute("select distinct identifier, last_error from tidemill.jobs").fetchall()
     assert rows == [("breaks", "DivisionByZero: division by zero")]
+
+
+async def test_once_settles_what_runs_when_forbidden_flags_fail(
+    app: App, connection: psycopg.Connection
+) -> None:
+    begun, gate = asyncio.Event(), asyncio.Event()
+    calls = 0
+
+    def ask() -> list[str]:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise LookupError("no flags today")
+        return []
+
+    @app.task
+    async def waits(payload: Any) -> None:
+        begun.set()
+        await gate.wait()
+
+    await app.add_job("waits", queue_name="letters")
+    run = asyncio.ensure_future(run_all(app, forbidden_flags=ask, poll_interval=0.05))
+    await asyncio.wait_for(begun.wait(), 30)
+    await eventually(lambda: calls == 2, "the flags to fail")
+    gate.set()
+    with pytest.raises(LookupError, match="no flags today"):
+        await run
+    assert connection.execute("select from tidemill._jobs").rowcount == 0
+    assert connection.execute("select from tidemill._queues where locked_by is not null").rowcount == 0

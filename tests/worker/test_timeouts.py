@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.support.running import eventually, run_one, running, within
+from tests.support.running import eventually, run_all, run_one, running, within
 from tidemill import App, JobContext
 
 
@@ -130,6 +130,35 @@ async def test_a_function_that_outlives_its_timeout_does_not_hold_up_a_stop(app:
     left = await app.get_job(job.id)
     assert left is not None
     assert left.locked_by is None
+
+
+async def test_once_waits_for_a_function_whose_queue_has_other_jobs(
+    app: App, connection: psycopg.Connection
+) -> None:
+    release = threading.Event()
+    ran: list[str] = []
+
+    @app.task(timeout=0.05)
+    def hangs(payload: Any) -> None:
+        assert release.wait(30)
+
+    @app.task(max_attempts=1)
+    async def quick(payload: str) -> None:
+        ran.append(payload)
+
+    await app.add_job("hangs", queue_name="letters", max_attempts=1)
+    await app.add_job("quick", "behind", queue_name="letters")
+    await app.add_job("quick", "beside")
+    run = asyncio.ensure_future(run_all(app))
+    await eventually(
+        lambda: connection.execute("select from tidemill.jobs where last_error is not null").rowcount,
+        "the timeout",
+    )
+    await eventually(lambda: ran == ["beside"], "the job without a queue")
+    release.set()
+    await run
+    assert ran == ["beside", "behind"]
+    assert connection.execute("select from tidemill._queues where locked_by is not null").rowcount == 0
 
 
 async def test_a_stop_frees_the_queue_of_a_function_that_outlives_its_timeout(

@@ -85,6 +85,7 @@ class Engine:
         self._reconcile_at = 0.0
         self._last = _Found()
         self._flags_failed = False
+        self._flags_error: Exception | None = None
 
     def start(self) -> None:
         """Starts the thread."""
@@ -124,6 +125,7 @@ class Engine:
                     self._lost(problem)
         except BaseException as raised:
             error = raised
+        error = error or self._flags_error
         try:
             self._lanes.express.disconnect()
             if self._connection is not None:
@@ -138,8 +140,9 @@ class Engine:
     def _is_done(self) -> bool:
         if self._gave_up:
             return True
-        drained = self._draining and not self._lanes.leases.holds_queues
-        return not self._lanes.is_busy and (drained or (self._once and self._last.all_done))
+        if self._lanes.is_busy or self._lanes.leases.holds_queues:
+            return False
+        return self._draining or (self._once and self._last.all_done)
 
     def _turn(self) -> None:
         """Settles jobs that ended, claims others and hands them over, and waits."""
@@ -189,7 +192,8 @@ class Engine:
         if forbidden is None:
             self._looks.nothing_for_a_while()
             return
-        nothing_ran = not (lanes.leases.in_hand or lanes.express.is_busy)
+        # A queue that is still leased, to a plain function that outlived its time limit, hides its jobs.
+        nothing_ran = not (lanes.leases.in_hand or lanes.leases.holds_queues or lanes.express.is_busy)
         # With `once`, the look after an empty one is thorough; if it is empty, too, the engine ends.
         thorough = self._once and self._last.jobs == 0
         look = lanes.plan(forbidden, regular=regular, thorough=thorough)
@@ -211,9 +215,12 @@ class Engine:
         """The forbidden flags; None if the user's function failed, and then no job is claimed."""
         try:
             return self._forbidden_flags()
-        except Exception:
+        except Exception as error:
             if self._once:
-                raise
+                # It ends with this error, once the jobs in hand are settled.
+                self._flags_error = error
+                self._draining = True
+                return None
             logger.exception("forbidden_flags failed: no job is claimed until it works again")
             return None
 

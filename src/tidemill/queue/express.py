@@ -172,6 +172,7 @@ class ExpressLane:
             return
         self._idle.append(one.connection)
         self._leases.take_in_hand(closed.started)
+        self._leases.hold_queues((queue_id, batch.token) for queue_id in closed.queues)
         for settlement in closed.failed:
             self._leases.settle(settlement)
         # These are free again, and behind the marks.

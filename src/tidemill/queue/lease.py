@@ -97,13 +97,16 @@ class LeaseLane:
         heads, more = self.finder.find(connection, Search(look, room, most_queues, per_queue))
         for head in heads:
             self.take_in_hand(chain(head))
-            if head.queue_id is not None:
-                self._held_queues.add((head.queue_id, head.token))
+        self.hold_queues((head.queue_id, head.token) for head in heads if head.queue_id is not None)
         return heads, more
 
     def take_in_hand(self, jobs: Iterable[ClaimedJob]) -> None:
         """Counts jobs that are leased to this worker as in hand."""
         self._in_hand.update((job.id, job.token) for job in jobs)
+
+    def hold_queues(self, queues: Iterable[tuple[int, int]]) -> None:
+        """Takes named queues that are leased to this worker, by id and claim token."""
+        self._held_queues.update(queues)
 
     def settle(self, ended: Settlement | FreedQueue) -> None:
         """Notes how a job ended; the next `settle_due` writes it."""
