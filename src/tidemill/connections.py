@@ -148,13 +148,16 @@ class Connections:
         pool = self._kept_sync_pool()
         if pool is None:
             return None
-        from psycopg_pool import PoolClosed
+        from psycopg_pool import PoolClosed, PoolTimeout
 
         try:
             return stack.enter_context(pool.connection())
-        except PoolClosed:
-            # Another thread has closed the pool since we asked for it.
-            return None
+        except (PoolClosed, PoolTimeout):
+            # Another thread may have closed the pool since we asked for it. If that was while
+            # psycopg_pool put us into its queue, it leaves us there until the timeout.
+            if pool.closed:
+                return None
+            raise
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:
