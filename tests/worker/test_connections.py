@@ -15,8 +15,6 @@ from tests.support.proxy import NOTIFICATION, Link, Message, Proxy, proxy
 from tests.support.running import eventually, running, until_leased, within
 from tidemill import App, JobContext, JobSpec
 
-pytestmark = pytest.mark.versions(18)
-
 BEATS = {"heartbeat_interval": 0.1, "poll_interval": 0.1}
 
 

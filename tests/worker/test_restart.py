@@ -13,7 +13,7 @@ from tests.support.running import eventually, running, until_leased, within
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App, JobContext, JobSpec
 
-pytestmark = [pytest.mark.versions(18), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def durable(server: Server) -> str:

@@ -174,7 +174,6 @@ async def test_a_stop_before_the_start(app: App) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.versions(18)
 async def test_starts_and_stops(app: App, connection: psycopg.Connection) -> None:
     done: list[int] = []
 
