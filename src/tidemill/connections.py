@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 _NAME = "tidemill"
+_POOL_PATIENCE = 1.0
 
 
 class Connections:
@@ -150,14 +152,17 @@ class Connections:
             return None
         from psycopg_pool import PoolClosed, PoolTimeout
 
-        try:
-            return stack.enter_context(pool.connection())
-        except (PoolClosed, PoolTimeout):
-            # Another thread may have closed the pool since we asked for it. If that was while
-            # psycopg_pool put us into its queue, it leaves us there until the timeout.
-            if pool.closed:
-                return None
-            raise
+        deadline = time.monotonic() + pool.timeout
+        while True:
+            try:
+                # psycopg_pool leaves those in its queue until their timeout who enter it
+                # while another thread closes the pool: so ask again after a second.
+                return stack.enter_context(pool.connection(timeout=_POOL_PATIENCE))
+            except (PoolClosed, PoolTimeout):
+                if pool.closed:
+                    return None
+                if time.monotonic() >= deadline:
+                    raise
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:
