@@ -162,7 +162,8 @@ class Connections:
                 if pool.closed:
                     return None
                 if time.monotonic() >= deadline:
-                    raise
+                    # The error of the last try tells of its one second alone.
+                    raise PoolTimeout(f"couldn't get a connection after {pool.timeout:.2f} sec") from None
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:
