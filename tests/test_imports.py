@@ -18,8 +18,8 @@ TIERS = (
     ["errors retry coroutines"],
     ["jobs schedule context payloads tasks middleware executables task_directory worker_options", "database"],
     ["queue", "actions"],
-    ["parts worker"],
-    ["connections sync app"],
+    ["budget parts worker"],
+    ["slots connections sync app"],
     ["cli"],
 )
 # The front door loads a module when one of its names is asked for.

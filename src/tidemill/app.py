@@ -38,7 +38,8 @@ class App:
     database    a `postgresql://` URL or libpq conninfo. Without it the environment's
                 DATABASE_URL, else an embedded PostgreSQL under `.tidemill/`, which
                 starts on first use and stops after its last user
-    pool_size   most connections for adding jobs and for tasks' own SQL, on each face
+    pool_size   most connections for adding jobs and for tasks' own SQL, on each face. Default:
+                10, and in a worker twice as many as it runs jobs at once
     middleware  called around every job, see `tidemill.Middleware`
 
     Methods that reach the database are coroutines; `app.sync` has the same ones for
@@ -50,7 +51,7 @@ class App:
         self,
         database: str | None = None,
         *,
-        pool_size: int = 10,
+        pool_size: int | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> None:
         self.tasks = TaskRegistry()
@@ -129,6 +130,13 @@ class App:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    def _fit_pools(self, size: int, sync_size: int, *, at_most: bool) -> None:
+        """Sets the sizes of the two pools, as a worker does that starts.
+
+        A `pool_size` that was given to `App` stays; with `at_most` it becomes smaller if it must.
+        """
+        self._connections.fit(size, sync_size, at_most=at_most)
 
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import wait
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -20,19 +21,23 @@ from tidemill.database.connect import (
     prepare_session,
 )
 from tidemill.database.migrate import migrate
+from tidemill.slots import Slots
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 _NAME = "tidemill"
+_SIZE = 10
 _POOL_PATIENCE = 1.0
+# Who waits longer than this for a connection of the pool is told, each time, who has them.
+_LONG_WAIT = 10.0
 
 
 class Connections:
     """The connections of both faces of an app.
 
     database_url  as for `App`
-    pool_size     most connections of each pool
+    pool_size     most connections of each pool; None: 10, and for a worker as many as its slots need
 
     Before `open` and after `close` each call opens its own connection. Both pools are made when
     they are first used: many workers use neither, and importing psycopg_pool takes time.
@@ -44,9 +49,12 @@ class Connections:
     The async methods belong to one event loop. The blocking methods may be called by any thread.
     """
 
-    def __init__(self, database_url: str | None, pool_size: int) -> None:
+    def __init__(self, database_url: str | None, pool_size: int | None) -> None:
         self.database_url = database_url
-        self._pool_size = pool_size
+        self._given_size = pool_size
+        self._size = self._sync_size = pool_size or _SIZE
+        self._slots = Slots(self._size)
+        self._sync_slots = Slots(self._sync_size)
         self._database: Database | None = None
         self._database_lock = threading.Lock()
         self._users = 0
@@ -63,6 +71,18 @@ class Connections:
                 if self._database.server is not None:
                     migrate(self._database.conninfo)
             return self._database
+
+    def fit(self, size: int, sync_size: int, *, at_most: bool) -> None:
+        """Sets the sizes of the pools for a worker; `at_most`: a smaller size that the user gave stays.
+
+        Otherwise a size that the user gave stays as it is.
+        """
+        given = self._given_size
+        if given is not None:
+            size, sync_size = (min(given, size), min(given, sync_size)) if at_most else (given, given)
+        self._size, self._sync_size = size, sync_size
+        self._slots.resize(size)
+        self._sync_slots.resize(sync_size)
 
     @property
     def is_open(self) -> bool:
@@ -90,17 +110,37 @@ class Connections:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""
-        pool = await self._kept_pool()
-        if pool is not None:
-            async with pool.connection() as connection:
-                yield connection
-            return
+        async with AsyncExitStack() as stack:
+            connection = await self._async_pooled_connection(stack)
+            if connection is None:
+                connection = await stack.enter_async_context(self._own_connection())
+            yield connection
+
+    @asynccontextmanager
+    async def _own_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         database = await asyncio.to_thread(self.database)
         with explained():
             opened = await psycopg.AsyncConnection.connect(database.for_application(_NAME))
         async with opened as connection:
             await prepare_async_session(connection)
             yield connection
+
+    async def _async_pooled_connection(self, stack: AsyncExitStack) -> psycopg.AsyncConnection | None:
+        """See `_pooled_connection`."""
+        pool = await self._kept_pool()
+        if pool is None:
+            return None
+        from psycopg_pool import PoolTimeout
+
+        slot = stack.enter_context(self._slots.ask())
+        granted = asyncio.wrap_future(slot.granted)
+        while not (await asyncio.wait([granted], timeout=_LONG_WAIT))[0]:
+            self._slots.warn(slot)
+        try:
+            return await stack.enter_async_context(pool.connection())
+        except PoolTimeout:
+            # The pool could not connect; a connection of one's own tells why.
+            return None
 
     async def _kept_pool(self) -> AsyncConnectionPool | None:
         if self._pool is None and self.is_open:
@@ -109,12 +149,14 @@ class Connections:
             self._pool = AsyncConnectionPool(
                 self.database().for_application(_NAME),
                 min_size=0,
-                max_size=self._pool_size,
+                max_size=self._size,
                 configure=prepare_async_session,
                 open=False,
             )
         if self._pool is not None and self._pool.closed:
             await self._pool.open()
+        if self._pool is not None and self._pool.max_size != self._size:
+            await self._pool.resize(0, self._size)
         return self._pool
 
     def open_sync(self) -> None:
@@ -152,6 +194,9 @@ class Connections:
             return None
         from psycopg_pool import PoolClosed, PoolTimeout
 
+        slot = stack.enter_context(self._sync_slots.ask())
+        while wait([slot.granted], timeout=_LONG_WAIT).not_done:
+            self._sync_slots.warn(slot)
         deadline = time.monotonic() + pool.timeout
         while True:
             try:
@@ -159,18 +204,19 @@ class Connections:
                 # while another thread closes the pool: so ask again after a second.
                 return stack.enter_context(pool.connection(timeout=_POOL_PATIENCE))
             except (PoolClosed, PoolTimeout):
-                if pool.closed:
+                # If the pool could not connect, a connection of one's own tells why.
+                if pool.closed or time.monotonic() >= deadline:
                     return None
-                if time.monotonic() >= deadline:
-                    # The error of the last try tells of its one second alone.
-                    raise PoolTimeout(f"couldn't get a connection after {pool.timeout:.2f} sec") from None
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:
             if self._sync_pool is None and self.is_open:
                 self._sync_pool = self._made_sync_pool()
                 self._is_shared = True
-            return self._sync_pool
+            pool = self._sync_pool
+        if pool is not None and pool.max_size != self._sync_size:
+            pool.resize(0, self._sync_size)
+        return pool
 
     def _made_sync_pool(self) -> ConnectionPool:
         from psycopg_pool import ConnectionPool
@@ -178,7 +224,7 @@ class Connections:
         return ConnectionPool(
             self.database().for_application(_NAME),
             min_size=0,
-            max_size=self._pool_size,
+            max_size=self._sync_size,
             configure=prepare_session,
             open=True,
         )

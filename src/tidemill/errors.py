@@ -14,6 +14,10 @@ class DatabaseUnavailableError(TidemillError):
     """The database could not be reached, or refused the login."""
 
 
+class PoolExhaustedError(TidemillError):
+    """All connections of the pool are held by code that waits for one more."""
+
+
 class UnsupportedServerError(TidemillError):
     """The server is older than the oldest PostgreSQL that Tidemill supports, or the database is SQL_ASCII."""
 

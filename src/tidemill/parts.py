@@ -48,6 +48,9 @@ class Host(Producer, Protocol):
     def database(self) -> Database:
         """See `App.database`."""
 
+    def _fit_pools(self, size: int, sync_size: int, *, at_most: bool) -> None:
+        """See `App._fit_pools`."""
+
     async def migrate(self) -> MigrationReport:
         """See `App.migrate`."""
 

@@ -11,6 +11,7 @@ import sys
 
 import psycopg
 
+from tidemill.budget import pool_sizes
 from tidemill.coroutines import finish, first
 from tidemill.database.connect import Database, connect, explained
 from tidemill.database.migrate import require_schema
@@ -101,6 +102,8 @@ class Worker:
                 "There is nothing to run: no task, no crontab, and action_concurrency is 0. "
                 "Add a task with @app.task, or name a directory with --tasks."
             )
+        sizes = pool_sizes(options, self._app.tasks.values())
+        self._app._fit_pools(*sizes, at_most=options.max_connections is not None)
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
             if options.migrate:

@@ -42,6 +42,8 @@ class WorkerOptions:
     """Bring the schema to this version first. False: end with an error if it does not fit."""
     action_concurrency: int = 4
     """Routines of actions that run at once; 0: this worker runs no actions at all."""
+    max_connections: int | None = None
+    """Most connections of this worker to the database: its own, those of actions, and the tasks'."""
     crontab: Path | str | None = None
     """A file with a crontab, or the text of one. It is not used with `once`."""
 
@@ -55,6 +57,8 @@ class WorkerOptions:
         if self.lane not in get_args(LaneChoice):
             choices = ", ".join(get_args(LaneChoice))
             raise TidemillError(f"lane is {self.lane!r}; it must be one of {choices}.")
+        if self.max_connections is not None and not 0 < self.max_connections <= _MOST:
+            raise TidemillError(f"max_connections is {self.max_connections}; it must be 1 to {_MOST:,}.")
         for name in ("grace_period", "action_concurrency"):
             if not 0 <= getattr(self, name) <= _MOST:
                 raise TidemillError(f"{name} is {getattr(self, name)}; it must be 0 to {_MOST:,}.")

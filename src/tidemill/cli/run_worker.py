@@ -31,6 +31,7 @@ def run_worker(
     crontab: Path | None = None,
     concurrency: int = DEFAULTS.concurrency,
     action_concurrency: int = DEFAULTS.action_concurrency,
+    max_connections: int | None = None,
     once: bool = False,
     forbid_flag: Sequence[str] = (),
     poll_interval: float = DEFAULTS.poll_interval,
@@ -54,6 +55,7 @@ def run_worker(
         options = WorkerOptions(
             concurrency=concurrency,
             action_concurrency=action_concurrency,
+            max_connections=max_connections,
             crontab=crontab or _crontab_beside(tasks),
             once=once,
             poll_interval=poll_interval,

@@ -54,6 +54,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--concurrency": ("concurrency", _count),
     "-c": ("concurrency", _count),
     "--action-concurrency": ("action_concurrency", _count_or_none),
+    "--max-connections": ("max_connections", _count),
     "--forbid-flag": ("forbid_flag", str),
     "--poll-interval": ("poll_interval", _seconds),
     "--grace-period": ("grace_period", _seconds),

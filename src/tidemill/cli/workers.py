@@ -43,6 +43,12 @@ def worker(
     action_concurrency: Annotated[
         int, typer.Option(metavar="N", min=0, help="Runs of actions at once; 0 for none.")
     ] = DEFAULTS.action_concurrency,
+    max_connections: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Most connections to the database, those of tasks and actions included."
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when nothing is ready.")] = False,
     forbid_flag: Annotated[
         list[str] | None, typer.Option(metavar="FLAG", help="Leave jobs with this flag alone; repeatable.")
@@ -87,6 +93,7 @@ def worker(
         crontab=crontab,
         concurrency=concurrency,
         action_concurrency=action_concurrency,
+        max_connections=max_connections,
         once=once,
         forbid_flag=forbid_flag or (),
         poll_interval=poll_interval,
