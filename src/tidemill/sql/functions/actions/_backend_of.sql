@@ -3,11 +3,13 @@
 create or replace function tidemill._backend_of(run tidemill._action_runs) returns setof integer
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
+  -- The statistics are the cluster's: in a restored copy the process would be one of the original.
   select b.pid from pg_stat_activity b
-  where b.pid = run.pid and (b.backend_start = run.backend_start or b.backend_start is null)
+  where b.pid = run.pid and b.datname = current_database()
+    and (b.backend_start = run.backend_start or b.backend_start is null)
 $$;
 comment on function tidemill._backend_of is
-  'The server process of a run, if it exists. Some roles cannot see when it began; then its number alone decides.';
+  'The server process of a run, if it exists in this database. Some roles cannot see when it began; then its number alone decides.';
 
 create or replace function tidemill._end_backend(pid integer) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp

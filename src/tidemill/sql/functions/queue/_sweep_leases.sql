@@ -11,7 +11,9 @@ begin
   update tidemill._workers w set lost_at = clock_timestamp()
     where w.lost_at is null
       and (w.expires_at <= clock_timestamp()
-        or not exists (select from pg_stat_activity a where a.pid = w.backend_pid));
+        -- The statistics are the cluster's: in a restored copy the process is one of the original.
+        or not exists (
+          select from pg_stat_activity a where a.pid = w.backend_pid and a.datname = current_database()));
 
   with recursive holders(id) as (
     (select min(j.locked_by) from tidemill._jobs j)
