@@ -74,7 +74,7 @@ def add_at(connection: psycopg.Connection, at: str, **definition: Any) -> int:
         definition["proc_oid"] = found["number"]
     added = row(
         connection,
-        "select * from tidemill._insert_action("
+        "select * from tidemill._insert_action(current_user::regrole, "
         "jsonb_populate_record(null::tidemill._actions, %s), null, false, 'action', at => %s)",
         [json.dumps(definition), utc(at)],
     )
@@ -86,7 +86,7 @@ def alter_at(
 ) -> Row:
     """Alters an action as if it were that time; returns how it stands."""
     connection.execute(
-        "select from tidemill._apply_alteration("
+        "select from tidemill._apply_alteration(current_user::regrole, "
         "jsonb_populate_record(null::tidemill._actions, %s), null, null, %s, false, 'action', at => %s)",
         [json.dumps({"id": action} | given), next_start and utc(next_start), utc(at)],
     )

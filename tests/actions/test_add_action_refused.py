@@ -247,8 +247,9 @@ class TestTrust:
         }
         row(
             connection,
-            "select * from tidemill._insert_action("
-            "jsonb_populate_record(null::tidemill._actions, %s), null, false, 'action')",
+            "insert into tidemill._add_requests (a, if_not_exists, noun)"
+            " values (jsonb_populate_record(null::tidemill._actions, %s), false, 'action')"
+            " returning action_id",
             [json.dumps(forged)],
         )
         stored = row(connection, "select * from tidemill._actions where id >= 1000")

@@ -196,12 +196,12 @@ class TestChecking:
         connection.execute("truncate app.checks")
         return number
 
-    def test_at_every_alter(self, connection: psycopg.Connection, checked: int) -> None:
+    def test_when_the_config_changes(self, connection: psycopg.Connection, checked: int) -> None:
         connection.execute("set search_path = app, pg_temp")
         alter(connection, checked, max_retries=1)
+        alter(connection, checked, config={"a": 1})
         alter(connection, checked, config_merge={"b": 2})
         assert rows(connection, "select * from checks") == [
-            {"config": {"a": 1}, "path": "app, pg_temp"},
             {"config": {"a": 1, "b": 2}, "path": "app, pg_temp"},
         ]
 

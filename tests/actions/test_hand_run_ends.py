@@ -45,8 +45,8 @@ def test_a_session_ends_its_own_runs_by_hand(
     action = add_action(connection, proc="note", initial_start=NOON)
     connection.execute("select tidemill._start_actions('w', 1, %s)", [NOON])
     connection.execute(
-        "update tidemill._action_runs set by_hand = %s, pid = %s",
-        [by_hand, (role if own else connection).info.backend_pid],
+        "update tidemill._action_runs set by_hand = %s, pid = %s, owner = %s::regrole",
+        [by_hand, (role if own else connection).info.backend_pid, role.info.user],
     )
     role.execute("select tidemill._end_hand_run(id, 'failure') from generate_series(1, 9) id")
     assert outcomes(connection, action) == ["failure" if ends else None]

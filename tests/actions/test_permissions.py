@@ -176,7 +176,7 @@ class TestOthersActions:
         self, roles: Roles, ann: psycopg.Connection, bob: psycopg.Connection
     ) -> None:
         roles.grant(ann, bob)
-        number = add(ann)
+        number = add(ann, task="t")
         for verb in ("alter", "run", "delete"):
             manage(bob, verb, number)
         # And not the other way round.
@@ -196,12 +196,12 @@ class TestOthersActions:
 
     def test_the_databases_owner(self, roles: Roles, ann: psycopg.Connection) -> None:
         assert roles.owner.info.user == OWNER
-        number = add(ann)
+        number = add(ann, task="t")
         for verb in ("alter", "run", "delete"):
             manage(roles.owner, verb, number)
 
     def test_a_superuser(self, roles: Roles, ann: psycopg.Connection) -> None:
-        number = add(ann)
+        number = add(ann, task="t")
         with roles.server.superuser(roles.owner.info.dbname) as superuser:
             for verb in ("alter", "run", "delete"):
                 manage(superuser, verb, number)

@@ -83,6 +83,7 @@ class TestLeftRuns:
         make_procedure(connection, "waits", f"commit; {GATE}")
         waits = add_action(connection, proc="waits")
         with psycopg.connect(superuser_conninfo, autocommit=True) as superuser:
+            superuser.execute(f"set role {connection.info.user}".encode())
             with at_the_gate(connection, superuser, waits) as done:
                 assert values(
                     connection, f"select state from pg_stat_activity where pid = {superuser.info.backend_pid}"

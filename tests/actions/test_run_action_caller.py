@@ -143,7 +143,7 @@ class TestRoles:
         with pytest.raises(errors.UndefinedObject, match="action 12 not found"):
             call(connection, 12)
 
-    def test_it_runs_as_the_caller(
+    def test_a_routine_runs_as_its_owner_alone(
         self, server: Server, connection: Connection, database: str, written: Callable[[], list[str]]
     ) -> None:
         make_procedure(
@@ -157,13 +157,19 @@ class TestRoles:
             superuser.execute(f"grant {owner} to {member}".encode())
             superuser.execute(f"grant usage on schema app to {member}".encode())
             with psycopg.connect(make_conninfo(database, user=member), autocommit=True) as opened:
-                call(opened, action)
+                with pytest.raises(errors.InsufficientPrivilege) as raised:
+                    call(opened, action)
+                told = raised.value.diag
+                assert (
+                    told.message_primary == f"only the owner of action {action} may run its routine by hand"
+                )
+                assert f"alter_action({action}, next_start => now())" in (told.message_hint or "")
                 opened.execute(f"set role {owner}".encode())
-                # The temporary procedure is not the member's.
                 call(opened, action)
-            call(superuser, action)
-            assert written() == [f"{member} {member}", f"{owner} {member}", "postgres postgres"]
-        assert outcomes(connection, action) == ["success"] * 3
+            with pytest.raises(errors.InsufficientPrivilege):
+                call(superuser, action)
+            assert written() == [f"{owner} {member}"]
+        assert outcomes(connection, action) == ["success"]
 
     def test_a_role_that_was_granted_actions(
         self, server: Server, connection: Connection, database: str
@@ -216,5 +222,6 @@ class TestRoles:
         with server.superuser(str(name)) as superuser, server.role() as member:
             superuser.execute(f"grant {owner} to {member}".encode())
             with psycopg.connect(make_conninfo(database, user=member), autocommit=True) as opened:
+                opened.execute(f"set role {owner}".encode())
                 call(opened, steps)
         assert outcomes(connection, steps) == ["success", "success"]

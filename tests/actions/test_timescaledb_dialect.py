@@ -187,12 +187,8 @@ class TestMessages:
         denied = 'permission denied for function "{}"'
         hint = "Job owner must have EXECUTE privilege on the function."
         steps: list[tuple[str, list[str], Row]] = [
+            ("25006", ["cannot execute add_job() in a read-only transaction"], {"writable": True}),
             ("22023", ['time zone "Mars" not recognized'], {"timezone": None}),
-            (
-                "25006",
-                ["cannot execute add_job() in a read-only transaction"],
-                {"writable": True},
-            ),
             ("22023", ["function or procedure cannot be NULL"], {"proc": 999999999}),
             ("22023", ["schedule interval cannot be NULL"], {"schedule_interval": "1 month 1 day"}),
             (

@@ -38,7 +38,7 @@ initial_start      the first start, and origin of the grid of a fixed schedule. 
                    cron line the earliest start. Infinite counts as not given
 scheduled          false adds a paused action; default true
 check_config       function (config jsonb) that raises an exception for an invalid config. It is called
-                   now, and by every alter_action while there is a config
+                   now, and whenever alter_action changes the config or the check
 fixed_schedule     true (default): starts at initial_start + n intervals. false: an interval after the
                    last run ended. A cron line is always fixed
 timezone           days and months are counted, and cron lines read, on its clocks; default UTC
@@ -88,6 +88,7 @@ declare
   a tidemill._actions;
   added record;
 begin
+  perform tidemill._refuse_read_only('add', noun);
   a.proc_oid := proc;
   a.schedule_interval := schedule_interval;
   a.config := config;
@@ -105,8 +106,9 @@ begin
   a.backfill_period := backfill_period;
   a.on_failure := on_failure;
   a.job_options := job_options;
-  select i.action_id, i.check_call into added
-    from tidemill._insert_action(a, check_config, if_not_exists, noun) i;
+  insert into tidemill._add_requests (a, check_config, if_not_exists, noun)
+    values (a, check_config, if_not_exists, noun)
+    returning action_id, check_call into added;
   if added.check_call is not null then
     execute added.check_call using config;
   end if;
@@ -114,8 +116,9 @@ begin
 end
 $$;
 
--- Roles may call it directly, so it trusts none of its arguments.
+-- Roles reach it through _add_requests with any arguments, so it trusts none but the caller and the time.
 create or replace function tidemill._insert_action(
+  caller regrole,
   a tidemill._actions,
   check_config oid,
   if_not_exists boolean,
@@ -124,7 +127,7 @@ create or replace function tidemill._insert_action(
   out action_id integer,
   out check_call text
 )
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   starts timestamptz;
@@ -132,9 +135,8 @@ begin
   if a.timezone is not null then
     perform tidemill._check_timezone(a.timezone);
   end if;
-  perform tidemill._refuse_read_only(format('add_%s', noun));
   if if_not_exists then
-    action_id := tidemill._action_of_name(a.name);
+    action_id := tidemill._action_of_name(caller, a.name);
     if action_id is not null then
       raise notice using errcode = 'duplicate_object',
         message = format('%s "%s" already exists as number %s, skipping', noun, a.name, action_id);
@@ -142,7 +144,7 @@ begin
     end if;
   end if;
 
-  a.owner := tidemill._caller();
+  a.owner := caller;
   a.scheduled := coalesce(a.scheduled, true);
   a.fixed_schedule := coalesce(a.fixed_schedule, true);
   a.missed := coalesce(a.missed, 'run_once');
@@ -216,11 +218,11 @@ begin
 end
 $$;
 comment on function tidemill._insert_action is
-$$Checks and stores an action that the caller owns; returns its id, and the call of its check function.
+$$Checks and stores an action, which the caller then owns; returns its id, and the call of its check function.
 
 at is the present time. If if_not_exists finds an action of that name, it returns that id and no call.$$;
 
-create or replace function tidemill._action_of_name(name text) returns integer
+create or replace function tidemill._action_of_name(caller regrole, name text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -231,7 +233,7 @@ begin
   -- A second caller with the same name waits here, and then sees the first one's action.
   perform pg_advisory_xact_lock(hashtextextended('tidemill.add_action ' || name, 0));
   return (select min(o.id) from tidemill._actions o
-          where o.name = _action_of_name.name and tidemill._may_manage(o.owner));
+          where o.name = _action_of_name.name and tidemill._may_manage(caller, o.owner));
 end
 $$;
 comment on function tidemill._action_of_name is

@@ -62,7 +62,8 @@ if_exists      true: for an unknown id a notice and a row of NULLs, instead of a
 scheduled      false pauses it and stops its run, unless this session is running it. true resumes it;
                a next_start that has passed meanwhile is due at once
 config         replaces the config; config_merge instead merges into its top level
-check_config   another check; 0 removes it. While there is a config, every alter_action calls the check
+check_config   another check; 0 removes it. A changed config is checked, and a new check called at once
+               if there is a config. The check runs as the owner, so only the owner may make such a change
 initial_start  infinite means now
 schedule       makes it a cron schedule; schedule_interval makes it one of intervals
 timezone, name, on_failure
@@ -76,7 +77,7 @@ initial_start starts the grid now if the schedule was not fixed before.
 The column next_start is NULL while it is not known: during a run, or for a first start at once.
 
 Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
-database's owner, 22023, and those of add_action. Behaviour follows TimescaleDB's alter_job.$$;
+database's owner, or is not the owner where a check would be called, 22023, and those of add_action. Behaviour follows TimescaleDB's alter_job.$$;
 
 -- Runs as the caller and has no SET clause, so that the check function has the caller's rights and search_path.
 create or replace function tidemill._alter_action(
@@ -112,6 +113,7 @@ declare
   given tidemill._actions;
   altered record;
 begin
+  perform tidemill._refuse_read_only('alter', noun);
   given.id := action_id;
   given.schedule_interval := schedule_interval;
   given.max_runtime := max_runtime;
@@ -128,8 +130,9 @@ begin
   given.backfill_period := backfill_period;
   given.on_failure := on_failure;
   given.job_options := job_options;
-  select p.a, p.starts, p.checked_by, p.application_name, p.check_call into altered
-    from tidemill._apply_alteration(given, check_config, config_merge, next_start, if_exists, noun) p;
+  insert into tidemill._alter_requests as q (given, check_config, config_merge, new_start, if_exists, noun)
+    values (given, check_config, config_merge, next_start, if_exists, noun)
+    returning q.a, q.starts, q.checked_by, q.application_name, q.check_call into altered;
   a := altered.a;
   starts := altered.starts;
   checked_by := altered.checked_by;
@@ -140,8 +143,9 @@ begin
 end
 $$;
 
--- Roles may call it directly, so it trusts none of its arguments.
+-- Roles reach it through _alter_requests with any arguments, so it trusts none but the caller and the time.
 create or replace function tidemill._apply_alteration(
+  caller regrole,
   given tidemill._actions,
   check_config oid,
   config_merge jsonb,
@@ -155,14 +159,13 @@ create or replace function tidemill._apply_alteration(
   out application_name name,
   out check_call text
 )
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   before tidemill._actions;
 begin
-  perform tidemill._refuse_read_only(format('alter_%s', noun));
   if if_exists is not true or exists (select from tidemill._actions o where o.id = given.id) then
-    perform tidemill._find_action(given.id, 'alter', noun);
+    perform tidemill._find_action(caller, given.id, 'alter', noun);
   end if;
   if given.config is not null and config_merge is not null then
     raise exception using errcode = 'invalid_parameter_value',
@@ -181,7 +184,7 @@ begin
     return;
   end if;
   -- While we waited, the action may have been deleted, or added by another role.
-  perform tidemill._find_action(given.id, 'alter', noun);
+  perform tidemill._find_action(caller, given.id, 'alter', noun);
   a := tidemill._with_changes(before, given, config_merge);
   a := tidemill._with_grid(a, before, given, noun, at);
   perform tidemill._check_schedule(a, noun);
@@ -204,6 +207,15 @@ begin
       raise warning using message = format(
         'function %I.%I(config jsonb) not found, skipping config validation for %s %s',
         a.check_schema, a.check_name, noun, a.id);
+    elsif a.config is not distinct from before.config and check_config is null then
+      check_call := null;
+    elsif caller <> a.owner then
+      raise exception using errcode = 'insufficient_privilege',
+        message = format('only the owner of %s %s may change its config, since that calls the check function %I.%I',
+                         noun, a.id, a.check_schema, a.check_name),
+        detail = format('The check would run with the rights of "%s", and the owner is "%s".',
+                        pg_get_userbyid(caller), pg_get_userbyid(a.owner)),
+        hint = 'Let the owner do it, or remove the check in the same call: check_config => 0.';
     end if;
   end if;
 
@@ -229,6 +241,8 @@ end
 $$;
 comment on function tidemill._apply_alteration is
 $$Changes an action that the caller may manage; returns it, its next start, and the call of its check function.
+
+The call is NULL unless the config or its check changes.
 
 given  the changes; NULL changes nothing
 at     the present time$$;

@@ -12,6 +12,8 @@ $$;
 comment on procedure tidemill.run_action is
 $$Runs an action now, in this session and as the current role, whatever its schedule says.
 
+Only the owner may run a routine: it runs with the rights of the role that calls this.
+
 Procedures may COMMIT and ROLLBACK, unless this is called in a transaction block or by a function. A
 function's result is discarded. An action that is a task adds its job. Errors of the routine come
 through unchanged. The config's work_mem applies during the run.
@@ -47,7 +49,9 @@ begin
   exception when invalid_transaction_termination then
     get stacked diagnostics refusal = message_text;
   end;
-  select * into run from tidemill._begin_hand_run(action_id, noun, refusal, stack);
+  insert into tidemill._run_requests as q (action_id, noun, refusal, stack)
+    values (action_id, noun, refusal, stack)
+    returning q.run_id, q.way, q.alone, q.call, q.shown, q.config, q.job_id into run;
   if run.way = 'task' then
     raise notice 'added job % (%)', run.job_id, run.call;
     return;
@@ -97,17 +101,26 @@ end
 $$;
 comment on procedure tidemill._run_action is 'run_action, which says "job" instead of "action" in the dialect.';
 
-create or replace function tidemill._begin_hand_run(action_id integer, noun text, refusal text, stack text)
+create or replace function tidemill._begin_hand_run(caller regrole, action_id integer, noun text, refusal text, stack text)
 returns table (run_id bigint, way text, alone boolean, call text, shown text, config jsonb, job_id bigint)
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
 as $$
 #variable_conflict use_column
 declare
   frame constant text := '_run_action(integer,text)';
-  a tidemill._actions := tidemill._find_action(action_id, 'run', noun);
+  a tidemill._actions := tidemill._find_action(caller, action_id, 'run', noun);
   nested boolean := strpos(substr(stack, strpos(stack, frame) + length(frame)), frame) > 0;
   routine record;
 begin
+  if a.task is null and caller <> a.owner then
+    raise exception using errcode = 'insufficient_privilege',
+      message = format('only the owner of %s %s may run its routine by hand', noun, a.id),
+      detail = format('The routine would run with the rights of "%s", and the owner is "%s".',
+                      pg_get_userbyid(caller), pg_get_userbyid(a.owner)),
+      hint = format('Let a worker run it as the owner: select tidemill.alter_action(%s, next_start => now()). '
+                    'If you trust the routine with your rights, which it may take back: set role %I.',
+                    a.id, pg_get_userbyid(a.owner));
+  end if;
   -- A function may never COMMIT, so this is the message for where it is forbidden.
   begin
     commit;
@@ -226,15 +239,11 @@ create or replace function tidemill._end_hand_run(
   hint text default null,
   context text default null
 ) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  -- Every role with grant_actions may call this, so it ends only the session's own runs.
-  perform from tidemill._action_runs r where r.id = _end_hand_run.run_id and r.by_hand and r.pid = pg_backend_pid();
-  if found then
-    perform tidemill._record_hand_run(
-      run_id, outcome, clock_timestamp(), sqlstate, message, nullif(detail, ''), nullif(hint, ''), context);
-  end if;
+  insert into tidemill._run_ends (run_id, outcome, sqlstate, message, detail, hint, context)
+    values (run_id, outcome, sqlstate, message, detail, hint, context);
 end
 $$;
 comment on function tidemill._end_hand_run is 'Records the end of a run that this session started by hand.';

@@ -5,3 +5,5 @@ grant execute on function
   tidemill._state(timestamptz, smallint, smallint, timestamptz),
   tidemill._application_name(integer, text)
   to public;
+-- New functions may need more than was granted by the version before.
+select tidemill._grant_actions_again();

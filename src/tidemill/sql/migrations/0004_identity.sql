@@ -1,0 +1,12 @@
+-- Who the caller is, is no longer asked of the session: these functions get the caller as an argument now, and roles
+-- that were granted actions may not call them any more. Beside the new ones they would stay open to those roles.
+
+drop function if exists tidemill._caller() cascade;
+drop function if exists tidemill._may_manage(regrole) cascade;
+drop function if exists tidemill._refuse_read_only(text) cascade;
+drop function if exists tidemill._find_action(integer, text, text) cascade;
+drop function if exists tidemill._insert_action(tidemill._actions, oid, boolean, text, timestamptz) cascade;
+drop function if exists tidemill._action_of_name(text) cascade;
+drop function if exists tidemill._apply_alteration(
+  tidemill._actions, oid, jsonb, timestamptz, boolean, text, timestamptz) cascade;
+drop function if exists tidemill._begin_hand_run(integer, text, text, text) cascade;
