@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -93,3 +93,12 @@ def same(job: Job) -> Row:
         " last_error, revision, locked_by"
     )
     return {name: getattr(job, name) for name in names.split(", ")}
+
+
+def told(job: Job, mode: str) -> Job:
+    """What an add returns: nothing that may be of others."""
+    if job.revision and mode == "unsafe_dedupe":
+        return replace(job, payload=None, flags=None, last_error=None)
+    if job.revision and isinstance(job.payload, list):
+        return replace(job, payload=None)
+    return job

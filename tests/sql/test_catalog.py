@@ -301,7 +301,8 @@ def test_the_dialect_by_position(queue: Queue) -> None:
         "select * from graphile_worker.add_jobs(array[row('t', '[2]', 'q', null, null, 'k', null, '{}')"
         "::graphile_worker.job_spec], true)"
     )
-    assert (bulk["id"], bulk["payload"], bulk["run_at"], bulk["flags"]) == (1, [1, 2], row["run_at"], None)
+    assert (bulk["id"], bulk["payload"], bulk["run_at"], bulk["flags"]) == (1, None, row["run_at"], None)
+    assert queue.kept(1)["payload"] == [1, 2]
     (row,) = queue.rows("select * from graphile_worker.permanently_fail_jobs('{1}', 'no')")
     assert (row["last_error"], row["attempts"], row["is_available"]) == ("no", 25, False)
     (row,) = queue.rows("select * from graphile_worker.reschedule_jobs('{1}', now(), 7, 0, 9)")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.sql.calls import Queue, Row, ids, spec
-from tests.sql.model import Job, Model, same
+from tests.sql.model import Job, Model, same, told
 from tests.support.servers import TEMPLATE, Server
 
 TASKS = ("a", "b")
@@ -72,7 +72,7 @@ class Histories(RuleBasedStateMachine):
         with self.connection.transaction():
             named = {name: value for name, value in given.items() if value is not None}
             added = self.queue.add(**named, job_key_mode=mode)
-            self.agree([added], [self.model.add(given, mode, added["id"], self.now())])
+            self.agree([added], [told(self.model.add(given, mode, added["id"], self.now()), mode)])
 
     @rule(many=st.lists(SPECS, max_size=4), preserve=st.booleans())
     def add_many(self, many: list[Row], preserve: bool) -> None:
@@ -85,7 +85,7 @@ class Histories(RuleBasedStateMachine):
                 self.model.add(given, mode, row["id"], now) for given, row in zip(many, added, strict=True)
             ]
             # Each row shows its job as it is after the whole call.
-            self.agree(added, [self.model.jobs[job.id] for job in changed])
+            self.agree(added, [told(self.model.jobs[job.id], mode) for job in changed])
 
     @rule(key=st.sampled_from(["k", "l"]))
     def remove(self, key: str) -> None:

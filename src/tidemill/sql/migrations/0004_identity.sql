@@ -2,6 +2,7 @@
 -- that were granted actions may not call them any more. Beside the new ones they would stay open to those roles.
 
 drop function if exists tidemill._caller() cascade;
+drop function if exists tidemill._as_caller_may_see(tidemill._jobs) cascade;
 drop function if exists tidemill._may_manage(regrole) cascade;
 drop function if exists tidemill._refuse_read_only(text) cascade;
 drop function if exists tidemill._find_action(integer, text, text) cascade;

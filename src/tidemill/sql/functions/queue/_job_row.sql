@@ -42,21 +42,21 @@ as $$
   end
 $$;
 
-create or replace function tidemill._as_caller_may_see(j tidemill._jobs) returns tidemill._jobs
-language plpgsql stable
+create or replace function tidemill._own_part(j tidemill._jobs, mode text) returns tidemill._jobs
+language plpgsql immutable
 as $$
 begin
-  -- A keyed add may return a job that another role has added. In a SECURITY DEFINER function
-  -- current_user is the definer: the caller is the role that was set, or the session's.
-  if j.revision > 0 and not has_table_privilege(
-    coalesce(nullif(current_setting('role'), 'none'), session_user), 'tidemill.jobs', 'select')
-  then
+  -- A keyed add has found a job that another role may have added, and the caller may not be one who reads jobs.
+  if j.revision > 0 and mode = 'unsafe_dedupe' then
     j.payload := null;
     j.flags := null;
     j.last_error := null;
+  elsif j.revision > 0 and json_typeof(j.payload) = 'array' then
+    -- Perhaps merged with the array that was there.
+    j.payload := null;
   end if;
   return j;
 end
 $$;
-comment on function tidemill._as_caller_may_see is
-  'The job, without payload, flags and last_error if a keyed add found it there and the caller may not read tidemill.jobs.';
+comment on function tidemill._own_part is
+  'The job after a keyed add, without what may come of others: the payload of a found job if both may be arrays; with unsafe_dedupe payload, flags and last_error.';

@@ -50,7 +50,7 @@ begin
     j.key := job_key;
     j.payload := coalesce(payload, '{}');
     j.flags := flags;
-    j := tidemill._as_caller_may_see(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')));
+    j := tidemill._own_part(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')), job_key_mode);
     if job_key_mode = 'unsafe_dedupe' then
       -- The job that was found may be of another task and queue.
       added := tidemill._job_row(j);
@@ -80,8 +80,9 @@ priority      -32768 to 32767, smaller first; default 0
 flags         workers started with --forbid-flag skip jobs that carry one of theirs
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
 
-If a keyed add finds a job, a caller who may not read tidemill.jobs gets it without
-payload, flags and last_error.
+If a keyed add finds a job, it returns nothing that others have given: the payload is NULL if it is
+an array, since it may have been merged; with unsafe_dedupe payload, flags and last_error are NULL.
+Read tidemill.jobs instead.
 
 Errors: 23502 identifier missing, 23514 a text too long or max_attempts below 1,
 22003 a number out of range, 22023 a null flag, GWBKM an unknown job_key_mode.

@@ -115,8 +115,8 @@ begin
   return query
     select (x.r).*
     from (
-      select tidemill._job_row(tidemill._as_caller_may_see(j), t.identifier, q.queue_name) as r
-      from unnest(ids) with ordinality as wanted(id, place)
+      select tidemill._job_row(tidemill._own_part(j, wanted.mode), t.identifier, q.queue_name) as r
+      from rows from (unnest(ids), unnest(job_key_modes)) with ordinality as wanted(id, mode, place)
       join tidemill._jobs j on j.id = wanted.id
       join tidemill._tasks t on t.id = j.task_id
       left join tidemill._queues q on q.id = j.queue_id
