@@ -88,12 +88,23 @@ class TestMigrate:
         migrate(make_conninfo(empty_database, options=options))
         assert dump(empty_database) == dump(database)
 
-    def test_a_failure_leaves_nothing(self, empty_database: str, dump: Callable[[str], str]) -> None:
+    def test_a_failure_leaves_nothing(
+        self, empty_database: str, dump: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        text = files.functions()
+        monkeypatch.setattr(files, "functions", lambda: f"{text}\nselect 1/0;")
+        before = dump(empty_database)
+        with pytest.raises(psycopg.errors.DivisionByZero):
+            migrate(empty_database)
+        assert dump(empty_database) == before
+
+    def test_a_schema_in_which_something_stands(
+        self, empty_database: str, dump: Callable[[str], str]
+    ) -> None:
         execute(empty_database, "create schema tidemill")
-        # In the way of the migrations, halfway.
         execute(empty_database, "create table tidemill._workers ()")
         before = dump(empty_database)
-        with pytest.raises(psycopg.errors.DuplicateTable):
+        with pytest.raises(SchemaError, match=r"table tidemill\._workers\. Drop or move"):
             migrate(empty_database)
         assert dump(empty_database) == before
 

@@ -23,6 +23,7 @@ from tidemill.cli.output import (
 from tidemill.database import migrate as migrations
 from tidemill.database import server_programs
 from tidemill.database.connect import connect
+from tidemill.database.ownership import refuse_foreign
 from tidemill.errors import SchemaError, TidemillError
 
 dialect_group = typer.Typer(
@@ -81,6 +82,7 @@ def uninstall(
     """Drop the schema tidemill with every job in it, and the dialects."""
     found = open_database(database, needs_schema=False)
     with connect(found.conninfo) as connection:
+        refuse_foreign(connection)
         row = connection.execute(
             "select current_database(), to_regclass('tidemill._jobs') is not null"
         ).fetchone()

@@ -12,6 +12,7 @@ from psycopg.errors import InsufficientPrivilege, InvalidFunctionDefinition, Inv
 
 from tidemill.database import sql as files
 from tidemill.database.installer import Installer, rows
+from tidemill.database.ownership import find_foreign
 from tidemill.errors import SchemaError
 
 # queries/install/dialect_*.sql recognize our schemas and routines by the beginning of this comment.
@@ -56,6 +57,7 @@ class _Object:
     obstacle: str | None
     extension: str | None
     role: str
+    owner: str | None
 
 
 def find(name: str) -> Dialect:
@@ -81,7 +83,21 @@ def obstacle(connection: psycopg.Connection, name: str) -> str | None:
     dialect = find(name)
     with connection.transaction():
         connection.execute("set local search_path = pg_catalog, pg_temp")
-        return _reason(dialect, _objects(connection, dialect))
+        return _obstacle(connection, dialect)
+
+
+def _obstacle(connection: psycopg.Connection, dialect: Dialect) -> str | None:
+    reason = _reason(dialect, _objects(connection, dialect))
+    if reason is not None:
+        return reason
+    foreign = find_foreign(connection, dialect.schemas)
+    if not foreign:
+        return None
+    remedies = " ".join(found.remedy for found in foreign)
+    return (
+        f"{foreign[0].described}. Have an administrator look at it and run: {remedies} "
+        f"Then run `tidemill dialect add {dialect.name}`"
+    )
 
 
 def lay(installer: Installer, name: str, *, asked: bool) -> bool:
@@ -97,9 +113,7 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
     objects = _objects(installer.connection, dialect)
     if part.laid and not part.due and (not asked or all(found.ours for found in objects)):
         return False
-    reason = _reason(dialect, objects)
-    if reason is not None:
-        raise DialectSkippedError(reason)
+    _skip_if_blocked(installer, dialect)
     try:
         with installer.attempt():
             try:
@@ -109,6 +123,8 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
                 # `create or replace` cannot change result types and columns, so drop first.
                 _remove(installer, dialect)
                 _create(installer, dialect)
+            # Another role may have made what we have just replaced: then it is still that role's.
+            _skip_if_blocked(installer, dialect)
             installer.record_part(dialect.part, dialect.fingerprint)
     except InsufficientPrivilege as error:
         raise DialectSkippedError(
@@ -121,6 +137,12 @@ def lay(installer: Installer, name: str, *, asked: bool) -> bool:
             f"then run `tidemill dialect add {name}`"
         ) from error
     return True
+
+
+def _skip_if_blocked(installer: Installer, dialect: Dialect) -> None:
+    reason = _obstacle(installer.connection, dialect)
+    if reason is not None:
+        raise DialectSkippedError(reason)
 
 
 def drop(installer: Installer, name: str) -> bool:
@@ -165,6 +187,11 @@ def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
     if first.obstacle == "taken":
         return f"the {what} already exists and is not Tidemill's. Rename or drop it, {again}"
     role = sql.Identifier(first.role).as_string()
+    if first.obstacle == "foreign":
+        return (
+            f'the {what} belongs to the role "{first.owner}", which could replace what {role} lays there. '
+            f"Drop it, or have an administrator run `alter {what} owner to {role}`, {again}"
+        )
     if first.kind == "schema":
         return (
             f"the role {role} may not lay it. Have an administrator create the {what} "
@@ -178,6 +205,7 @@ def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
 
 def _create(installer: Installer, dialect: Dialect) -> None:
     """Creates or replaces the dialect's schemas and routines."""
+    before = installer.objects(dialect.schemas)
     for found in _objects(installer.connection, dialect):
         if found.kind == "schema" and not found.ours:
             schema = sql.Identifier(found.name)
@@ -185,6 +213,7 @@ def _create(installer: Installer, dialect: Dialect) -> None:
                 installer.run(sql.SQL("create schema {};").format(schema))
             installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
     installer.run(dialect.text)
+    installer.close_new(before, dialect.text, dialect.schemas)
     # Drop routines of an older version, which would make calls ambiguous.
     installer.drop([], {number: name for number, name, current in _laid(installer, dialect) if not current})
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import ClientCursor, sql
@@ -14,6 +15,7 @@ from psycopg.errors import DeadlockDetected, InsufficientPrivilege, LockNotAvail
 
 from tidemill.database import sql as files
 from tidemill.database.connect import connect, explained
+from tidemill.database.ownership import refuse_foreign
 from tidemill.errors import MissingRightsError, SchemaError
 
 
@@ -45,6 +47,28 @@ class Installer:
         # Without parameters psycopg sends one simple query, which may hold many statements.
         cursor.execute(text.encode())
         self.statements.append(text)
+
+    def lay(self, text: LiteralString, schemas: Sequence[str] = ("tidemill",)) -> None:
+        """Runs the text that makes objects in these schemas; they get no other rights than it grants.
+
+        Default privileges of this role could open private tables to others.
+        """
+        before = self.objects(schemas)
+        self.run(text)
+        self.close_new(before, text, schemas)
+
+    def objects(self, schemas: Sequence[str]) -> list[int]:
+        """The objects of these schemas, and the schemas themselves."""
+        return [number for (number,) in self.rows("objects", schemas=list(schemas))]
+
+    def close_new(self, before: list[int], text: str, schemas: Sequence[str]) -> None:
+        """Takes back what default privileges gave of objects that were not there before."""
+        revoked = self.rows("default_grants", schemas=list(schemas), before=before)
+        for (statement,) in revoked:
+            self.run(statement)
+        if revoked:
+            for statement in re.findall(r"^grant [^;]+;", text, re.MULTILINE):
+                self.run(statement)
 
     def rows(self, name: str, /, **params: object) -> list[tuple[Any, ...]]:
         """Returns what the statement in `sql/queries/install/<name>.sql` finds."""
@@ -103,7 +127,7 @@ def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
     """An installer. Its work is committed at the end, or rolled back on an error and with `dry_run`.
 
     Raises:
-        MissingRightsError: The role lacks a right.
+        MissingRightsError: The role lacks a right, or what is there belongs to another role.
         SchemaError: Another session holds a lock on the schema.
         TidemillError: See `explained`.
     """
@@ -112,7 +136,10 @@ def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
             # It begins a transaction that is read committed, whatever the role's default is: after
             # the wait for another installer, it must see what that one did.
             connection.execute(files.query("install/begin"))
+            refuse_foreign(connection)
             yield Installer(connection)
+            # A role with rights there may have come in between.
+            refuse_foreign(connection)
             connection.execute("rollback" if dry_run else "commit")
         except InsufficientPrivilege as error:
             connection.execute("rollback")

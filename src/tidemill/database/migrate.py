@@ -15,6 +15,7 @@ from tidemill.database import sql as files
 from tidemill.database.connect import check_encoding, connect, explained
 from tidemill.database.dialects import DialectSkippedError
 from tidemill.database.installer import Installer, installing, rows
+from tidemill.database.ownership import find_foreign
 from tidemill.errors import SchemaError
 
 logger = logging.getLogger("tidemill")
@@ -48,7 +49,8 @@ def migrate(
     `dry_run` nothing changes, and the report has the SQL.
 
     Raises SchemaError if the schema is newer than this version and no longer fits it,
-    MissingRightsError if the role may not create it, UnsupportedServerError.
+    MissingRightsError if the role may not create it, or if anything of it belongs to another
+    role; UnsupportedServerError.
     """
     if dialects is None:
         with explained(), connect(conninfo) as connection:
@@ -76,11 +78,14 @@ def migrate(
 def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
     """The report of `migrate` if it has nothing to do; else None.
 
-    It takes one round trip, and another for each dialect that could not be laid.
+    It takes few round trips, and one more for each dialect that could not be laid.
 
     Raises UnsupportedServerError.
     """
     check_encoding(connection)
+    if not all(found.trusted for found in find_foreign(connection)):
+        # Reading what others have made could run their code.
+        return None
     state = _state(connection)
     if state is None or not state.fits:
         return None
@@ -134,10 +139,12 @@ def _lay_tables(installer: Installer, report: MigrationReport) -> None:
     if _has_schema(installer.connection):
         done = {number for (number,) in installer.rows("applied")}
         _warn_of_newer_schema(installer.connection)
+    else:
+        _make_schema(installer)
     for migration in files.migrations():
         if migration.number in done:
             continue
-        installer.run(migration.text)
+        installer.lay(migration.text)
         installer.run(
             files.query("install/record_migration"),
             number=migration.number,
@@ -147,11 +154,25 @@ def _lay_tables(installer: Installer, report: MigrationReport) -> None:
         report.applied.append(f"{migration.number:04} {migration.name}")
 
 
+def _make_schema(installer: Installer) -> None:
+    """Makes the schema, or checks that the one that an administrator made is empty."""
+    if not installer.rows("schema_owner"):
+        before = installer.objects(["tidemill"])
+        installer.run("create schema tidemill;")
+        installer.close_new(before, "", ["tidemill"])
+    standing = [what for (what,) in installer.rows("standing")]
+    if standing:
+        raise SchemaError(
+            f"Nothing was changed: the schema tidemill has no Tidemill, but {', '.join(standing[:10])}. "
+            "Drop or move what stands there."
+        )
+
+
 def _lay_functions(installer: Installer, report: MigrationReport) -> None:
     text = files.functions()
     # In a rolling deploy, an old worker that restarts must not bring back old functions.
     if installer.part("functions", text).due:
-        installer.run(text)
+        installer.lay(text)
         installer.run(files.query("install/close_to_public"))
         installer.record_part("functions", text)
         report.functions_laid = True

@@ -1,5 +1,6 @@
 -- Objects under the names of a dialect's schemas, and of its routines in public. Their comment says whether we
--- made them. obstacle: taken by an object that is not ours, or forbidden to this role.
+-- made them; and their owner, since everybody may write such a comment on an object of their own.
+-- obstacle: taken by an object that is not ours, another role's, or forbidden to this role.
 with standing as (
   select
     'schema' as kind,
@@ -41,10 +42,11 @@ select
   case
     when s.in_use and not s.ours then 'taken'
     when s.oid is null and not s.may_create then 'forbidden'
-    when s.oid is not null and not pg_has_role(s.owner, 'usage') then 'forbidden'
+    when s.owner <> current_user::regrole then 'foreign'
   end as obstacle,
   (select e.extname from pg_depend d join pg_extension e on e.oid = d.refobjid
    where d.classid = s.class and d.objid = s.oid and d.refclassid = 'pg_extension'::regclass
      and d.deptype = 'e') as extension,
-  current_user::text as role
+  current_user::text as role,
+  pg_get_userbyid(s.owner)::text as owner
 from standing s;

@@ -1,2 +1,3 @@
 select nspname from pg_namespace
-where starts_with(obj_description(oid, 'pg_namespace'), 'Laid by Tidemill');
+where nspowner = current_user::regrole
+  and starts_with(obj_description(oid, 'pg_namespace'), 'Laid by Tidemill');
