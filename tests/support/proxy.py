@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Message = tuple[bytes, bytes]
 NOTIFICATION = b"A"
+_KEY = b"K"
 
 
 class Link:
@@ -36,6 +37,7 @@ class Proxy:
     """Forwards connections; see `proxy`. Hooks are called in the threads of the links.
 
     on_answer  gets the link and each of the server's messages; False drops the message
+    change     gets each message, and returns what the client gets instead
     """
 
     def __init__(self, conninfo: str, directory: Path) -> None:
@@ -47,6 +49,7 @@ class Proxy:
         self._listener.listen()
         self.links: list[Link] = []
         self.on_answer: Callable[[Link, Message], bool] = lambda link, message: True
+        self.change: Callable[[Message], Message] = lambda message: message
         self._flowing = threading.Event()
         self._flowing.set()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -88,9 +91,10 @@ class Proxy:
 
     def _to_client(self, link: Link) -> None:
         with suppress(OSError):
-            for kind, body in _messages(link.server):
+            for message in _messages(link.server):
                 self._flowing.wait()
-                if self.on_answer(link, (kind, body)):
+                if self.on_answer(link, message):
+                    kind, body = self.change(message)
                     link.client.sendall(kind + struct.pack("!i", len(body) + 4) + body)
         link.cut()
 
@@ -110,3 +114,16 @@ def proxy(conninfo: str) -> Iterator[Proxy]:
             yield opened
         finally:
             opened.close()
+
+
+@contextmanager
+def pooler(conninfo: str) -> Iterator[Proxy]:
+    """A proxy that hands out made-up process numbers, as poolers do."""
+
+    def make_up(message: Message) -> Message:
+        kind, body = message
+        return (kind, struct.pack("!i", 4711) + body[4:]) if kind == _KEY else message
+
+    with proxy(conninfo) as opened:
+        opened.change = make_up
+        yield opened

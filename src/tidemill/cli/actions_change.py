@@ -62,7 +62,7 @@ def run(action: ActionArgument, database: DatabaseOption = None, as_json: JsonOp
 
     The exit code is 1 if it fails. Its schedule stays as it is.
     """
-    with opened(database, on_notice=tell if as_json else _print) as connection:
+    with opened(database, on_notice=tell if as_json else _print, runs_users_code=True) as connection:
         action_id = find_id(connection, action)
         try:
             connection.execute("call tidemill.run_action(%s)", [action_id])
@@ -121,7 +121,7 @@ def change_actions(
     refusals: AbstractContextManager[None] | None = None,
 ) -> None:
     """Changes actions, all of them or none. `refusals` puts the database's errors into our words."""
-    with opened(database) as connection:
+    with opened(database, runs_users_code=True) as connection:
         ids = find_ids(connection, words)
         with refusals or nullcontext():
             connection.execute(change, {**params, "ids": ids})

@@ -88,7 +88,7 @@ def add(
     if (every is None) == (cron is None):
         raise typer.BadParameter("give either --every INTERVAL or --cron LINE.")
     intervals = _intervals(every, max_runtime, retry_period, backfill_period)
-    with opened(database) as connection:
+    with opened(database, runs_users_code=True) as connection:
         with naming_mistakes(intervals=intervals, routines=(routine, check)):
             [added] = query_rows(
                 connection,

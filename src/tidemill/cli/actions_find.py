@@ -28,11 +28,17 @@ def tell(diag: psycopg.errors.Diagnostic) -> None:
 
 @contextmanager
 def opened(
-    database: str | None, *, on_notice: Callable[[psycopg.errors.Diagnostic], None] = tell
+    database: str | None,
+    *,
+    on_notice: Callable[[psycopg.errors.Diagnostic], None] = tell,
+    runs_users_code: bool = False,
 ) -> Iterator[psycopg.Connection[Any]]:
-    """A connection in autocommit. Raises ActionError if the server refuses SQL inside of the block."""
+    """A connection in autocommit. Raises ActionError if the server refuses SQL inside of the block.
+
+    `runs_users_code`: as for `connect`; for commands that run routines and checks, or find them by name.
+    """
     found = open_database(database, may_read=False)
-    with connect(found.conninfo) as connection, _refusals_in_words():
+    with connect(found.conninfo, runs_users_code=runs_users_code) as connection, _refusals_in_words():
         connection.add_notice_handler(on_notice)
         yield connection
 

@@ -92,7 +92,7 @@ class _Tour:
         app.middleware.append(self.ended)
         self._register_tasks()
         await app.migrate()
-        with connect(app.database().conninfo) as connection:
+        with connect(app.database().conninfo, runs_users_code=True) as connection:
             demo_actions.clean_up(connection)
             connection.execute(sql.query("demo_tables"))
             worker = Worker(app, WorkerOptions(poll_interval=0.5))

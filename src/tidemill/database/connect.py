@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tidemill.database.sql import query
 from tidemill.errors import (
     DatabaseUnavailableError,
     InvalidJobError,
@@ -131,8 +132,10 @@ def malformed(conninfo: str) -> str | None:
     return None
 
 
-def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
+def connect(conninfo: str, *, autocommit: bool = True, runs_users_code: bool = False) -> psycopg.Connection:
     """Opens a connection, in autocommit by default.
+
+    With `runs_users_code` the session keeps the settings of its role and database, as users' code expects.
 
     Raises DatabaseUnavailableError, UnsupportedServerError.
     """
@@ -141,6 +144,8 @@ def connect(conninfo: str, *, autocommit: bool = True) -> psycopg.Connection:
     try:
         check_server(connection)
         prepare_session(connection)
+        if not runs_users_code:
+            settle_own_session(connection)
     except (UnsupportedServerError, psycopg.Error):
         connection.close()
         raise
@@ -151,6 +156,17 @@ def prepare_session(connection: psycopg.Connection[Any]) -> None:
     """Sets the DateStyle that psycopg reads, if the role or the database has another."""
     if not _has_iso_dates(connection):
         connection.execute(_ISO_DATES)
+        connection.commit()
+
+
+def settle_own_session(connection: psycopg.Connection[Any]) -> None:
+    """Gives a session that runs our statements alone the settings that they rely on.
+
+    Behind a pooler it does nothing, and the statements have to be safe by themselves.
+    """
+    connection.execute(query("own_session"), {"pid": connection.info.backend_pid})
+    if not connection.autocommit:
+        # A rollback would undo it.
         connection.commit()
 
 

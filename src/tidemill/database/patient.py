@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from tidemill.database.connect import prepare_session
+from tidemill.database.connect import prepare_session, settle_own_session
 
 
 class PatientConnection(psycopg.Connection[Any]):
@@ -46,6 +46,7 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
     prepare_session(connection)
+    settle_own_session(connection)
     return connection
 
 
