@@ -104,10 +104,6 @@ class TestWhatIsStored:
         differs = {"id", "application_name", "initial_start", "next_start", "created_at"}
         assert {name for name in one if one[name] != other[name]} == differs
 
-    def test_what_takes_no_such_arguments_is_not_looked_at(self, connection: psycopg.Connection) -> None:
-        connection.execute("create function app.none() returns int language sql as 'select 1'")
-        assert add(connection, proc="app.none") == 1000
-
     def test_ids_begin_at_1000(self, connection: psycopg.Connection) -> None:
         assert [add(connection) for _ in range(3)] == [1000, 1001, 1002]
 

@@ -43,22 +43,35 @@ class TestCalls:
     @pytest.mark.parametrize(
         ("created", "name", "call", "is_procedure"),
         [
-            ("procedure p(integer, jsonb)", "p", "call app.p", True),
-            ("procedure p(a integer default 1, b jsonb default null)", "p", "call app.p", True),
-            ("function f(integer, jsonb) returns void", "f", "select app.f", False),
-            ("function f(integer, jsonb, out text) returns text", "f", "select app.f", False),
-            ('procedure "P p"(integer, jsonb)', "P p", 'call app."P p"', True),
-            ('procedure "q""q"(integer, jsonb)', 'q"q', 'call app."q""q"', True),
-            ('procedure "select"(integer, jsonb)', "select", 'call app."select"', True),
+            ("procedure p(integer, jsonb)", "p", "call app.p(1, null)", True),
+            ("procedure p(a integer default 1, b jsonb default null)", "p", "call app.p(1, null)", True),
+            (
+                "function f(integer, jsonb) returns void",
+                "f",
+                "select pg_catalog.count(app.f(1, null))",
+                False,
+            ),
+            (
+                "function f(integer, jsonb, out text) returns text",
+                "f",
+                "select pg_catalog.count(app.f(1, null))",
+                False,
+            ),
+            ('procedure "P p"(integer, jsonb)', "P p", 'call app."P p"(1, null)', True),
+            ('procedure "q""q"(integer, jsonb)', 'q"q', 'call app."q""q"(1, null)', True),
+            ('procedure "50%s"(integer, jsonb)', "50%s", 'call app."50%s"(1, null)', True),
+            ('procedure "select"(integer, jsonb)', "select", 'call app."select"(1, null)', True),
         ],
     )
     def test_found(
         self, connection: Connection, created: str, name: str, call: str, is_procedure: bool
     ) -> None:
         connection.execute(f"create {created} language sql as $$ select null $$".encode())
-        found = connection.execute("select * from tidemill._routine_call('app', %s)", [name]).fetchall()
+        found = connection.execute(
+            "select format(call, 1, 'null'), is_procedure from tidemill._routine_call('app', %s)", [name]
+        ).fetchall()
         assert found == [(call, is_procedure)]
-        connection.execute(f"{call}(1, null)".encode())
+        connection.execute(call.encode())
 
     @pytest.mark.parametrize(
         "created",

@@ -148,8 +148,9 @@ async def test_a_run_leaves_nothing_to_the_next_one(app: App, connection: psycop
 
 
 async def test_a_missing_routine_is_a_failed_run(app: App, connection: psycopg.Connection) -> None:
-    connection.execute("create procedure wrong(job_id integer) language sql as 'select 1'")
+    make_procedure(connection, "wrong", "")
     action = add_action(connection, proc="wrong")
+    connection.execute("drop procedure wrong(integer, jsonb)")
     run = await one_run(app, connection, action)
     assert (run["outcome"], run["sqlstate"]) == ("failure", "42883")
     assert run["message"] == 'function or procedure "app.wrong(integer, jsonb)" does not exist'

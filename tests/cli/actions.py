@@ -18,6 +18,8 @@ begin
   raise exception 'the shop is closed' using detail = 'It is Sunday.', hint = 'Come back on Monday.';
 end
 $$;
+create procedure app.twice(integer) language sql as 'select';
+create procedure app.twice(integer, jsonb) language sql as 'select';
 create procedure app.in_steps(action_id integer, config jsonb) language plpgsql as $$
 begin
   create table app.steps (n integer);

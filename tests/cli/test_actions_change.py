@@ -85,6 +85,10 @@ def test_what_is_added_is_named_and_so_is_the_lack_of_a_worker(
         (["app.say", "--every", "soon"], "--every: 'soon' is not an interval; use for instance"),
         (["app.say", "--every", "1h", "--max-runtime", ""], "--max-runtime: '' is not an interval"),
         (["app.say", "--every", "1h", "--retry-period", "9999999999 years"], "--retry-period: '9999999999 y"),
+        (["app.check_word", "--every", "1h"], "its parameters are not (integer, jsonb)"),
+        (["app.twice", "--every", "1h"], "give it with its arguments, for instance 'purge(integer, jsonb)'"),
+        (["app.twice(integer)", "--every", "1h"], "Give the one that has them: 'app.twice(integer,jsonb)'"),
+        (["app.twice(text)", "--every", "1h"], 'function "app.twice(text)" does not exist'),
         (["say it", "--every", "1h"], "'say it' is not the name of a routine"),
         (["app.say", "--every", "1h", "--max-retries", "2147483648"], "less than or equal to 2147483647"),
         (
@@ -112,6 +116,18 @@ def test_add_refuses_in_plain_words(
 ) -> None:
     assert words in cli.refused("actions", "add", *arguments)
     assert routines.execute("select count(*) from tidemill._actions where id >= 1000").fetchone() == (0,)
+
+
+def test_a_signature_tells_which_overload_is_meant(cli: CommandLine, routines: psycopg.Connection) -> None:
+    routines.execute("create function app.check_word(integer) returns void language sql as 'select'")
+    cli.ok(
+        "actions", "add", "app.twice(int, jsonb)", "--every", "1h", "--check", "app.check_word(jsonb)",
+        "--config", '{"word": "hello"}',
+    )  # fmt: skip
+    cli.ok("actions", "alter", "1000", "--check", "app.check_word(jsonb)", "--every", "2h")
+    assert routines.execute(
+        "select proc_oid::regprocedure::text, check_name from tidemill._actions where id = 1000"
+    ).fetchone() == ("twice(integer,jsonb)", "check_word")
 
 
 # Changing

@@ -54,7 +54,9 @@ def add(
     routine: Annotated[
         str | None,
         typer.Argument(
-            metavar="ROUTINE", help="A procedure or function (integer, jsonb).", show_default=False
+            metavar="ROUTINE",
+            help="A procedure or function; of several with the name: 'purge(integer, jsonb)'.",
+            show_default=False,
         ),
     ] = None,
     task: TaskOption = None,

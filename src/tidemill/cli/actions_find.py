@@ -131,6 +131,15 @@ def naming_mistakes(*, intervals: Mapping[str, str | None], routines: Sequence[s
                     error.sqlstate,
                 ) from error
         raise
+    except psycopg.errors.AmbiguousFunction as error:
+        # With a context it comes from inside of a function, and says what to do.
+        if error.diag.context:
+            raise
+        raise ActionError(
+            f"{error.diag.message_primary}: give it with its arguments, for instance "
+            "'purge(integer, jsonb)' or, for a check, 'check_purge(jsonb)'.",
+            error.sqlstate,
+        ) from error
     except psycopg.errors.InvalidName as error:
         given = " or ".join(repr(name) for name in routines if name is not None)
         raise ActionError(

@@ -2,14 +2,17 @@
 select a.id, not exists (select from tidemill.actions o where o.id = a.id) as added
 from (
   select tidemill.add_action(
-    proc => %(routine)s::text::regproc,
+    -- With its arguments, as in 'purge(integer, jsonb)', or by its name alone.
+    proc => case when strpos(%(routine)s::text, '(') > 0
+      then %(routine)s::text::regprocedure::oid::regproc else %(routine)s::text::regproc end,
     task => %(task)s,
     schedule_interval => %(every)s::interval,
     schedule => %(cron)s,
     fixed_schedule => %(fixed)s,
     timezone => %(timezone)s,
     config => %(config)s::text::jsonb,
-    check_config => %(check)s::text::regproc,
+    check_config => case when strpos(%(check)s::text, '(') > 0
+      then %(check)s::text::regprocedure::oid::regproc else %(check)s::text::regproc end,
     name => %(name)s,
     initial_start => %(initial_start)s::text::timestamptz,
     max_runtime => %(max_runtime)s::interval,

@@ -9,7 +9,9 @@ from unnest(%(ids)s::integer[]) as given (id),
     config => %(config)s::text::jsonb,
     config_merge => %(config_merge)s::text::jsonb,
     -- A dash stands for OID 0, which removes the check.
-    check_config => case when %(no_check)s then '-'::regproc else %(check)s::text::regproc end,
+    check_config => case when %(no_check)s then '-'::regproc
+      when strpos(%(check)s::text, '(') > 0 then %(check)s::text::regprocedure::oid::regproc
+      else %(check)s::text::regproc end,
     name => %(name)s,
     initial_start => %(initial_start)s::text::timestamptz,
     next_start => %(next_start)s::text::timestamptz,

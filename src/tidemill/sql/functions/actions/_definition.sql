@@ -185,6 +185,25 @@ begin
 end
 $$;
 
+create or replace function tidemill._check_routine(routine oid, proc_schema name, proc_name name) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tidemill._routine(proc_schema, proc_name) is distinct from routine then
+    raise exception using errcode = 'undefined_function',
+      message = format('%s cannot run as an action: its parameters are not (integer, jsonb)', routine::regprocedure),
+      hint = case
+        when tidemill._routine(proc_schema, proc_name) is null
+          then 'Custom job actions must accept (integer, jsonb) arguments.'
+        else format('Give the one that has them: %L::regprocedure.', tidemill._routine(proc_schema, proc_name)::regprocedure)
+      end;
+  end if;
+  perform from tidemill._routine_call(proc_schema, proc_name);
+end
+$$;
+comment on function tidemill._check_routine is
+  'Refuses routines that a run could not call: 42883, and the errors of tidemill._routine_call.';
+
 create or replace function tidemill._check_login(owner regrole, noun text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$

@@ -35,7 +35,7 @@ begin
       hint = format('Let an administrator run: grant %I to %I; or run a worker that logs in as %I.',
                     owner.rolname, session_user, owner.rolname);
   end if;
-  select format('%s(%s, %L::jsonb)', c.call, run.action_id, run.config) into call
+  select format(c.call, run.action_id, quote_nullable(run.config::text) || '::jsonb') into call
     from tidemill._routine_call(run.proc_schema, run.proc_name) c;
 
   if owner.rolname <> session_user then

@@ -6,6 +6,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   routine pg_proc;
+  other oid;
+  names text[];
+  arguments text := '%1$s, %2$s';
 begin
   select p.* into routine from pg_proc p where p.oid = tidemill._routine(proc_schema, proc_name);
   if not found then
@@ -23,16 +26,72 @@ begin
       detail = format('%s.%s returns a set.', proc_schema, proc_name),
       hint = 'Use a procedure, or a function that returns one value.';
   end if;
+  other := tidemill._rival(routine.oid);
+  if other is not null then
+    names := tidemill._telling_names(routine.oid);
+    if names is null then
+      raise exception using errcode = 'ambiguous_function',
+        message = format('a call of %s could also mean %s', routine.oid::regprocedure, other::regprocedure),
+        detail = 'The further parameters of that one have defaults, so both take (integer, jsonb).',
+        hint = 'Rename one of them, or give their parameters different names, or drop the defaults.';
+    end if;
+    arguments := format('%s => %%1$s, %s => %%2$s', tidemill._as_format(names[1]), tidemill._as_format(names[2]));
+  end if;
   is_procedure := routine.prokind = 'p';
-  call := format('%s %I.%I', case when is_procedure then 'call' else 'select' end, proc_schema, proc_name);
+  call := tidemill._as_format(proc_schema) || '.' || tidemill._as_format(proc_name) || '(' || arguments || ')';
+  -- The server counts a function's result, whatever its type, so that the caller need not fetch it.
+  call := case when is_procedure then 'call ' || call else 'select pg_catalog.count(' || call || ')' end;
   return next;
 end
 $$;
 comment on function tidemill._routine_call is
-$$The call of the routine schema.name(integer, jsonb) without its arguments: 'call s.n' or 'select s.n'.
+$$The call of the routine schema.name(integer, jsonb), with %1$s and %2$s for its arguments, as format takes it.
 
+If an overload with defaults makes the call ambiguous, it names the parameters. A function's result is discarded.
 Errors: 42883 no routine with exactly these types, 0A000 an aggregate, a window function or a function
-that returns a set. Messages follow TimescaleDB.$$;
+that returns a set, 42725 a call could mean another routine, too. Messages follow TimescaleDB.$$;
+
+create or replace function tidemill._as_format(name text) returns text
+language sql immutable
+as $$ select replace(quote_ident(name), '%', '%%') $$;
+comment on function tidemill._as_format is 'An identifier, quoted if it must be, for the first argument of format.';
+
+create or replace function tidemill._rival(routine oid) returns oid
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select o.oid
+  from pg_proc p
+  join pg_proc o on o.pronamespace = p.pronamespace and o.proname = p.proname and o.oid <> p.oid
+  where p.oid = routine
+    -- integer, jsonb; by other types PostgreSQL prefers the exact ones.
+    and o.proargtypes[0] = 23 and o.proargtypes[1] = 3802
+    and o.pronargs - o.pronargdefaults <= 2
+    -- A call would have to name a procedure's OUT parameters.
+    and not (o.prokind = 'p' and 'o' = any(coalesce(o.proargmodes, '{}')))
+  order by o.oid
+  limit 1
+$$;
+comment on function tidemill._rival is
+  'An overload that a call with (integer, jsonb) could mean as well, since its further parameters have defaults; else NULL.';
+
+create or replace function tidemill._telling_names(routine oid) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select n.names
+  from pg_proc p
+  cross join lateral (
+    select array_agg(a.name order by a.place) as names
+    from unnest(p.proargnames, p.proargmodes) with ordinality a (name, mode, place)
+    where coalesce(a.mode, 'i') <> 'o'
+  ) n
+  where p.oid = routine and cardinality(n.names) = 2 and '' <> all(n.names)
+    and not exists (
+      select from pg_proc o
+      where o.pronamespace = p.pronamespace and o.proname = p.proname and o.oid <> p.oid
+        and o.proargnames @> n.names)
+$$;
+comment on function tidemill._telling_names is
+  'The names of a routine''s two parameters, if no overload has both names; else NULL.';
 
 create or replace function tidemill._routine(proc_schema name, proc_name name) returns oid
 language sql stable set search_path = pg_catalog, pg_temp

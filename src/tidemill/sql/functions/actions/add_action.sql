@@ -29,7 +29,8 @@ $$;
 comment on function tidemill.add_action is
 $$Adds an action, something that runs on a schedule, and returns its id. The caller becomes its owner.
 
-proc               function or procedure to run; it is called with (id integer, config jsonb)
+proc               function or procedure to run; it is called with (id integer, config jsonb). Of several
+                   with the name: 'app.purge(integer, jsonb)'::regprocedure
 task               or the identifier of a task: a job of it is added, with config as payload
 schedule_interval  how often
 schedule           or a cron line, such as '30 4 * * 1'
@@ -53,9 +54,9 @@ on_failure         task of which a job is added when a run fails
 job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags
 if_not_exists      true: if the caller may manage an action of this name, return its id and change nothing
 
-Errors: 22023 an impossible argument, 42883 and 42725 (from regproc) no such routine or several, 42704
-an OID without one, 42501 no EXECUTE right, 0A000 a fixed interval of months and days, or a check that
-is no function, 28000 the caller is a role without LOGIN, 42622 the name is too long, 25006, what
+Errors: 22023 an impossible argument, 42883 no such routine, or it does not take (integer, jsonb), 42725
+several of the name, or a call could mean another one, 42704 an OID without one, 42501 no EXECUTE right,
+0A000 a fixed interval of months and days, a routine that returns a set, or a check that is no function, 28000 the caller is a role without LOGIN, 42622 the name is too long, 25006, what
 add_job raises for task and job_options, and whatever check_config raises. Behaviour follows
 TimescaleDB's add_job.$$;
 
@@ -174,6 +175,7 @@ begin
         message = format('function or procedure with OID %s does not exist', a.proc_oid);
     end if;
     perform tidemill._check_executable(a.proc_oid, a.owner, noun);
+    perform tidemill._check_routine(a.proc_oid, a.proc_schema, a.proc_name);
   end if;
   a.check_schema := null;
   a.check_name := null;

@@ -154,7 +154,7 @@ begin
     perform tidemill._record_hand_run(run_id, 'success', clock_timestamp());
   else
     select * into routine from tidemill._routine_call(a.proc_schema, a.proc_name);
-    call := routine.call || '($1, $2)';
+    call := format(routine.call, '$1', '$2');
     shown := format('%I.%I', a.proc_schema, a.proc_name);
     if way = 'may commit' and tidemill._can_commit(a.proc_schema, a.proc_name) then
       perform tidemill._lay_wrapper(a.proc_schema, a.proc_name);
@@ -212,7 +212,8 @@ begin
   -- A CALL that is built at run time forbids COMMIT; one in a procedure's text does not.
   execute format(
     'create or replace procedure pg_temp._tidemill_run(action_id integer, config jsonb) language plpgsql as %L',
-    format('begin call %I.%I($1, $2); end', proc_schema, proc_name));
+    (select format('begin %s; end', format(c.call, '$1', '$2'))
+     from tidemill._routine_call(proc_schema, proc_name) c));
   grant execute on procedure pg_temp._tidemill_run to public;
 exception when insufficient_privilege then
   raise exception using errcode = 'insufficient_privilege', message = sqlerrm,
