@@ -195,7 +195,7 @@ class TestIfNotExists:
         with ThreadPoolExecutor(8) as pool, psycopg.connect(database) as first:
             number = add(first, name="nightly", if_not_exists=True)
             others = [pool.submit(migrate, turn) for turn in range(8)]
-            waiting = "select from pg_locks where locktype = 'advisory' and not granted"
+            waiting = "select from pg_locks where locktype in ('transactionid', 'tuple') and not granted"
             wait_until(lambda: len(rows(connection, waiting)) == 8, "all to wait for the first")
             # Another name does not wait.
             add(connection, name="daily", if_not_exists=True)

@@ -145,9 +145,13 @@ def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
             connection.execute("rollback")
             raise _missing_rights(connection, error) from error
         except (LockNotAvailable, DeadlockDetected) as error:
+            connection.execute("rollback")
+            holders = "; ".join(holder for (holder,) in rows(connection, "holders"))
+            named = f"It may be {holders}. " if holders else ""
             raise SchemaError(
                 "Another session held a lock on the schema for too long, such as a dump or a long "
-                "transaction that reads it, and nothing was changed. Run this again when it has ended."
+                f"transaction that reads it, and nothing was changed. {named}"
+                "Run this again when it has ended."
             ) from error
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import version as package_version
 
 import psycopg
-from psycopg.errors import InsufficientPrivilege, InvalidSchemaName, LockNotAvailable, UndefinedTable
+from psycopg.errors import (
+    DuplicateSchema,
+    DuplicateTable,
+    InsufficientPrivilege,
+    InvalidSchemaName,
+    LockNotAvailable,
+    UndefinedTable,
+    UniqueViolation,
+)
 
 from tidemill.database import dialects as dialect_schemas
 from tidemill.database import sql as files
@@ -57,9 +65,17 @@ def migrate(
             current = report_if_current(connection)
         if current is not None:
             return current
-    report = MigrationReport()
     for name in dialects or ():
         dialect_schemas.find(name)
+    try:
+        return _install(conninfo, dialects, dry_run)
+    except (UniqueViolation, DuplicateSchema, DuplicateTable):
+        # Another installer has made the schema in the meantime; now it can be locked.
+        return _install(conninfo, dialects, dry_run)
+
+
+def _install(conninfo: str, dialects: Sequence[str] | None, dry_run: bool) -> MigrationReport:
+    report = MigrationReport()
     with installing(conninfo, dry_run=dry_run) as installer:
         check_encoding(installer.connection)
         _lay_tables(installer, report)

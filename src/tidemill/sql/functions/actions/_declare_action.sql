@@ -96,6 +96,6 @@ comment on function tidemill._undeclare_actions is
 create or replace function tidemill._lock_declarations() returns void
 language sql
 as $$
-  -- One worker at a time: the number spells "tideacts".
-  select pg_advisory_xact_lock(x'7469646561637473'::bigint)
+  -- One worker at a time.
+  select tidemill._lock('declarations')
 $$;

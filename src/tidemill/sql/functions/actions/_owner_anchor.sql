@@ -17,8 +17,8 @@ as $$
 $$;
 comment on function tidemill._holds_anchor is 'Whether a role holds the privilege on tidemill._owns_actions.';
 
--- Two advisory locks. "tmactwho": shared by transactions that add actions for roles, exclusive for one that
--- revokes. "tmactacl": PostgreSQL refuses two grants at once with "tuple concurrently updated".
+-- Two locks. "owner ...": shared by transactions that add actions for that role, exclusive for one that revokes.
+-- "grants": PostgreSQL refuses two grants at once with "tuple concurrently updated".
 
 create or replace function tidemill._anchor_owner(owner regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -28,9 +28,9 @@ begin
     -- It cannot be dropped anyway: it owns the schema.
     return;
   end if;
-  perform pg_advisory_xact_lock_shared(x'746d61637477686f'::bigint);
+  perform tidemill._lock('owner ' || owner::oid, shared => true);
   if not tidemill._holds_anchor(owner) then
-    perform pg_advisory_xact_lock(x'746d61637461636c'::bigint);
+    perform tidemill._lock('grants');
     if not tidemill._holds_anchor(owner) then
       execute format('grant execute on function tidemill._owns_actions() to %s', owner);
     end if;
@@ -47,11 +47,12 @@ begin
   if not tidemill._holds_anchor(owner) or exists (select from tidemill._actions a where a.owner = _release_owner.owner) then
     return;
   end if;
-  perform pg_advisory_xact_lock(x'746d61637477686f'::bigint);
+  perform tidemill._lock('owner ' || owner::oid);
   if tidemill._holds_anchor(owner)
     and not exists (select from tidemill._actions a where a.owner = _release_owner.owner)
     and exists (select from pg_roles r where r.oid = owner)
   then
+    perform tidemill._lock('grants');
     execute format('revoke execute on function tidemill._owns_actions() from %s', owner);
   end if;
 end
@@ -59,4 +60,4 @@ $$;
 comment on function tidemill._release_owner is
 $$Lets a role be dropped again if it owns no more actions. Call it after an action was deleted or changed owner.
 
-Waits for open transactions that have added actions.$$;
+Waits for open transactions that have added actions of that role.$$;

@@ -227,16 +227,22 @@ at is the present time. If if_not_exists finds an action of that name, it return
 create or replace function tidemill._action_of_name(caller regrole, name text) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  lock_name text;
 begin
   if name is null then
     raise exception using errcode = 'invalid_parameter_value',
       message = 'if_not_exists needs a name', hint = 'The name tells which action it is.';
   end if;
   -- A second caller with the same name waits here, and then sees the first one's action.
-  perform pg_advisory_xact_lock(hashtextextended('tidemill.add_action ' || name, 0));
+  -- For each role a lock of its own: an open transaction of one role holds up no other.
+  lock_name := format('action of %s: %s', caller::oid, hashtextextended(name, 0));
+  perform tidemill._lock(lock_name);
+  -- The row stays locked until the transaction ends, and then it is gone.
+  delete from tidemill._locks l where l.name = lock_name;
   return (select min(o.id) from tidemill._actions o
           where o.name = _action_of_name.name and tidemill._may_manage(caller, o.owner));
 end
 $$;
 comment on function tidemill._action_of_name is
-  'The first action of a name that the caller may manage, or NULL. No other session gets NULL until the transaction ends.';
+  'The first action of a name that the caller may manage, or NULL. No other session of the caller gets NULL until the transaction ends.';
