@@ -15,7 +15,15 @@ from tests.support.servers import OWNER, Server
 
 pytestmark = pytest.mark.versions(18, 16)
 
-PUBLIC = ("add_action", "alter_action", "delete_action", "run_action", "next_runs", "next_start")
+PUBLIC = (
+    "add_action",
+    "alter_action",
+    "delete_action",
+    "run_action",
+    "next_runs",
+    "next_start",
+    "set_action_owner",
+)
 
 
 class Roles:

@@ -258,3 +258,19 @@ def test_others_are_told_whose_it_is(
         other.ok("actions", "run", "mine")
         assert [run["action_id"] for run in other.json("actions", "history")] == [added["id"]]
         other.ok("actions", "delete", "mine")
+
+
+def test_alter_gives_actions_to_another_role(
+    cli: CommandLine, routines: psycopg.Connection, server: Server
+) -> None:
+    connection = routines
+    number = add_action(connection)
+    with server.role() as role, server.superuser(connection.info.dbname) as superuser:
+        assert "must be able to SET ROLE" in cli.refused("actions", "alter", str(number), "--owner", role)
+        superuser.execute(f"grant {role} to {connection.info.user}".encode())
+        superuser.execute(f"grant usage on schema app to {role}".encode())
+        assert f"Changed action {number}" in cli.ok("actions", "alter", str(number), "--owner", role)
+        owner = connection.execute("select owner::text from tidemill.actions where id = %s", [number])
+        assert owner.fetchone() == (role,)
+        assert "does not exist" in cli.refused("actions", "alter", str(number), "--owner", "absent")
+        connection.execute("select tidemill.delete_action(%s)", [number])

@@ -100,7 +100,15 @@ class TestAnIndexExpressionInASuperusersSession:
 class TestForgery:
     @pytest.mark.parametrize("who", ["'postgres'", "current_user", "default"])
     @pytest.mark.parametrize(
-        "view", ["_add_requests", "_alter_requests", "_delete_requests", "_run_requests", "_run_ends"]
+        "view",
+        [
+            "_add_requests",
+            "_alter_requests",
+            "_delete_requests",
+            "_owner_requests",
+            "_run_requests",
+            "_run_ends",
+        ],
     )
     def test_nobody_may_say_who_asks(self, attacker: psycopg.Connection, view: str, who: str) -> None:
         with refused("42501", f"permission denied for view {view}"):

@@ -143,6 +143,7 @@ ACTIONS = {
     "next_start": (NEXT_START, "timestamptz"),
     "next_runs": (NEXT_RUNS, "SETOF timestamptz"),
     "set_on_failure": ("task text", "void"),
+    "set_action_owner": ("action_id integer, owner regrole", "void"),
     "grant_actions": ("to_role regrole", "void"),
     "prune_action_history": ("IN job_id integer, IN config jsonb", None),
     "check_history_retention": ("config jsonb", "void"),

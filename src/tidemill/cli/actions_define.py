@@ -154,6 +154,9 @@ def alter(
     check: CheckOption = None,
     no_check: Annotated[bool, typer.Option("--no-check", help="Stop checking the config.")] = False,
     job_options: JobOptionsOption = None,
+    owner: Annotated[
+        str | None, typer.Option(metavar="ROLE", help="Give them to this role, which then runs them.")
+    ] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -177,6 +180,7 @@ def alter(
         "check": check,
         "no_check": no_check or None,
         "job_options": parse.json_text(job_options, "--job-options"),
+        "owner": owner,
     }
     if all(value is None for value in changes.values()):
         raise typer.BadParameter("say what to change, for instance --every 2h (see -h).")

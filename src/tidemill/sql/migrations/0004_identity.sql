@@ -4,6 +4,9 @@ create table tidemill._locks (
 comment on table tidemill._locks is
   'Rows to lock: see tidemill._lock. Any role may take an advisory lock, and a row here only those with rights on the table.';
 
+-- By it owners are looked through that were dropped.
+create index _actions_owner on tidemill._actions (owner);
+
 -- Who the caller is, is no longer asked of the session: these functions get the caller as an argument now, and roles
 -- that were granted actions may not call them any more. Beside the new ones they would stay open to those roles.
 

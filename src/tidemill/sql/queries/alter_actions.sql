@@ -1,4 +1,7 @@
-select a.action_id
+-- The owner comes last: the other changes are made with the rights that the caller has now.
+select a.action_id,
+  case when %(owner)s::text is not null
+    then tidemill.set_action_owner(a.action_id, quote_ident(%(owner)s::text)::regrole)::text end
 from unnest(%(ids)s::integer[]) as given (id),
   lateral tidemill.alter_action(
     given.id,

@@ -61,3 +61,31 @@ comment on function tidemill._release_owner is
 $$Lets a role be dropped again if it owns no more actions. Call it after an action was deleted or changed owner.
 
 Waits for open transactions that have added actions of that role.$$;
+
+create or replace function tidemill._pause_ownerless() returns void
+-- By the index, from owner to owner: there are few owners and many actions.
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  gone oid;
+begin
+  for gone in
+    with recursive owners (owner) as (
+      select min(a.owner::oid) from tidemill._actions a
+      union all
+      select (select min(a.owner::oid) from tidemill._actions a where a.owner::oid > o.owner)
+      from owners o where o.owner is not null
+    )
+    select o.owner from owners o where o.owner is not null and not exists (select from pg_roles r where r.oid = o.owner)
+  loop
+    update tidemill._actions a set scheduled = false, paused_because = format(
+        'paused, since its owner, the role with OID %s, was dropped; set_action_owner(%s, ...) gives it another, '
+        'and alter_action(%s, scheduled => true) resumes it', gone, a.id, a.id)
+      where a.id in (
+        select x.id from tidemill._actions x
+        where x.owner::oid = gone and x.scheduled order by x.id for no key update skip locked);
+  end loop;
+end
+$$;
+comment on function tidemill._pause_ownerless is
+  'Pauses actions whose owner does not exist any more: DROP OWNED took its privilege, and so DROP ROLE succeeded.';

@@ -113,9 +113,24 @@ begin
 end
 $$;
 
+create or replace view tidemill._owner_requests as
+select null::name as who, null::integer as action_id, null::regrole as new_owner
+where false;
+comment on view tidemill._owner_requests is 'Inserting calls tidemill._change_owner.';
+
+create or replace function tidemill._answer_owner() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill._change_owner(tidemill._who(new.who), new.action_id, new.new_owner);
+  return new;
+end
+$$;
+
 alter view tidemill._add_requests alter who set default current_user;
 alter view tidemill._alter_requests alter who set default current_user;
 alter view tidemill._delete_requests alter who set default current_user;
+alter view tidemill._owner_requests alter who set default current_user;
 alter view tidemill._run_requests alter who set default current_user;
 alter view tidemill._run_ends alter who set default current_user;
 
@@ -125,6 +140,8 @@ create or replace trigger answer instead of insert on tidemill._alter_requests
   for each row execute function tidemill._answer_alter();
 create or replace trigger answer instead of insert on tidemill._delete_requests
   for each row execute function tidemill._answer_delete();
+create or replace trigger answer instead of insert on tidemill._owner_requests
+  for each row execute function tidemill._answer_owner();
 create or replace trigger answer instead of insert on tidemill._run_requests
   for each row execute function tidemill._answer_run();
 create or replace trigger answer instead of insert on tidemill._run_ends

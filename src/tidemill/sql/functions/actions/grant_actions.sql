@@ -44,6 +44,7 @@ as $$
     'add_action', '_add_action',
     'alter_action', '_alter_action',
     'delete_action', '_delete_action',
+    'set_action_owner',
     'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only',
     'next_start', 'next_runs'
   ]::name[]
@@ -53,7 +54,9 @@ comment on function tidemill._functions_for_actions is
 
 create or replace function tidemill._requests_for_actions() returns name[]
 language sql immutable
-as $$ select array['_add_requests', '_alter_requests', '_delete_requests', '_run_requests', '_run_ends']::name[] $$;
+as $$
+  select array['_add_requests', '_alter_requests', '_delete_requests', '_owner_requests', '_run_requests', '_run_ends']::name[]
+$$;
 comment on function tidemill._requests_for_actions is
   'The views through which the functions of _functions_for_actions ask for what the caller may not write itself.';
 
