@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen.add(name)
     items[:] = left
     config.hook.pytest_deselected(items=out)
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Takes back what a worker that runs in this process as a command does to the logs."""
+    loggers = (logging.getLogger(), logging.getLogger("tidemill"))
+    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 from tidemill import tasks as task_module
 from tidemill.connections import Connections
 from tidemill.context import JobContext
-from tidemill.database.connect import Database
+from tidemill.database.find import Database
 from tidemill.database.migrate import MigrationReport
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
@@ -36,8 +36,10 @@ class App:
     """Tasks, and the database that their jobs live in.
 
     database    a `postgresql://` URL or libpq conninfo. Without it the environment's
-                DATABASE_URL, else an embedded PostgreSQL under `.tidemill/`, which
-                starts on first use and stops after its last user
+                DATABASE_URL, else an embedded PostgreSQL under `.tidemill/` of the working
+                directory or a parent, which starts on first use and stops after its last
+                user. Under pytest, TIDEMILL_TEST_DATABASE comes before both, and without it
+                no jobs are run there
     pool_size   most connections for adding jobs and for tasks' own SQL, on each face. Default:
                 10, and in a worker twice as many as it runs jobs at once
     middleware  called around every job, see `tidemill.Middleware`

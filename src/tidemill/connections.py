@@ -14,12 +14,11 @@ import psycopg
 
 from tidemill.coroutines import finish
 from tidemill.database.connect import (
-    Database,
     explained,
-    find_database,
     prepare_async_session,
     prepare_session,
 )
+from tidemill.database.find import Database, find_database
 from tidemill.database.migrate import migrate
 from tidemill.slots import Slots
 
@@ -67,7 +66,7 @@ class Connections:
         """The database, which is found on first use; an embedded one is migrated, too."""
         with self._database_lock:
             if self._database is None:
-                self._database = find_database(self.database_url)
+                self._database = find_database(self.database_url, origin="App(database=...)")
                 if self._database.server is not None:
                     migrate(self._database.conninfo)
             return self._database

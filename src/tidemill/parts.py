@@ -16,7 +16,7 @@ import psycopg
 
 from tidemill.actions.service import ActionService
 from tidemill.context import Producer
-from tidemill.database.connect import Database
+from tidemill.database.find import Database
 from tidemill.database.listen import Listener
 from tidemill.database.migrate import MigrationReport
 from tidemill.database.patient import connect_patiently

@@ -13,7 +13,8 @@ import psycopg
 
 from tidemill.budget import pool_sizes
 from tidemill.coroutines import finish, first
-from tidemill.database.connect import Database, connect, explained
+from tidemill.database.connect import connect, explained
+from tidemill.database.find import Database, refuse_in_tests
 from tidemill.database.migrate import require_schema
 from tidemill.database.sql import query
 from tidemill.errors import TidemillError
@@ -64,7 +65,8 @@ class Worker:
 
         With `handle_signals` SIGTERM and SIGINT stop it, a second one in a hurry.
 
-        Raises TidemillError when it cannot start, or when a newer schema no longer fits.
+        Raises TidemillError when it cannot start (under pytest also if nobody has named the
+        database), or when a newer schema no longer fits.
         """
         loop = asyncio.get_running_loop()
         handled = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
@@ -106,6 +108,7 @@ class Worker:
         self._app._fit_pools(*sizes, at_most=options.max_connections is not None)
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
+            refuse_in_tests(database)
             if options.migrate:
                 await self._app.migrate()
 

@@ -173,6 +173,7 @@ def runner(
 ) -> Iterator[Runner]:
     programs = Path(sys.executable).parent
     monkeypatch.setenv("DATABASE_URL", _url(database))
+    monkeypatch.setenv("TIDEMILL_TEST_DATABASE", _url(database))
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.support.django_settings")
     monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ.get("PATH", "")]))
     monkeypatch.chdir(directory_of_page)

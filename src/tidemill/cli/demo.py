@@ -24,7 +24,8 @@ from tidemill.cli.options import DatabaseOption
 from tidemill.cli.output import errors, print_table, say
 from tidemill.context import JobContext
 from tidemill.database import sql
-from tidemill.database.connect import connect, find_database
+from tidemill.database.connect import connect
+from tidemill.database.find import find_database
 from tidemill.database.migrate import installed_dialects
 from tidemill.jobs import Job, JobSpec, Retry
 from tidemill.middleware import Middleware

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tidemill.cli.visible import visible, visible_json
-from tidemill.database.connect import Database, connect, find_database
+from tidemill.database.connect import connect
+from tidemill.database.find import Database, find_database
 from tidemill.database.migrate import migrate, require_schema
 from tidemill.errors import MissingRightsError
 

@@ -47,6 +47,7 @@ def run_worker(
     """Runs a worker until it is stopped; see `tidemill worker`. Raises TidemillError."""
     with paused():
         from tidemill.cli import logs
+        from tidemill.database import conninfo
         from tidemill.worker import Worker
 
         logs.set_up(log_format, log_level)
@@ -73,7 +74,8 @@ def run_worker(
         runner = _runner()
     suit_batches()
     if database is not None:
-        loaded.database_url = database
+        # Here a mistake in it is known as that of the option.
+        loaded.database_url = conninfo.read(database, "--database")
     with runner:
         runner.run(Worker(loaded, options).run(handle_signals=True))
 

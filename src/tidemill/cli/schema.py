@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
@@ -156,7 +157,13 @@ def psql(context: typer.Context, database: DatabaseOption = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Not as an argument: the list of processes would show the password.
     parts = conninfo_to_dict(found.conninfo)
+    secret = {option.keyword.decode() for option in Conninfo.get_defaults() if option.dispchar == b"*"}
     password = parts.pop("password", None)
+    if shown := sorted(secret & parts.keys()):
+        raise TidemillError(
+            f"The connection string has {', '.join(shown)}, which the list of processes would show. Put it "
+            "into a service file, and name that service: service=NAME (PGSERVICEFILE, ~/.pg_service.conf)."
+        )
     environment = {**os.environ, **({"PGPASSWORD": str(password)} if password else {})}
     done = subprocess.run(
         [program, make_conninfo("", **{name: str(value) for name, value in parts.items()}), *context.args],

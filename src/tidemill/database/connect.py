@@ -1,18 +1,13 @@
-"""Finds the database and opens connections to it."""
+"""Opens connections to the database, and tells what went wrong there."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tidemill.database.sql import query
 from tidemill.errors import (
@@ -24,25 +19,8 @@ from tidemill.errors import (
     UnsupportedServerError,
 )
 
-if TYPE_CHECKING:
-    from tidemill.database.embedded import EmbeddedServer
-
 OLDEST_SERVER = 150000
-# Without these, a connection to a server that vanished stays "open" for hours.
-_DEFAULTS = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-    "client_encoding": "UTF8",
-}
 _ISO_DATES = "set datestyle = 'ISO'"
-# libpq cuts a URL with a bare @ or / in its password at the wrong place: a part becomes the host.
-_URL = r"(?s)postgres(ql)?://([^@/]*@)?[^@?]*(\?.*)?"
-# libpq's messages end with a quotation of the conninfo.
-_QUOTATION = r'(?s)( after|:) ".*'
-
 _JOB_REFUSALS = {
     "GWBKM",
     "22003",
@@ -58,78 +36,30 @@ _JOB_REFUSALS = {
 }
 _MISSING_OBJECTS = {"3F000", "42P01", "42883", "42704"}
 # The server shuts down, has crashed or is starting, too many connections, login refused, no such database.
-_UNREACHABLE = {"57P01", "57P02", "57P03", "53300", "28P01", "28000", "3D000"}
-
-
-@dataclass(frozen=True)
-class Database:
-    """Where Tidemill works: a conninfo, and the embedded server if that is what runs it."""
-
-    conninfo: str = field(repr=False)
-    server: EmbeddedServer | None = None
-
-    def for_application(self, name: str) -> str:
-        """The conninfo with an `application_name`, unless the user set one."""
-        return make_conninfo(self.conninfo, **_missing(self.conninfo, {"application_name": name}))
-
-    def close(self) -> None:
-        """Releases the embedded server, which stops after its last user."""
-        if self.server is not None:
-            self.server.release()
-
-
-def _missing(conninfo: str, values: dict[str, str]) -> dict[str, str]:
-    given = conninfo_to_dict(conninfo)
-    return {name: value for name, value in values.items() if name not in given}
-
-
-def find_database(database: str | None = None, *, directory: Path | None = None) -> Database:
-    """The database that a user means.
-
-    In this order: `database` (a `postgresql://` URL or a libpq conninfo), the
-    environment's `DATABASE_URL`, an embedded server under `.tidemill/` of the
-    working directory, which is started and named in one line on stderr.
-
-    Raises DatabaseUnavailableError for a malformed conninfo, EmbeddedServerError.
-    """
-    conninfo = database or os.environ.get("DATABASE_URL")
-    if conninfo:
-        problem = malformed(conninfo)
-        if problem is not None:
-            origin = "--database" if database else "DATABASE_URL"
-            raise DatabaseUnavailableError(
-                f"{origin} is not a PostgreSQL connection string: {problem}. "
-                "Use postgresql://USER:PASSWORD@HOST:PORT/DBNAME or host=... dbname=..."
-            )
-        return Database(make_conninfo(conninfo, **_missing(conninfo, _DEFAULTS)))
-    from tidemill.database import embedded
-
-    folder = directory or Path(".tidemill")
-    is_new = not folder.exists()
-    server = embedded.start(folder)
-    print(
-        f"{'Made a new' if is_new else 'Using the'} embedded PostgreSQL {server.version} "
-        f"in {folder.absolute()}/ "
-        "(set DATABASE_URL or --database to use your own).",
-        file=sys.stderr,
-    )
-    return Database(make_conninfo(server.conninfo(), **_missing(server.conninfo(), _DEFAULTS)), server)
-
-
-def malformed(conninfo: str) -> str | None:
-    """Describes the mistake in a connection string, without any part of a password; None if it is right."""
-    try:
-        conninfo_to_dict(conninfo)
-    except psycopg.ProgrammingError as error:
-        words = str(error).strip()
-        if not words.startswith(("invalid connection option", "invalid URI query parameter")):
-            return re.sub(_QUOTATION, "", words)
-        if "password" in conninfo:
-            return "an unknown option, or a password with spaces or & that is not quoted"
-        return words
-    if conninfo.startswith(("postgresql://", "postgres://")) and not re.fullmatch(_URL, conninfo):
-        return "an @ or / in a user name or password must be written as %40 or %2F"
-    return None
+_REFUSED = {"57P01", "57P02", "57P03", "53300", "28P01", "28000", "3D000"}
+_ENDED = {"57P01", "57P02"}
+# What to do when a server refuses a connection. libpq passes no SQLSTATE on, only words.
+_REMEDIES = {
+    r"password authentication failed|no password supplied|28P01": (
+        "Check the user and the password in --database or DATABASE_URL, and ~/.pgpass."
+    ),
+    r"role \"[^\"]*\" does not exist": "Check the user in --database or DATABASE_URL, or create that role.",
+    r"not permitted to log in": "Use a role with LOGIN, or let an administrator run: alter role NAME login;",
+    r"pg_hba\.conf": (
+        "The server's pg_hba.conf has no rule for this user, database and address, or demands encryption: "
+        "try sslmode=require, or let an administrator add a rule."
+    ),
+    r"database \"[^\"]*\" does not exist|3D000": (
+        "Check the name in --database or DATABASE_URL, or run: create database NAME;"
+    ),
+    r"too many (connections|clients)|connection slots are reserved|53300": (
+        "Wait until others end, or use fewer connections: start fewer workers, lower App(pool_size=...), "
+        "use a pooler, or raise the limit (max_connections, or that of the role or database)."
+    ),
+    r"shutting down|shutdown|starting up|recovery|not accepting|terminating|crash|57P0": (
+        "Try again when the server has started."
+    ),
+}
 
 
 def connect(conninfo: str, *, autocommit: bool = True, runs_users_code: bool = False) -> psycopg.Connection:
@@ -243,10 +173,23 @@ def explain(error: psycopg.Error) -> TidemillError | None:
             f"The database is read-only: {message}. It may be a standby (connect to the primary), or "
             "have default_transaction_read_only set, as hosts do when a disk is full."
         )
-    if state in _UNREACHABLE or (state is None and isinstance(error, psycopg.OperationalError)):
-        words = " ".join(str(error).split()).rstrip(".")
-        return DatabaseUnavailableError(
-            f"Cannot reach the database: {words}{'' if words.endswith('?') else '.'} Check that the server "
+    if state in _REFUSED or (state is None and isinstance(error, psycopg.OperationalError)):
+        return DatabaseUnavailableError(_unavailable(" ".join(str(error).split()).rstrip("."), state))
+    return None
+
+
+def _unavailable(words: str, state: str | None) -> str:
+    """Says whether a server refused the connection or could not be reached, and what to do."""
+    end = "" if words.endswith("?") else "."
+    # Servers of all languages say FATAL.
+    if state is None and "FATAL:" not in words:
+        return (
+            f"Cannot reach the database: {words}{end} Check that the server "
             "runs and that --database or DATABASE_URL is right; leave both out to use the embedded one."
         )
-    return None
+    said = f"{words} {state}"
+    remedy = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, said)), None)
+    return (
+        f"The database server {'ended' if state in _ENDED else 'refuses'} the connection: {words}{end} "
+        f"{remedy or 'Check the user, the password and the database in --database or DATABASE_URL.'}"
+    )
