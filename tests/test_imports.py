@@ -16,7 +16,11 @@ PACKAGE = Path(tidemill.__file__).parent
 # The lowest tier first. Rooms of one tier do not know each other; a room has one or more modules.
 TIERS = (
     ["errors retry coroutines"],
-    ["jobs schedule context payloads tasks middleware executables task_directory worker_options", "database"],
+    [
+        "jobs schedule context payloads signatures task_options tasks middleware executables task_directory "
+        "worker_options",
+        "database",
+    ],
     ["queue", "actions"],
     ["budget parts worker"],
     ["slots connections sync app"],

@@ -6,26 +6,26 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 import psycopg
 from psycopg.rows import tuple_row
 
 from tidemill import tasks as task_module
 from tidemill.connections import Connections
-from tidemill.context import JobContext
+from tidemill.context import JobContext, SyncJobContext
 from tidemill.database.find import Database
 from tidemill.database.migrate import MigrationReport
+from tidemill.errors import TidemillError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.middleware import Middleware
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
-from tidemill.retry import Delay, Strategy
-from tidemill.schedule import Every, Missed
 from tidemill.sync import SyncApp
+from tidemill.task_options import TaskOptions
 from tidemill.tasks import Decorate, Task, TaskRegistry
 
 if TYPE_CHECKING:
-    from tidemill.middleware import Middleware
     from tidemill.worker_options import WorkerOptions
 
 T = TypeVar("T")
@@ -56,37 +56,34 @@ class App:
         pool_size: int | None = None,
         middleware: Sequence[Middleware] = (),
     ) -> None:
+        _check(database, pool_size, middleware)
         self.tasks = TaskRegistry()
         self.middleware = list(middleware)
         self._connections = Connections(database, pool_size)
-        self.sync = SyncApp(self._connections, self.run_until_empty)
+        self.sync = SyncApp(self._connections, self.tasks, self.run_until_empty)
 
     # Tasks
 
     @overload
-    def task(self, function: Callable[[P], Any], /) -> Task[P]: ...
-    @overload
-    def task(self, function: Callable[[P, JobContext], Any], /) -> Task[P]: ...
+    def task(self, function: Callable[[P], Any], /, **options: Unpack[TaskOptions]) -> Task[P]: ...
     @overload
     def task(
-        self,
-        identifier: str | None = None,
-        /,
-        *,
-        max_attempts: int | None = None,
-        retry: Strategy | None = None,
-        timeout: Delay | None = None,
-        every: Every | None = None,
-        cron: str | None = None,
-        timezone: str | None = None,
-        missed: Missed | None = None,
-    ) -> Decorate: ...
-    def task(self, first: Any = None, /, **options: Any) -> Any:
+        self, function: Callable[[P, JobContext], Any], /, **options: Unpack[TaskOptions]
+    ) -> Task[P]: ...
+    @overload
+    def task(
+        self, function: Callable[[P, SyncJobContext], Any], /, **options: Unpack[TaskOptions]
+    ) -> Task[P]: ...
+    @overload
+    def task(self, function: Callable[..., Any], /, **options: Unpack[TaskOptions]) -> Task[Any]: ...
+    @overload
+    def task(self, identifier: str | None = None, /, **options: Unpack[TaskOptions]) -> Decorate: ...
+    def task(self, first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
         """Like `tidemill.task`, and registers the task with this app."""
-        if callable(first):
-            return self.register(task_module.task(first))
-        decorate = task_module.task(first, **options)
-        return lambda function: self.register(decorate(function))
+        made = task_module.task(first, **options)
+        return (
+            self.register(made) if isinstance(made, Task) else lambda function: self.register(made(function))
+        )
 
     def register(self, task: Task[P]) -> Task[P]:
         """Adds a task to those that this app's workers run."""
@@ -183,14 +180,14 @@ class App:
         spec = JobSpec(
             identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
         )
-        [job] = await self._run(client.add_jobs([spec]), connection)
+        [job] = await self.add_jobs([spec], connection=connection)
         return job
 
     async def add_jobs(
         self, specs: Sequence[JobSpec], *, connection: psycopg.AsyncConnection[Any] | None = None
     ) -> list[Job]:
         """Adds jobs in one statement, all or none; returns them in the order of the specs."""
-        return await self._run(client.add_jobs(specs), connection)
+        return await self._run(client.add_jobs(list(map(self.tasks.complete, specs))), connection)
 
     async def remove_job(
         self, job_key: str, *, connection: psycopg.AsyncConnection[Any] | None = None
@@ -268,6 +265,22 @@ class App:
         from dataclasses import replace
 
         from tidemill.worker import Worker
-        from tidemill.worker_options import WorkerOptions
+        from tidemill.worker_options import WorkerOptions, checked_options
 
-        await Worker(self, replace(options or WorkerOptions(), once=True)).run()
+        await Worker(self, replace(checked_options(options) or WorkerOptions(), once=True)).run()
+
+
+def _check(database: Any, pool_size: Any, middleware: Any) -> None:
+    """Raises TidemillError for arguments of `App` that make no sense."""
+    if database is not None and not isinstance(database, str):
+        raise TidemillError(
+            f"database is {type(database).__name__}; it must be a text: a postgresql:// URL, or libpq "
+            "conninfo."
+        )
+    if not isinstance(pool_size, int) or isinstance(pool_size, bool) or not 1 <= pool_size <= 10_000:
+        raise TidemillError(f"pool_size is {pool_size!r}; it must be a whole number, 1 to 10,000.")
+    if not isinstance(middleware, Sequence) or not all(isinstance(one, Middleware) for one in middleware):
+        raise TidemillError(
+            f"middleware is {middleware!r}; it must be a list of instances of classes that derive from "
+            "tidemill.Middleware, such as [Metrics()]."
+        )

@@ -69,7 +69,7 @@ class AttemptError(TidemillError):
 
 
 class PayloadError(AttemptError):
-    """A job's payload does not fit what its task accepts; the message names the field."""
+    """A job's payload does not fit its task, so the job fails for good; the message names the field."""
 
 
 class JobTimeoutError(AttemptError):

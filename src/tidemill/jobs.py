@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from tidemill.errors import InvalidJobError
 from tidemill.retry import Delay
@@ -13,6 +13,18 @@ from tidemill.retry import Delay
 JobKeyMode = Literal["replace", "preserve_run_at", "unsafe_dedupe"]
 State = Literal["ready", "scheduled", "running", "failed"]
 _SMALLINT = range(-32768, 32768)
+
+
+class JobOptions(TypedDict, total=False):
+    """The options of a job, beside its task and payload; see `JobSpec`."""
+
+    queue_name: str | None
+    run_at: datetime | timedelta | None
+    max_attempts: int | None
+    job_key: str | None
+    priority: int | None
+    flags: Sequence[str] | None
+    job_key_mode: JobKeyMode | None
 
 
 @dataclass(slots=True)
@@ -48,7 +60,7 @@ class JobSpec:
             value = getattr(self, name)
             if value is None:
                 continue
-            if not isinstance(value, int):
+            if not isinstance(value, int) or isinstance(value, bool):
                 raise InvalidJobError(f"{name} {value!r} of job {self.identifier!r} is not an integer.")
             if value not in _SMALLINT:
                 raise InvalidJobError(
@@ -63,6 +75,11 @@ class JobSpec:
             raise InvalidJobError(
                 f"flags of job {self.identifier!r} is one string; use a list: [{self.flags!r}]."
             )
+        flags: Any = self.flags
+        if flags is not None and not (
+            isinstance(flags, Collection) and all(isinstance(flag, str) for flag in flags)
+        ):
+            raise InvalidJobError(f"flags {flags!r} of job {self.identifier!r} is not a list of strings.")
 
 
 def checked_run_at(run_at: Any, whose: str) -> datetime | timedelta | None:

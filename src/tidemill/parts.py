@@ -31,7 +31,7 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.looks import read_notification
 from tidemill.tasks import Task
-from tidemill.worker_options import WorkerOptions
+from tidemill.worker_options import WorkerOptions, checked_flags
 
 
 class Host(Producer, Protocol):
@@ -103,7 +103,7 @@ def assemble(
 
     def forbidden_flags() -> Sequence[str]:
         flags = options.forbidden_flags
-        return flags() if callable(flags) else flags
+        return checked_flags(flags()) if callable(flags) else flags
 
     wake = threading.Event()
     durations = Durations()

@@ -85,6 +85,8 @@ def _interval(every: Any, identifier: str) -> str:
         match every:
             case timedelta():
                 days, seconds = every.days, every.total_seconds() - every.days * 86400
+            case bool():
+                raise TypeError("a truth value is no time")
             case str():
                 days, seconds = _days_and_seconds(every)
             case _:

@@ -16,6 +16,7 @@ from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
+from tidemill.tasks import TaskRegistry
 
 if TYPE_CHECKING:
     from tidemill.worker_options import WorkerOptions
@@ -29,9 +30,11 @@ class SyncApp:
     def __init__(
         self,
         connections: Connections,
+        tasks: TaskRegistry,
         run_until_empty: Callable[[WorkerOptions | None], Coroutine[Any, Any, None]],
     ) -> None:
         self._connections = connections
+        self._tasks = tasks
         self._run_until_empty = run_until_empty
 
     def migrate(self) -> MigrationReport:
@@ -87,14 +90,14 @@ class SyncApp:
         spec = JobSpec(
             identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
         )
-        [job] = self._run(client.add_jobs([spec]), connection)
+        [job] = self.add_jobs([spec], connection=connection)
         return job
 
     def add_jobs(
         self, specs: Sequence[JobSpec], *, connection: psycopg.Connection[Any] | None = None
     ) -> list[Job]:
         """See `App.add_jobs`."""
-        return self._run(client.add_jobs(specs), connection)
+        return self._run(client.add_jobs(list(map(self._tasks.complete, specs))), connection)
 
     def remove_job(self, job_key: str, *, connection: psycopg.Connection[Any] | None = None) -> Job | None:
         """See `App.remove_job`."""

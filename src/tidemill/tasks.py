@@ -5,57 +5,44 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, overload
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
-from tidemill.context import JobContext, Producer
-from tidemill.errors import TaskLoadError
-from tidemill.jobs import Job, JobKeyMode, JobSpec
-from tidemill.payloads import P, TaskFunction, read_function
-from tidemill.retry import Delay, Strategy, seconds
-from tidemill.schedule import Every, Missed, read_schedule
+from tidemill.context import JobContext, Producer, SyncJobContext
+from tidemill.errors import InvalidJobError, PayloadError, TaskLoadError
+from tidemill.jobs import Job, JobOptions, JobSpec
+from tidemill.payloads import encode_payload
+from tidemill.signatures import P, TaskFunction, read_signature
+from tidemill.task_options import TaskOptions, read_options
 
 if TYPE_CHECKING:
     import psycopg
+
+_NONE_GIVEN: Any = object()
 
 
 class Task(Generic[P]):
     """A named piece of work. Made by `@task` or `@app.task`; calling it calls the function."""
 
-    def __init__(
-        self,
-        function: TaskFunction[P],
-        identifier: str,
-        *,
-        max_attempts: int | None = None,
-        retry: Strategy | None = None,
-        timeout: Delay | None = None,
-        every: Every | None = None,
-        cron: str | None = None,
-        timezone: str | None = None,
-        missed: Missed | None = None,
-    ) -> None:
+    def __init__(self, function: TaskFunction[P], identifier: str, **options: Unpack[TaskOptions]) -> None:
         """See `task` for the options. Raises TaskLoadError if this cannot be a task."""
-        if not 1 <= len(identifier) <= 128:
-            raise TaskLoadError(
-                f"The task name {identifier[:40]!r} has {len(identifier)} characters; 1 to 128 are allowed."
-            )
-        if max_attempts is not None and not 1 <= max_attempts <= 32767:
-            raise TaskLoadError(
-                f"max_attempts {max_attempts} of task {identifier!r} is out of range: 1 to 32767."
-            )
-        if timeout is not None and seconds(timeout) <= 0:
-            raise TaskLoadError(f"timeout {timeout} of task {identifier!r} must be more than 0 seconds.")
+        settings = read_options(identifier, options)
         self.function = function
         self.identifier = identifier
-        self.max_attempts = max_attempts
-        self.retry = retry
-        self.timeout = None if timeout is None else seconds(timeout)
-        self.schedule = read_schedule(identifier, every=every, cron=cron, timezone=timezone, missed=missed)
+        self.max_attempts = settings.max_attempts
+        self.retry = settings.retry
+        self.timeout = settings.timeout
+        self.queue = settings.queue
+        self.priority = settings.priority
+        self.schedule = settings.schedule
         self.is_async = inspect.iscoroutinefunction(function)
-        self.takes_job, self.decode = read_function(function, identifier)
+        signature = read_signature(function, identifier)
+        self.call, self.takes_job, self.decode = signature.call, signature.takes_job, signature.decode
+        self.has_keywords = signature.has_keywords
         self.app: Producer | None = None
         self.__doc__ = function.__doc__
+        if self.schedule is not None:
+            self._expect_empty_payload()
 
     def __repr__(self) -> str:
         return f"<Task {self.identifier}>"
@@ -64,64 +51,119 @@ class Task(Generic[P]):
         """Calls the function directly, as in a unit test: no job, no database."""
         return self.function(*args, **kwargs)
 
-    def spec(
-        self,
-        payload: P,
-        *,
-        queue_name: str | None = None,
-        run_at: datetime | timedelta | None = None,
-        max_attempts: int | None = None,
-        job_key: str | None = None,
-        priority: int | None = None,
-        flags: list[str] | None = None,
-        job_key_mode: JobKeyMode | None = None,
-    ) -> JobSpec:
-        """Returns a job of this task, to be added by `App.add_jobs`."""
-        return JobSpec(
-            self.identifier,
-            payload,
-            queue_name=queue_name,
-            run_at=run_at,
-            max_attempts=max_attempts or self.max_attempts,
-            job_key=job_key,
-            priority=priority,
-            flags=flags,
-            job_key_mode=job_key_mode,
-        )
+    @overload
+    def spec(self, payload: P, **options: Unpack[JobOptions]) -> JobSpec: ...
+    @overload
+    def spec(self, **keywords: Any) -> JobSpec: ...
+    def spec(self, payload: Any = _NONE_GIVEN, **given: Any) -> JobSpec:
+        """Returns a job of this task, to be added by `App.add_jobs`; arguments as for `add`."""
+        options = {name: given.pop(name) for name in JobOptions.__annotations__ if name in given}
+        return self._complete(JobSpec(self.identifier, self._payload(payload, given), **options))
 
+    @overload
     async def add(
         self,
         payload: P,
         *,
-        queue_name: str | None = None,
-        run_at: datetime | timedelta | None = None,
-        max_attempts: int | None = None,
-        job_key: str | None = None,
-        priority: int | None = None,
-        flags: list[str] | None = None,
-        job_key_mode: JobKeyMode | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job: ...
+    @overload
+    async def add(self, **keywords: Any) -> Job: ...
+    async def add(
+        self,
+        payload: Any = _NONE_GIVEN,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+        **given: Any,
     ) -> Job:
-        """Adds a job of this task; the payload is typed by the task's signature.
+        """Adds a job of this task, with the options of `App.add_job`.
 
-        Options as for `App.add_job`. For blocking code:
-        `app.sync.add_jobs([task.spec(payload)])`.
+        A task with one parameter takes the payload: `add(payload)`. One with several takes
+        them as keywords, `add(order_id=5, email="ann@example.com")`, or as one dict.
+        `task.sync.add` does the same in blocking code.
+
+        Raises as `App.add_job`; InvalidJobError also for keywords that do not fit the function.
         """
+        [job] = await self._producer.add_jobs([self.spec(payload, **given)], connection=connection)
+        return job
+
+    @property
+    def sync(self) -> SyncTask[P]:
+        """The blocking face: `task.sync.add(...)`."""
+        return SyncTask(self)
+
+    @property
+    def _producer(self) -> Producer:
         if self.app is None:
             raise TaskLoadError(
                 f"Task {self.identifier!r} belongs to no App yet: use @app.task, or app.register(task)."
             )
-        spec = self.spec(
-            payload,
-            queue_name=queue_name,
-            run_at=run_at,
-            max_attempts=max_attempts,
-            job_key=job_key,
-            priority=priority,
-            flags=flags,
-            job_key_mode=job_key_mode,
+        return self.app
+
+    def _complete(self, spec: JobSpec) -> JobSpec:
+        """The job with the task's own values for the options that it leaves open."""
+        if self.queue is None and self.priority is None and self.max_attempts is None:
+            return spec
+        return replace(
+            spec,
+            queue_name=self.queue if spec.queue_name is None else spec.queue_name,
+            priority=self.priority if spec.priority is None else spec.priority,
+            max_attempts=self.max_attempts if spec.max_attempts is None else spec.max_attempts,
         )
-        [job] = await self.app.add_jobs([spec], connection=connection)
+
+    def _payload(self, payload: Any, keywords: Mapping[str, Any]) -> Any:
+        """The payload of a job that was asked for in these words."""
+        if not self.has_keywords:
+            if payload is _NONE_GIVEN or keywords:
+                what = f", and {min(keywords)!r} is no option of a job" if keywords else ""
+                raise InvalidJobError(
+                    f"Task {self.identifier!r} has one parameter, which takes the whole payload{what}: "
+                    "call add(payload)."
+                )
+            return payload
+        if payload is _NONE_GIVEN:
+            payload = dict(keywords)
+        elif keywords:
+            raise InvalidJobError(
+                f"Give task {self.identifier!r} either a payload or keywords; {min(keywords)!r} is a keyword."
+            )
+        # The worker would refuse it, too: say so where the mistake is made.
+        text = encode_payload(payload, self.identifier)
+        try:
+            self.decode("{}" if text is None else bytes(text).decode())
+        except PayloadError as error:
+            raise InvalidJobError(f"Task {self.identifier!r}: {error}") from error
+        return payload
+
+    def _expect_empty_payload(self) -> None:
+        try:
+            self.decode("{}")
+        except PayloadError as error:
+            raise TaskLoadError(
+                f"Task {self.identifier!r} has a schedule, whose jobs have the payload {{}}. "
+                f"{str(error).rstrip('.')}. Give its parameters or fields defaults."
+            ) from error
+
+
+class SyncTask(Generic[P]):
+    """The blocking face of a task."""
+
+    def __init__(self, task: Task[P]) -> None:
+        self._task = task
+
+    @overload
+    def add(
+        self, payload: P, *, connection: psycopg.Connection[Any] | None = None, **options: Unpack[JobOptions]
+    ) -> Job: ...
+    @overload
+    def add(self, **keywords: Any) -> Job: ...
+    def add(
+        self, payload: Any = _NONE_GIVEN, *, connection: psycopg.Connection[Any] | None = None, **given: Any
+    ) -> Job:
+        """See `Task.add`."""
+        spec = self._task.spec(payload, **given)
+        [job] = self._task._producer.sync.add_jobs([spec], connection=connection)
         return job
 
 
@@ -132,45 +174,36 @@ class Decorate(typing.Protocol):
     def __call__(self, function: Callable[[P], Any]) -> Task[P]: ...
     @overload
     def __call__(self, function: Callable[[P, JobContext], Any]) -> Task[P]: ...
+    @overload
+    def __call__(self, function: Callable[[P, SyncJobContext], Any]) -> Task[P]: ...
+    @overload
+    def __call__(self, function: Callable[..., Any]) -> Task[Any]: ...
 
 
 @overload
-def task(function: Callable[[P], Any], /) -> Task[P]: ...
+def task(function: Callable[[P], Any], /, **options: Unpack[TaskOptions]) -> Task[P]: ...
 @overload
-def task(function: Callable[[P, JobContext], Any], /) -> Task[P]: ...
+def task(function: Callable[[P, JobContext], Any], /, **options: Unpack[TaskOptions]) -> Task[P]: ...
 @overload
-def task(
-    identifier: str | None = None,
-    /,
-    *,
-    max_attempts: int | None = None,
-    retry: Strategy | None = None,
-    timeout: Delay | None = None,
-    every: Every | None = None,
-    cron: str | None = None,
-    timezone: str | None = None,
-    missed: Missed | None = None,
-) -> Decorate: ...
-def task(
-    first: Any = None,
-    /,
-    *,
-    max_attempts: int | None = None,
-    retry: Strategy | None = None,
-    timeout: Delay | None = None,
-    every: Every | None = None,
-    cron: str | None = None,
-    timezone: str | None = None,
-    missed: Missed | None = None,
-) -> Any:
-    """Makes a task of a function that takes `(payload)` or `(payload, job)`.
+def task(function: Callable[[P, SyncJobContext], Any], /, **options: Unpack[TaskOptions]) -> Task[P]: ...
+@overload
+def task(function: Callable[..., Any], /, **options: Unpack[TaskOptions]) -> Task[Any]: ...
+@overload
+def task(identifier: str | None = None, /, **options: Unpack[TaskOptions]) -> Decorate: ...
+def task(first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
+    """Makes a task of a function.
 
-    `@task` names it like the function, `@task("users/verify")` as given.
+    `@task` names it like the function, `@task("users/verify")` as given. The parameter that is called
+    `job`, or annotated JobContext, takes the job. If the function has one other parameter, that takes the
+    payload. If it has several or none, the keys of the payload are its keywords. What is annotated is
+    decoded and checked (dataclass, TypedDict, msgspec Struct, pydantic model, built-in types).
 
     max_attempts  attempts before a job fails for good; if the job has fewer itself, those count
     retry         a strategy from `tidemill.retry`; default exp(min(10, attempts)) seconds
-    timeout       seconds or a timedelta for one attempt; default none. An async function is
-                  cancelled, a plain one can look at `job.cancelled`
+    timeout       seconds, a timedelta or a text such as "30s" for one attempt; default none. An async
+                  function is cancelled, a plain one can look at `job.cancelled`
+    queue         named queue of the jobs that Python code adds and that name none; default none
+    priority      priority of the jobs that Python code adds and that name none; default 0
     every         runs it on a schedule: "10m", a timedelta, or seconds. The times lie on a grid
                   from Monday 2000-01-03 00:00 on, whenever workers start
     cron          or at the times of a cron line such as "30 4 * * 1"
@@ -178,23 +211,14 @@ def task(
     missed        "run_once" (default) runs once for all times at which no worker ran, "skip" not at all
 
     When a worker starts, it makes an action of each schedule, which adds jobs with the payload {}.
-    Async functions run on the event loop, plain ones in threads. An annotated payload
-    (dataclass, TypedDict, msgspec Struct, pydantic model) is decoded and checked.
+    Async functions run on the event loop, plain ones in threads.
+
+    Raises TaskLoadError for a function that cannot be a task, and for wrong options.
     """
 
     def decorate(function: TaskFunction[Any]) -> Task[Any]:
-        name = first if isinstance(first, str) else function.__name__
-        return Task(
-            function,
-            name,
-            max_attempts=max_attempts,
-            retry=retry,
-            timeout=timeout,
-            every=every,
-            cron=cron,
-            timezone=timezone,
-            missed=missed,
-        )
+        name: Any = getattr(function, "__name__", None) if first is None or callable(first) else first
+        return Task(function, name, **options)
 
     return decorate(first) if callable(first) else decorate
 
@@ -212,6 +236,11 @@ class TaskRegistry(Mapping[str, Task[Any]]):
             raise TaskLoadError(
                 f"Two tasks are named {task.identifier!r}: {_origin(taken)} and {_origin(task)}. Rename one."
             )
+
+    def complete(self, spec: JobSpec) -> JobSpec:
+        """The job with its task's own values for the options that it leaves open."""
+        task = self._tasks.get(spec.identifier)
+        return spec if task is None else task._complete(spec)
 
     def __getitem__(self, identifier: str) -> Task[Any]:
         return self._tasks[identifier]

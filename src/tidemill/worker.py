@@ -20,7 +20,7 @@ from tidemill.database.sql import query
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogJobs
 from tidemill.parts import Host, Parts, assemble
-from tidemill.worker_options import WorkerOptions
+from tidemill.worker_options import WorkerOptions, checked_options
 
 logger = logging.getLogger("tidemill")
 
@@ -36,7 +36,7 @@ class Worker:
     def __init__(self, app: Host, options: WorkerOptions | None = None) -> None:
         self.id = f"worker-{secrets.token_hex(8)}"
         self._app = app
-        self._options = options or WorkerOptions()
+        self._options = checked_options(options) or WorkerOptions()
         # After a lease's time other workers have the jobs: then stop waiting for the database.
         self._patience = min(_LONGEST_PATIENCE, self._options.lease)
         self._hooks = Hooks([LogJobs(), *app.middleware])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tidemill.errors import TidemillError
 
@@ -13,6 +13,10 @@ LaneChoice = Literal["auto", "lease", "express"]
 
 # About 115 days. Far longer waits overflow the timeouts of threads.
 _MOST = 10_000_000
+FLAG_LENGTH = 128
+"""Characters of a flag; the database holds jobs to the same."""
+MOST_FORBIDDEN_FLAGS = 1000
+"""Each look compares them with the flags of the jobs that it finds."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class WorkerOptions:
     """A file with a crontab, or the text of one. It is not used with `once`."""
 
     def __post_init__(self) -> None:
+        for name in ("concurrency", "action_concurrency"):
+            self._expect(name, int, "a whole number")
+        for name in ("poll_interval", "grace_period", "lease", "heartbeat_interval"):
+            self._expect(name, (int, float), "a number of seconds")
+        for name in ("once", "listen", "migrate"):
+            self._expect(name, bool, "True or False")
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
             # NaN is refused, too: it compares as neither.
             if not 0 < getattr(self, name) <= _MOST:
@@ -67,3 +77,41 @@ class WorkerOptions:
                 f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "
                 "last at least two heartbeats, or one late beat would lose every job."
             )
+        if self.crontab is not None:
+            self._expect("crontab", (str, Path), "a Path, or the text of a crontab")
+        if not callable(self.forbidden_flags):
+            checked_flags(self.forbidden_flags)
+
+    def _expect(self, name: str, kinds: type | tuple[type, ...], what: str) -> None:
+        value = getattr(self, name)
+        # True is an int to Python, but no number of anything.
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+            raise TidemillError(f"{name} is {value!r}; it must be {what}.")
+
+
+def checked_options(options: Any) -> WorkerOptions | None:
+    """Options as they were given. Raises TidemillError for anything but WorkerOptions."""
+    if options is None or isinstance(options, WorkerOptions):
+        return options
+    raise TidemillError(
+        f"options is {options!r}; it must be WorkerOptions, such as WorkerOptions(concurrency=5)."
+    )
+
+
+def checked_flags(flags: Any) -> Sequence[str]:
+    """A worker's forbidden flags as they were given. Raises TidemillError unless they are a few texts."""
+    if isinstance(flags, str) or not isinstance(flags, Collection):
+        raise TidemillError(f"forbidden_flags is {flags!r}; it must be a list of texts, such as ['slow'].")
+    for flag in flags:
+        if not isinstance(flag, str):
+            raise TidemillError(f"forbidden_flags has {flag!r}; each flag must be a text.")
+        if len(flag) > FLAG_LENGTH:
+            raise TidemillError(
+                f"forbidden_flags has one of {len(flag):,} characters, at most {FLAG_LENGTH} are allowed: "
+                f"{flag[:40]!r}..."
+            )
+    if len(flags) > MOST_FORBIDDEN_FLAGS:
+        raise TidemillError(
+            f"forbidden_flags has {len(flags):,} entries; at most {MOST_FORBIDDEN_FLAGS:,} are allowed."
+        )
+    return list(flags)

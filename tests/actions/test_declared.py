@@ -211,6 +211,25 @@ def test_nothing_changes_when_nothing_did(connection: psycopg.Connection) -> Non
     assert actions(connection) == before
 
 
+def test_the_tasks_options_are_those_of_the_actions_jobs(connection: psycopg.Connection) -> None:
+    declare(connection, scheduled(every="1d"))
+    assert action(connection)["job_options"] is None
+    task = scheduled(every="1d", queue="mail", priority=7, max_attempts=4)
+    declare(connection, task)
+    own = {"queue_name": "mail", "priority": 7, "max_attempts": 4}
+    assert action(connection)["job_options"] == own
+    # What the code leaves open is the operators', and what it says is restored.
+    connection.execute(
+        'select from tidemill.alter_action(%s, job_options => \'{"priority": 1, "flags": ["slow"]}\')',
+        [action(connection)["id"]],
+    )
+    declare(connection, task)
+    before = action(connection)
+    assert before["job_options"] == {**own, "flags": ["slow"]}
+    declare(connection, task)
+    assert action(connection) == before
+
+
 def test_changed_code_changes_the_action(connection: psycopg.Connection) -> None:
     declare(connection, scheduled(every="1d", timezone="Asia/Kolkata"))
     first = action(connection)

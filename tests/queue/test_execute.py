@@ -75,8 +75,8 @@ def named(number: int, task: str, queue_id: int | None = None) -> ClaimedJob:
 
 async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
     @bench.app.task
-    async def waits(payload: Any, context: Any) -> None:
-        bench.begun.append(context.id)
+    async def waits(payload: Any, job: Any) -> None:
+        bench.begun.append(job.id)
         if len(bench.begun) == 2:
             bench.event.set()
         await bench.gate.wait()
@@ -95,8 +95,8 @@ async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: Bench) -> None:
     """Also one of which no head waits: behind the running job of a named queue are others."""
 
     @bench.app.task
-    async def waits(payload: Any, context: Any) -> None:
-        bench.begun.append(context.id)
+    async def waits(payload: Any, job: Any) -> None:
+        bench.begun.append(job.id)
         if len(bench.begun) == 2:
             bench.event.set()
         await bench.gate.wait()
@@ -204,8 +204,8 @@ async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_i
     bench: Bench,
 ) -> None:
     @bench.app.task(timeout=0.01)
-    def hangs(payload: Any, context: Any) -> None:
-        assert context.wait_cancelled(30)
+    def hangs(payload: Any, job: Any) -> None:
+        assert job.wait_cancelled(30)
         bench.release.wait(60)
 
     executor = bench.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,22 @@ def test_seconds() -> None:
     assert seconds(timedelta(minutes=2)) == 120
     assert seconds(1.5) == 1.5
     assert seconds(-3) == 0
-    assert seconds(float("nan")) == 0
+    assert seconds("1h30m") == 5400
+    assert seconds("500ms") == 0.5
     assert seconds(float("inf")) == seconds(timedelta.max) == pytest.approx(100 * 365.25 * 86400)
+
+
+@pytest.mark.parametrize("value", ["soon", "", "5 parsecs", float("nan"), True, None, [1], "-5s"])
+def test_values_that_are_no_delay(value: Any) -> None:
+    for make in (seconds, constant, exponential, lambda wait: delays([wait])):
+        with pytest.raises((ValueError, TypeError)):
+            make(value)
+
+
+@pytest.mark.parametrize("options", [{"factor": 0}, {"factor": -1}, {"jitter": 2}, {"jitter": -0.1}])
+def test_an_exponential_that_is_none(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=f"{min(options)} is"):
+        exponential(1, **options)
 
 
 def test_exponential_grows_to_its_maximum() -> None:

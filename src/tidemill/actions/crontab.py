@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
-from tidemill.errors import CrontabError
+from tidemill.errors import CrontabError, InvalidJobError
+from tidemill.payloads import encode_payload
 from tidemill.schedule import time_phrase
 
 CronKeyMode = Literal["replace", "preserve_run_at"]
@@ -136,7 +137,7 @@ def _parse_line(line: str, number: int) -> CrontabItem:
         dates,
         months,
         frozenset(day % 7 for day in days_of_week),
-        payload=_parse_payload(parts["payload"], number),
+        payload=_parse_payload(parts["payload"], task, number),
         **{"identifier": task, **options},
     )
 
@@ -265,14 +266,14 @@ _OPTIONS: dict[str, tuple[str, Callable[[str], Any], str]] = {
 }
 
 
-def _parse_payload(text: str | None, number: int) -> dict[str, Any]:
+def _parse_payload(text: str | None, task: str, number: int) -> dict[str, Any]:
     if text is None:
         return {}
     try:
         payload = _read_json5(text)
-        # The database takes only plain JSON, without NaN and Infinity.
-        json.dumps(payload, allow_nan=False)
-    except (ValueError, RecursionError) as error:
+        # JSON5 has values that JSON and tasks do not: NaN, infinity, half of a surrogate pair.
+        encode_payload(payload, task)
+    except (ValueError, RecursionError, InvalidJobError) as error:
         raise CrontabError(f"Failed to parse JSON5 payload on line {number} of crontab: {error}") from error
     if not isinstance(payload, dict):
         raise CrontabError(f"Failed to parse JSON5 payload on line {number} of crontab: it is not an object")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 
+from tidemill.database.sql import query
 from tidemill.errors import TaskLoadError
 from tidemill.tasks import Task
 
@@ -43,6 +45,13 @@ def _declare(connection: psycopg.Connection, task: Task[Any]) -> None:
             "select action_id, outcome from tidemill._declare_action(%s, %s, %s, %s, %s)",
             [task.identifier, schedule.every, schedule.cron, schedule.timezone, schedule.missed],
         ).fetchall()
+        own = {"queue_name": task.queue, "priority": task.priority, "max_attempts": task.max_attempts}
+        options = {name: value for name, value in own.items() if value is not None}
+        if options:
+            changed = connection.execute(
+                query("declare_job_options"), {"action_id": action_id, "options": json.dumps(options)}
+            ).fetchall()
+            outcome = "changed" if changed and outcome == "kept" else outcome
     except (psycopg.DataError, psycopg.NotSupportedError, psycopg.errors.NameTooLong) as error:
         words = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
         raise TaskLoadError(

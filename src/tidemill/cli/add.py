@@ -23,6 +23,7 @@ from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.payloads import unreadable
 from tidemill.queue import client
 
 _BATCH = 2000
@@ -201,6 +202,8 @@ def _read_spec(line: bytes) -> JobSpec:
     given = {name: getattr(read, name) for name in read.__struct_fields__}
     if bytes(read.payload) == b"null":
         given["payload"] = None
+    elif why := unreadable(bytes(read.payload).decode()):
+        raise InvalidJobError(why)
     if read.run_at is not None:
         given["run_at"] = parse.zoned(read.run_at)
     return JobSpec(**given)

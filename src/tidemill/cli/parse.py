@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,22 +10,15 @@ import msgspec
 import typer
 
 from tidemill.errors import InvalidJobError
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
+from tidemill.retry import in_seconds
 
 
 def duration(text: str) -> timedelta:
     """`90`, `90s`, `10m`, `1h30m`, `2d`. Raises typer.BadParameter."""
-    given = text.strip().lower()
-    if _NUMBER.fullmatch(given):
-        given += "s"
-    parts = _PART.findall(given)
-    if not parts or _PART.sub("", given).strip():
-        raise typer.BadParameter(f"{text!r} is not a duration; use for instance 90s, 10m, 1h30m or 2d.")
     try:
-        return timedelta(seconds=sum(float(amount) * _UNITS[unit] for amount, unit in parts))
+        return timedelta(seconds=in_seconds(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
     except OverflowError:
         raise typer.BadParameter(f"{text!r} is longer than any date.") from None
 

@@ -85,9 +85,9 @@ class Attempt:
             try:
                 payload = task.decode(job.payload)
                 if task.takes_job:
-                    result = first_step(task.function, payload, context)
+                    result = first_step(task.call, payload, context)
                 else:
-                    result = first_step(task.function, payload)
+                    result = first_step(task.call, payload)
             except BaseException as raised:
                 # BaseException, because no error of a task may end the worker.
                 error = raised
@@ -147,7 +147,7 @@ class Attempt:
     async def _call_in_thread(self) -> Any:
         payload = self.task.decode(self.job.payload)
         args = (payload, self.context) if self.task.takes_job else (payload,)
-        self.thread = self.setting.threads.run(self.task.function, *args)
+        self.thread = self.setting.threads.run(self.task.call, *args)
         # The function cannot be stopped: when cancelled, we only stop waiting for it.
         await asyncio.wait([self.thread])
         result = self.thread.result()

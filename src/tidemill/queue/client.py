@@ -17,6 +17,7 @@ from tidemill.database.connect import explain
 from tidemill.database.times import moment
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobSpec, checked_run_at
+from tidemill.payloads import encode_payload
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -102,21 +103,6 @@ def _maybe_job(rows: list[Row]) -> Job | None:
 
 def _select(source: LiteralString, **params: Any) -> Call[list[Job]]:
     return Call(f"select {_COLUMNS} from {source}", params, _jobs)
-
-
-def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
-    """A payload as JSON; None for None. Raises InvalidJobError if JSON cannot hold it."""
-    if payload is None:
-        return None
-    try:
-        dump = getattr(payload, "model_dump_json", None)
-        text = dump().encode() if dump else msgspec.json.encode(payload)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidJobError(
-            f"The payload of job {identifier!r} cannot be written as JSON: {error}. "
-            "Use plain dicts, lists, strings, numbers, dataclasses, msgspec Structs or pydantic models."
-        ) from error
-    return msgspec.Raw(text)
 
 
 _DEFAULT_PAYLOAD = msgspec.Raw(b"{}")

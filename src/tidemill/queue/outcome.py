@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tidemill.context import JobContext
-from tidemill.errors import AttemptError, BatchError, JobCancelledError
+from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.settle import Settlement
@@ -96,7 +96,8 @@ def failure_of_ours(job: ClaimedJob, error: BaseException) -> Settlement:
 
 def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
     """The wait before the next attempt (None: the default backoff), and whether the job fails for good."""
-    if isinstance(error, Cancel) or context.is_last_attempt:
+    # A payload that does not fit its task will not fit it the next time.
+    if isinstance(error, Cancel | PayloadError) or context.is_last_attempt:
         return None, True
     try:
         if isinstance(error, Retry):
