@@ -277,7 +277,7 @@ def _check(database: Any, pool_size: Any, middleware: Any) -> None:
             f"database is {type(database).__name__}; it must be a text: a postgresql:// URL, or libpq "
             "conninfo."
         )
-    if not isinstance(pool_size, int) or isinstance(pool_size, bool) or not 1 <= pool_size <= 10_000:
+    if pool_size is not None and (type(pool_size) is not int or not 1 <= pool_size <= 10_000):
         raise TidemillError(f"pool_size is {pool_size!r}; it must be a whole number, 1 to 10,000.")
     if not isinstance(middleware, Sequence) or not all(isinstance(one, Middleware) for one in middleware):
         raise TidemillError(
