@@ -162,7 +162,7 @@ def assemble(
 
     listener = None
     if options.listen and not options.once:
-        listener = _listener(worker_id, options, open_connection, engine, executor, actions)
+        listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
     return Parts(executor, lanes, engine, actions, heartbeat, listener)
 
 
@@ -183,27 +183,21 @@ def _listener(
     options: WorkerOptions,
     connect: Callable[[], psycopg.Connection],
     engine: Engine,
-    executor: Executor,
+    heartbeat: Heartbeat,
     actions: ActionService,
 ) -> Listener:
-    loop = asyncio.get_running_loop()
-
-    def cancel(payload: str) -> None:
-        _call(loop, executor.cancel, [int(part) for part in payload.split(",")])
-
-    def notify_all() -> None:
+    # Anybody may notify. So a notification only makes the worker look: what is true is in the tables.
+    def look_everywhere() -> None:
         engine.notify()
+        heartbeat.look()
         actions.notify()
 
     return Listener(
         name=worker_id,
         connect=connect,
-        handlers={
-            "tidemill:jobs": lambda payload: engine.notify(*read_notification(payload)),
-            "tidemill:cancel": cancel,
-            "tidemill:actions": lambda _: actions.notify(),
-        },
-        on_connect=notify_all,
+        readers={"tidemill:jobs": lambda payload: engine.notify(*read_notification(payload))},
+        lookers={"tidemill:cancel": heartbeat.look, "tidemill:actions": actions.notify},
+        on_connect=look_everywhere,
         ping_interval=options.heartbeat_interval,
     )
 

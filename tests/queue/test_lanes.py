@@ -17,6 +17,7 @@ from tidemill.queue.settle import Settlement
 from tidemill.worker_options import LaneChoice
 
 PLACE = (datetime(2020, 1, 1, tzinfo=UTC), 5)
+SEEN = (datetime(2024, 1, 1, tzinfo=UTC), 1)
 
 
 # Notifications
@@ -25,6 +26,8 @@ PLACE = (datetime(2020, 1, 1, tzinfo=UTC), 5)
 async def test_a_place_that_was_told_is_looked_at_by_both_lanes(make: Make) -> None:
     bench = make()
     bench.seen_all()
+    # Jobs of this priority were found before, in one of the lanes.
+    bench.lanes.express.finder.marks.lower(3, SEEN)
     bench.lanes.notify((3, PLACE))
     bench.lanes.read_notifications()
     for finder in bench.finders():
@@ -44,9 +47,21 @@ async def test_without_a_place_both_lanes_look_everywhere(make: Make) -> None:
     assert not bench.plan().told
 
 
+async def test_a_priority_that_never_had_a_job_gets_no_mark(make: Make) -> None:
+    bench = make()
+    bench.seen_all()
+    bench.lanes.notify((3, PLACE))
+    bench.lanes.read_notifications()
+    assert not bench.plan().told
+    for finder in bench.finders():
+        assert not finder.marks.knows(3)
+        assert finder.marks.full_searches.next is not None
+
+
 async def test_a_look_for_what_was_told_is_one_look(make: Make) -> None:
     bench = make()
     assert not bench.plan().told
+    bench.lanes.express.finder.marks.lower(3, SEEN)
     bench.lanes.notify((3, PLACE))
     bench.lanes.read_notifications()
     assert bench.plan().told

@@ -161,6 +161,14 @@ def test_reading_notifications(payload: str, milliseconds: int, place: tuple[int
     assert read_notification(payload) == (milliseconds, place)
 
 
+@pytest.mark.parametrize(
+    "payload", ["x", "1 2", "-1", "3600001", "0 99999 0 1", "0 0 0 -1", f"0 0 {10**30} 1", "0 0 0 1 2"]
+)
+def test_what_no_producer_writes(payload: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        read_notification(payload)
+
+
 def test_what_a_producer_tells_is_where_its_job_is(database: str, connection: psycopg.Connection) -> None:
     connection.execute("insert into tidemill._listeners values ('w')")
     connection.execute('listen "tidemill:jobs"')

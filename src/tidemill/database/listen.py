@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import selectors
@@ -16,10 +17,16 @@ logger = logging.getLogger("tidemill")
 
 PING = "tidemill:ping"
 _LONGEST_BACKOFF = 30.0
+# A flood of notifications costs one look in this time.
+_PACE_SECONDS = 0.05
+_COMPLAINT_SECONDS = 60.0
 
 
 class Listener:
-    """Hands notifications to the handler of their channel, in its own thread.
+    """Tells of notifications, in its own thread.
+
+    readers  by channel: called with the payload of each notification; ValueError for one that is not ours
+    lookers  by channel: called after one or more notifications, whatever they say, and not too often
 
     Somebody must send `NOTIFY "tidemill:ping", '<name>'` at least every `ping_interval`
     seconds. If none comes back for three intervals, the connection counts as dead and is
@@ -32,18 +39,24 @@ class Listener:
         *,
         name: str,
         connect: Callable[[], psycopg.Connection],
-        handlers: Mapping[str, Callable[[str], None]],
+        readers: Mapping[str, Callable[[str], None]],
+        lookers: Mapping[str, Callable[[], None]],
         on_connect: Callable[[], None],
         ping_interval: float,
     ) -> None:
         self._name = name
         self._connect = connect
-        self._handlers = handlers
+        self._readers = readers
+        self._lookers = lookers
         self._on_connect = on_connect
         self._patience = 3 * ping_interval
         self._stop = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._failures = 0
+        self._waiting: set[str] = set()
+        self._look_at = dict.fromkeys(lookers, 0.0)
+        self._not_understood = 0
+        self._complain_at = 0.0
         self._thread = threading.Thread(target=self._run, name="tidemill-listener", daemon=True)
 
     def start(self) -> None:
@@ -63,7 +76,7 @@ class Listener:
         while not self._stop.is_set():
             try:
                 with self._connect() as connection:
-                    for channel in (*self._handlers, PING):
+                    for channel in (*self._readers, *self._lookers, PING):
                         connection.execute(f'listen "{channel}"'.encode())
                     # Notifications may have been lost while nobody listened, so the worker has to look.
                     self._on_connect()
@@ -82,22 +95,43 @@ class Listener:
                 if left <= 0:
                     self._failed("notifications do not come through; a connection pooler in the way?")
                     return
-                selector.select(left)
+                selector.select(min(left, self._look()))
                 connection.pgconn.consume_input()
                 while notification := connection.pgconn.notifies():
                     channel, payload = notification.relname.decode(), notification.extra.decode()
-                    if channel != PING:
-                        self._handle(channel, payload)
+                    if channel in self._lookers:
+                        self._waiting.add(channel)
+                    elif channel != PING:
+                        self._read(channel, payload)
                     elif payload == self._name:
                         last_ping = time.monotonic()
                         self._failures = 0
 
-    def _handle(self, channel: str, payload: str) -> None:
+    def _look(self) -> float:
+        """Calls the lookers that have to be called; returns in how many seconds another one has to be."""
+        now = time.monotonic()
+        for channel in [channel for channel in self._waiting if now >= self._look_at[channel]]:
+            self._waiting.discard(channel)
+            self._look_at[channel] = now + _PACE_SECONDS
+            self._lookers[channel]()
+        return min((self._look_at[channel] - now for channel in self._waiting), default=math.inf)
+
+    def _read(self, channel: str, payload: str) -> None:
         try:
-            self._handlers[channel](payload)
-        except Exception as error:
-            # Anybody may notify, with any payload.
-            logger.warning("a notification on %s was not understood: %r (%s)", channel, payload[:80], error)
+            self._readers[channel](payload)
+        except ValueError as error:
+            # Anybody may notify, with any payload and as often as they like.
+            self._not_understood += 1
+            if time.monotonic() >= self._complain_at:
+                logger.warning(
+                    "%s notifications were not understood, the last one on %s: %r (%s)",
+                    self._not_understood,
+                    channel,
+                    payload[:80],
+                    error,
+                )
+                self._not_understood = 0
+                self._complain_at = time.monotonic() + _COMPLAINT_SECONDS
 
     def _failed(self, why: str) -> None:
         if self._stop.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import psycopg
 
 from tidemill.database.migrate import refuse_newer_schema
 from tidemill.database.patient import KeptConnection
+from tidemill.database.sql import query
 from tidemill.errors import SchemaError
 
 logger = logging.getLogger("tidemill")
@@ -57,7 +59,8 @@ class Heartbeat:
         self._on_safety = on_safety
         self._on_cancel = on_cancel
         self._on_outdated = on_outdated
-        self._stop = threading.Event()
+        self._stopped = False
+        self._wake = threading.Event()
         self._outdated = False
         self._is_registered = False
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
@@ -74,9 +77,14 @@ class Heartbeat:
         """Starts the thread."""
         self._thread.start()
 
+    def look(self) -> None:
+        """Has the thread ask now which jobs were cancelled. Thread-safe."""
+        self._wake.set()
+
     def stop(self, patience: float) -> None:
         """Ends the thread and takes the worker off the list; gives up after `patience` seconds."""
-        self._stop.set()
+        self._stopped = True
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join(patience)
         if self._thread.is_alive():
@@ -92,8 +100,16 @@ class Heartbeat:
         self._connection.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
+        beat_at = time.monotonic() + self._interval
+        while True:
+            self._wake.wait(max(0.0, beat_at - time.monotonic()))
+            self._wake.clear()
+            if self._stopped:
+                return
             try:
+                if time.monotonic() < beat_at:
+                    self._ask_cancelled()
+                    continue
                 self._beat()
             except SchemaError as error:
                 if not self._outdated:
@@ -103,6 +119,14 @@ class Heartbeat:
                 # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
                 logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
+            beat_at = time.monotonic() + self._interval
+
+    def _ask_cancelled(self) -> None:
+        rows = self._connection.open().execute(
+            query("cancelled_jobs"), {"worker_id": self._registration.worker_id}
+        )
+        if cancelled := [job_id for (job_id,) in rows]:
+            self._on_cancel(cancelled)
 
     def _beat(self) -> None:
         connection = self._connection.open()

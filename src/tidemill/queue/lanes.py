@@ -18,6 +18,8 @@ from tidemill.queue.marks import Place
 from tidemill.tasks import Task
 from tidemill.worker_options import LaneChoice
 
+_MOST_NOTIFIED = 1000
+
 
 class Lanes:
     """Both lanes of one worker; `choice` is `WorkerOptions.lane`.
@@ -91,20 +93,32 @@ class Lanes:
 
     def notify(self, place: tuple[int, Place] | None) -> None:
         """A job was added; `place` is its priority and place, if they are known."""
+        if len(self._notified) >= _MOST_NOTIFIED:
+            # A flood, while the engine waits for the database.
+            self._notified.clear()
+            place = None
         self._notified.append(place)
 
     def read_notifications(self) -> None:
         """Has the next searches cover the jobs that notifications announced."""
+        finders = (self.leases.finder, self.express.finder)
         if self._notified:
             self._told = True
         while self._notified:
             place = self._notified.popleft()
-            self._told = self._told and place is not None
-            for finder in (self.leases.finder, self.express.finder):
-                if place is None:
-                    finder.ask()
-                else:
+            # Anybody may notify. A priority that never had a job gets no mark, and a hint that cost much
+            # is followed by none for a while: then the jobs are found by a full search, which is rationed.
+            if (
+                place is not None
+                and any(finder.marks.knows(place[0]) for finder in finders)
+                and all(finder.marks.hints.allows for finder in finders)
+            ):
+                for finder in finders:
                     finder.marks.lower(*place)
+            else:
+                self._told = False
+                for finder in finders:
+                    finder.ask()
 
     def ask_queues(self) -> None:
         """Has the named queues searched again, since nothing announces a queue's further jobs."""

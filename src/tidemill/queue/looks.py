@@ -17,6 +17,12 @@ _WINDOW = 0.1
 _BUSY_RATE = 1000
 _BUSY_PACE = 0.005
 _MOST_REMEMBERED = 1000
+# After a look that a notification caused in vain, the next one waits for so many times its duration,
+# so that a flood of notifications takes up little of the engine's time.
+_REST = 4
+_LONGEST_REST = 0.02
+# Producers tell of jobs that are due within an hour.
+_FARTHEST = 3_600_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,6 +49,8 @@ class Looks:
         self._declared = False
         self._is_regular = True
         self._is_busy = False
+        self._began = 0.0
+        self._rest_until = 0.0
         self._window_began = 0.0
         self._found = 0
         self._was_full = False
@@ -58,7 +66,7 @@ class Looks:
     def next(self) -> float:
         """The time of the next look."""
         with self._lock:
-            return min(self._at, self._due[0]) if self._due else self._at
+            return min(self._at, max(self._due[0], self._rest_until)) if self._due else self._at
 
     def at_once(self) -> None:
         """Plans the next look for now."""
@@ -71,6 +79,7 @@ class Looks:
 
     def begin(self, now: float) -> bool:
         """Begins a look, which serves all notifications that are due; False if it is only for these."""
+        self._began = now
         self._is_regular = now >= self._at
         with self._lock:
             while self._due and self._due[0] <= now:
@@ -82,6 +91,8 @@ class Looks:
         now = time.monotonic()
         self._found += found
         self._was_full = self._was_full or full
+        if not found and not self._is_regular:
+            self._rest_until = now + min(_REST * (now - self._began), _LONGEST_REST)
         elapsed = now - self._window_began
         if elapsed >= _WINDOW:
             self._is_busy = self._was_full or self._found >= _BUSY_RATE * elapsed
@@ -112,9 +123,19 @@ class Looks:
 
 
 def read_notification(payload: str) -> tuple[int, tuple[int, Place] | None]:
-    """Reads a payload of `_notify_workers`: milliseconds until a job is due; its priority and place."""
+    """Reads a payload of `_notify_workers`: milliseconds until a job is due; its priority and place.
+
+    Raises ValueError for what no producer writes.
+    """
     milliseconds, *place = map(int, payload.split() or ["0"])
+    if not 0 <= milliseconds <= _FARTHEST:
+        raise ValueError(f"{milliseconds} ms are out of range")
     if not place:
         return milliseconds, None
     priority, microseconds, job_id = place
-    return milliseconds, (priority, (_EPOCH + timedelta(microseconds=microseconds), job_id))
+    if not (-(2**15) <= priority < 2**15 and 0 <= job_id < 2**63):
+        raise ValueError("the priority or id is out of range")
+    try:
+        return milliseconds, (priority, (_EPOCH + timedelta(microseconds=microseconds), job_id))
+    except OverflowError as error:
+        raise ValueError("the time is out of range") from error

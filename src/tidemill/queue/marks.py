@@ -17,6 +17,8 @@ _RATION = 10
 # Marks stay this far behind the time of a scan, so that jobs of shorter transactions appear after them.
 _SLACK = timedelta(milliseconds=100)
 _MOST_PRIORITIES = 100
+# A search from the marks that takes longer had to begin too early.
+_DEAR_SECONDS = 0.01
 
 
 class Ration:
@@ -63,6 +65,12 @@ class Marks:
     def __init__(self) -> None:
         self._places: dict[int, Place] = {}
         self.full_searches = Ration()
+        self.hints = Ration()
+        """Limits what notifications may cost that name places: see `lower`."""
+
+    def knows(self, priority: int) -> bool:
+        """Whether a job of this priority was found lately."""
+        return priority in self._places
 
     def forget(self) -> None:
         """Forgets what was seen, and asks for a full search at once."""
@@ -113,3 +121,5 @@ class Marks:
             self._places.clear()
         if full:
             self.full_searches.spend(seconds)
+        elif seconds > _DEAR_SECONDS and not filled:
+            self.hints.spend(seconds)
