@@ -136,6 +136,7 @@ class TestRefused:
             ({"queue_name": 5}, "22023", ["queue_name must be a text, not 5"]),
             ({"queue_name": "q" * 129}, "23514", ["129", "in job_options"]),
             ({"job_key": ""}, "23514", ["in job_options"]),
+            ({"flags": ["f" * 129]}, "22023", ["flags has one of 129 characters", "in job_options"]),
             ({"job_key_mode": "sometimes"}, "GWBKM", ["sometimes", "in job_options"]),
             ({"flags": "a"}, "22023", ['flags must be an array of texts, not "a"']),
             ({"flags": ["a", 1]}, "22023", ["flags must be an array of texts"]),

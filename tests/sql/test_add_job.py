@@ -98,6 +98,13 @@ def test_flags_are_a_set(queue: Queue, given: list[str] | None, stored: list[str
         ({"priority": -32769}, "22003", None, ["priority", "-32769", "-32768 to 32767"]),
         ({"flags": ["a", None]}, "22023", None, ["flags", "null"]),
         ({"flags": [["a"], ["b"]]}, "22023", None, ["flags", "2 dimensions"]),
+        ({"flags": [str(n) for n in range(101)]}, "22023", None, ["flags has 101 entries", "at most 100"]),
+        (
+            {"flags": ["a", "f" * 129]},
+            "22023",
+            None,
+            ["flags has one of 129 characters", "at most 128", "fff"],
+        ),
         (
             {"job_key": "k", "job_key_mode": "nope"},
             "GWBKM",
@@ -208,3 +215,14 @@ def test_a_producer_needs_no_more_than_execute(queue: Queue, server_role: str) -
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         queue.remove("k")
     queue.connection.execute("reset role")
+
+
+def test_jobs_with_more_flags_from_before_stay_valid(queue: Queue) -> None:
+    job = queue.add("t", flags=["a"], job_key="k")
+    queue.value(
+        "update tidemill._jobs set flags = array(select n::text from generate_series(1, 500) n) returning 1"
+    )
+    assert (
+        queue.value("select cardinality(flags) from tidemill.reschedule_jobs(array[1], priority => 3)") == 500
+    )
+    assert queue.value("select count(*) from tidemill.complete_jobs(array[%s]::bigint[])", [job["id"]]) == 1

@@ -137,6 +137,8 @@ def test_defaults(queue: Queue) -> None:
         (spec(job_key=""), "23514", "jobs_key_check", ["job_key", "0", "1 to 512"]),
         (spec(max_attempts=0), "23514", "jobs_max_attempts_check", ["max_attempts", "0", "below 1"]),
         (spec(flags=["a", None]), "22023", None, ["flags", "null"]),
+        (spec(flags=[str(n) for n in range(101)]), "22023", None, ["flags has 101 entries", "at most 100"]),
+        (spec(flags=["a", "f" * 129]), "22023", None, ["flags has one of 129 characters", "at most 128"]),
     ],
 )
 def test_a_refusal_names_the_spec(

@@ -155,7 +155,9 @@ begin
   perform tidemill._refuse_job('', options ->> 'queue_name',
     tidemill._whole(options, 'max_attempts'),
     options ->> 'job_key', tidemill._whole(options, 'priority'),
-    null, ' in job_options');
+    case when jsonb_typeof(options -> 'flags') = 'array'
+      then array(select jsonb_array_elements_text(options -> 'flags')) end,
+    ' in job_options');
   if options ->> 'job_key_mode' is not null then
     perform tidemill._check_job_key_mode(options ->> 'job_key_mode', ' in job_options');
   end if;

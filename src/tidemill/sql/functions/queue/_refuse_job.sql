@@ -51,6 +51,16 @@ begin
     raise exception using errcode = 'invalid_parameter_value',
       message = format('flags must not contain null%s', place),
       hint = 'Leave the null out of the array.';
+  elsif cardinality(flags) > 100 then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('flags has %s entries, at most 100 are allowed%s', cardinality(flags), place),
+      hint = 'Flags say which workers leave a job alone; what belongs to one job belongs into its payload.';
+  elsif not tidemill._flags_fit(flags) then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = (select format('flags has one of %s characters, at most 128 are allowed%s: "%s..."',
+                               length(f), place, left(f, 40))
+                 from unnest(flags) f where length(f) > 128 limit 1),
+      hint = 'Use a shorter flag.';
   end if;
 end
 $$;
@@ -66,7 +76,19 @@ as $$
     and (max_attempts is null or max_attempts between 1 and 32767)
     and (job_key is null or length(job_key) between 1 and 512)
     and (priority is null or priority between -32768 and 32767)
-    and (flags is null or array_ndims(flags) > 1 is not true and array_position(flags, null) is null)
+    and (flags is null or tidemill._flags_fit(flags))
+$$;
+
+-- In PL/pgSQL, so that _job_fits has no subquery, and PostgreSQL inlines it.
+create or replace function tidemill._flags_fit(flags text[]) returns boolean
+language plpgsql immutable
+as $$
+begin
+  -- A claim compares each flag of a job with each one that its worker leaves alone.
+  return array_ndims(flags) > 1 is not true and array_position(flags, null) is null
+    and cardinality(flags) <= 100
+    and not exists (select from unnest(flags) f where length(f) > 128);
+end
 $$;
 
 create or replace function tidemill._check_job_key_mode(job_key_mode text, place text) returns void

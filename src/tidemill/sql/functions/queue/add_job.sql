@@ -77,7 +77,8 @@ run_at        earliest start; default now() (the start of the transaction)
 max_attempts  1 to 32767; default 25
 job_key       1 to 512 characters; a later add with the same key changes this job
 priority      -32768 to 32767, smaller first; default 0
-flags         workers started with --forbid-flag skip jobs that carry one of theirs
+flags         workers started with --forbid-flag skip jobs that carry one of theirs; at most
+              100 of at most 128 characters
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
 
 If a keyed add finds a job, it returns nothing that others have given: the payload is NULL if it is
