@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import pwd
 import re
+import shlex
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ _DIRECTORY = re.compile(r"[A-Za-z0-9_-]+")
 _FILE = re.compile(r"([A-Za-z0-9_-]+)((?:\.[^.]+)*)")
 
 
-def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError]]:
+def load_directory(
+    directory: Path, *, trust_owner: bool = True
+) -> tuple[list[Task[Any]], list[TaskLoadError]]:
     """The tasks of a directory, and an error for each file that could not be loaded.
 
     `send_email.py` becomes `send_email`, `users/emails/verify.py` becomes
@@ -30,20 +35,30 @@ def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError
     with `_`, and names with other characters than letters, digits, `_` and `-`. If several
     files share a name, the Python file is taken.
 
-    Raises TaskLoadError if the directory does not exist.
+    Whoever can write to a file here can run code as this process. So files must belong to root, to the
+    user of this process or, with `trust_owner`, to the owner of the directory; and nobody else may write.
+
+    Raises TaskLoadError if the directory does not exist, or others can change what is loaded from it.
     """
     if not directory.is_dir():
         raise TaskLoadError(
             f"The task directory {str(directory)!r} does not exist. Create it with a file such as "
             "hello.py, name another with --tasks, or an App with --app MODULE:APP."
         )
+    owners = {0, os.geteuid()}
+    if trust_owner:
+        owners.add(directory.stat().st_uid)
+    _expect_trusted(directory, owners)
     tasks: dict[str, Task[Any]] = {}
     problems: list[TaskLoadError] = []
-    for path, identifier, suffix in sorted(_files(directory), key=lambda f: (f[1], f[2] != ".py", f[2])):
+    for path, identifier, suffix in sorted(
+        _files(directory, owners), key=lambda f: (f[1], f[2] != ".py", f[2])
+    ):
         if identifier in tasks:
             logger.info("%s is passed over: the task %s is already loaded", path, identifier)
             continue
         try:
+            _expect_trusted(path, owners)
             if suffix == ".py":
                 tasks[identifier] = _load_python(path, identifier)
             elif os.access(path, os.X_OK):
@@ -55,14 +70,50 @@ def load_directory(directory: Path) -> tuple[list[Task[Any]], list[TaskLoadError
     return list(tasks.values()), problems
 
 
-def _files(directory: Path, prefix: str = "") -> Iterator[tuple[Path, str, str]]:
+def why_distrusted(path: Path, owners: Collection[int]) -> str | None:
+    """Why others than these users could change a file or directory, and what to do; None if they cannot."""
+    found = path.stat()
+    if found.st_uid not in owners:
+        return (
+            f"{path} belongs to the user {_user(found.st_uid)}, who could run code as this worker, "
+            f"{_user(os.geteuid())}. Give it to root or to this user (chown), or run the worker as its owner"
+        )
+    if found.st_mode & stat.S_IWOTH:
+        return (
+            f"{path} can be written by every user of this machine, who could run code as this worker. "
+            f"Take the right away: chmod o-w {shlex.quote(str(path))}"
+        )
+    return None
+
+
+def _expect_trusted(path: Path, owners: Collection[int]) -> None:
+    problem = why_distrusted(path, owners)
+    if problem is not None:
+        if path.is_dir() and path.stat().st_uid not in owners:
+            problem += f", or name it to trust its owner: --tasks {shlex.quote(str(path))}"
+        raise TaskLoadError(f"{problem}.")
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        # Containers often run as a user without a name.
+        return str(number)
+
+
+def _files(directory: Path, owners: Collection[int], prefix: str = "") -> Iterator[tuple[Path, str, str]]:
     for entry in directory.iterdir():
         if entry.name.startswith(("_", ".")):
+            if entry.suffix == ".py" and entry.exists():
+                # Tasks may import it.
+                _expect_trusted(entry, owners)
             continue
         if entry.is_dir():
             # Do not follow links to directories: one may lead back up.
             if _DIRECTORY.fullmatch(entry.name) and not entry.is_symlink():
-                yield from _files(entry, f"{prefix}{entry.name}/")
+                _expect_trusted(entry, owners)
+                yield from _files(entry, owners, f"{prefix}{entry.name}/")
             continue
         match = _FILE.fullmatch(entry.name)
         if match is None or not entry.is_file():

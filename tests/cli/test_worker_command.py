@@ -152,6 +152,20 @@ def test_where_the_crontab_is(tmp_path: Path, words: str, found: str | None) -> 
     assert told.stdout == f"{found}\n"
 
 
+def test_files_that_everybody_can_write_are_not_obeyed(tmp_path: Path) -> None:
+    cli = CommandLine(tmp_path, "dbname=never_reached")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/hello.py").write_text("raise SystemExit('it was run')\n")
+    (tmp_path / "tasks").chmod(0o777)
+    assert "tasks can be written by every user of this machine" in cli.refused("worker")
+    (tmp_path / "tasks").chmod(0o755)
+    (tmp_path / "tasks/hello.py").write_text("def task(payload): ...\n")
+    (tmp_path / "crontab").touch()
+    (tmp_path / "crontab").chmod(0o666)
+    refused = cli.refused("worker")
+    assert "chmod o-w crontab, or name it: --crontab crontab" in refused
+
+
 def test_tasks_with_schedules_become_actions(cli: CommandLine, connection: psycopg.Connection) -> None:
     folder = cli.directory / "tasks"
     folder.mkdir()

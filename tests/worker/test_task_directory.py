@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,68 @@ def test_a_file_that_does_not_load_is_named_and_the_others_load(lay: Path) -> No
 def test_a_directory_that_is_not_there(lay: Path) -> None:
     with pytest.raises(TaskLoadError, match="does not exist"):
         load_directory(lay / "nowhere")
+
+
+@pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a file somebody else's, from where this process stands."""
+
+    def give(path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, 54321, -1)
+        else:
+            # All files of this test are ours; so be somebody else.
+            monkeypatch.setattr(os, "geteuid", lambda: 54321)
+
+    return give
+
+
+@pytest.mark.parametrize("name", ["good.py", "program", "users/verify.py", "link.py"])
+def test_a_file_that_everybody_can_write_does_not_load(lay: Path, name: str) -> None:
+    write(lay / "good.py", SIMPLE)
+    write(lay / "program", PROGRAM, 0o755)
+    write(lay / "users/verify.py", SIMPLE)
+    write(lay / "_kept/target.txt", SIMPLE)
+    (lay / "link.py").symlink_to(lay / "_kept/target.txt")
+    (lay / name).chmod(0o777)
+    tasks, [problem] = load_directory(lay)
+    assert len(tasks) == 3
+    assert f"{lay / name} can be written by every user" in str(problem)
+    assert f"chmod o-w {lay / name}" in str(problem)
+
+
+@pytest.mark.parametrize("name", [".", "users", "_helpers.py"])
+def test_a_directory_that_everybody_can_write_is_refused(lay: Path, name: str) -> None:
+    write(lay / "users/verify.py", SIMPLE)
+    write(lay / "_helpers.py", "")
+    (lay / name).chmod(0o777)
+    with pytest.raises(TaskLoadError, match="can be written by every user"):
+        load_directory(lay)
+
+
+def test_a_group_may_write(lay: Path) -> None:
+    write(lay / "good.py", SIMPLE, 0o664)
+    lay.chmod(0o775)
+    assert names(lay) == ["good"]
+
+
+def test_somebody_elses_directory_must_be_named(lay: Path, give_away: Callable[[Path], None]) -> None:
+    write(lay / "good.py", SIMPLE)
+    give_away(lay)
+    give_away(lay / "good.py")
+    with pytest.raises(TaskLoadError, match=rf"belongs to the user .* or name it .*: --tasks {lay}"):
+        load_directory(lay, trust_owner=False)
+    # Its owner could put any file there, and is trusted with it.
+    assert names(lay) == ["good"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_file_of_somebody_else_does_not_load(lay: Path) -> None:
+    write(lay / "good.py", SIMPLE)
+    os.chown(write(lay / "theirs.py", SIMPLE), 54321, -1)
+    [task], [problem] = load_directory(lay)
+    assert task.identifier == "good"
+    assert "theirs.py belongs to the user 54321, who could run code as this worker, root" in str(problem)
 
 
 async def test_dataclasses_of_a_task_file_work(app: App, lay: Path) -> None:

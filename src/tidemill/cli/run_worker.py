@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tidemill.cli.collector import paused, suit_batches
-from tidemill.errors import TaskLoadError, TidemillError
+from tidemill.errors import CrontabError, TaskLoadError, TidemillError
 from tidemill.worker_options import LaneChoice, WorkerOptions
 
 if TYPE_CHECKING:
@@ -86,10 +87,11 @@ def _load(app_name: str | None, directory: Path | None) -> App:
     # Find users' modules in the working directory, as `python -m` does.
     sys.path.insert(0, os.fspath(Path.cwd()))
     app = _load_app(app_name) if app_name else App()
+    named = directory is not None
     if directory is None and app_name is None and Path("tasks").is_dir():
         directory = Path("tasks")
     if directory is not None:
-        _load_directory(directory, app)
+        _load_directory(directory, app, named=named)
     return app
 
 
@@ -97,7 +99,15 @@ def _crontab_beside(tasks: Path | None) -> Path | None:
     """The crontab beside the tasks, which is used if none is named."""
     # Without --tasks, look beside the default directory.
     found = (tasks or Path("tasks")).parent / "crontab"
-    return found if found.is_file() else None
+    if not found.is_file():
+        return None
+    from tidemill.task_directory import why_distrusted
+
+    owners = {0, os.geteuid()} | ({tasks.stat().st_uid} if tasks is not None and tasks.exists() else set())
+    problem = why_distrusted(found, owners)
+    if problem is not None:
+        raise CrontabError(f"{problem}, or name it: --crontab {shlex.quote(str(found))}.")
+    return found
 
 
 def _allow_no_tasks(options: WorkerOptions) -> None:
@@ -125,10 +135,11 @@ def _load_app(name: str) -> App:
     return found
 
 
-def _load_directory(directory: Path, app: App) -> None:
+def _load_directory(directory: Path, app: App, *, named: bool) -> None:
     from tidemill.task_directory import load_directory
 
-    tasks, problems = load_directory(directory)
+    # A directory that just stands where the worker was started may be anybody's.
+    tasks, problems = load_directory(directory, trust_owner=named)
     if problems:
         from tidemill.cli.output import note
 
