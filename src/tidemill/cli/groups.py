@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-import typer.core
+
+from tidemill.cli.commands import Commands, Group
 
 
-class _ListByDefault(typer.core.TyperGroup):
+class _ListByDefault(Group):
     """`tidemill jobs --state failed` means `tidemill jobs list --state failed`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -20,6 +21,4 @@ class _ListByDefault(typer.core.TyperGroup):
 
 def listing_group(text: str) -> typer.Typer:
     """A group with this help that runs its command `list` if none is named."""
-    return typer.Typer(
-        cls=_ListByDefault, help=text, context_settings={"help_option_names": ["-h", "--help"]}
-    )
+    return Commands(cls=_ListByDefault, help=text)

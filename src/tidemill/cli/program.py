@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from tidemill.cli.commands import Commands
+
 
 def make() -> typer.Typer:
     """The command line without its commands."""
-    app = typer.Typer(
+    app = Commands(
         name="tidemill",
         help="A job system inside PostgreSQL. Without --database and DATABASE_URL, commands use an "
         "embedded PostgreSQL under .tidemill/ of the working directory.",
@@ -18,7 +20,6 @@ def make() -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
     return app

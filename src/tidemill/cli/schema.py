@@ -13,6 +13,7 @@ import typer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 
+from tidemill.cli.commands import Commands
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import (
     note,
@@ -27,11 +28,7 @@ from tidemill.database.connect import connect
 from tidemill.database.ownership import refuse_foreign
 from tidemill.errors import SchemaError, TidemillError
 
-dialect_group = typer.Typer(
-    help="Other systems' SQL names over Tidemill's functions.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+dialect_group = Commands(help="Other systems' SQL names over Tidemill's functions.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
