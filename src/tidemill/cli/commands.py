@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 import typer.core
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # What other systems call it, and what it is here; a command without this option gives no hint.
 _MEANT = {
@@ -66,6 +69,6 @@ class Commands(typer.Typer):
             **{"cls": Group, "context_settings": {"help_option_names": ["-h", "--help"]}, **settings}
         )
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """See `typer.Typer.command`."""
         return super().command(name, **{"cls": Command, **settings})
