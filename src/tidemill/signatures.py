@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -59,7 +60,7 @@ def read_signature(function: Callable[..., Any], identifier: str) -> Signature:
         parameters = list(_signature(function).parameters.values())
     except (TypeError, ValueError) as error:
         raise TaskLoadError(f"Task {identifier!r} has no signature to read: {error}.") from error
-    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    scope = _scope(function)
     kinds = {p.name: _job_type(p, scope, identifier) for p in parameters}
     jobs = [p for p in parameters if kinds[p.name] is not None]
     others = [p for p in parameters if kinds[p.name] is None]
@@ -91,6 +92,15 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
         return inspect.signature(function, annotation_format=annotationlib.Format.FORWARDREF)
     return inspect.signature(function)
+
+
+def _scope(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The names that a function's annotations may use."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    found = getattr(function, "__globals__", None) or getattr(type(function).__call__, "__globals__", {})
+    return typing.cast(Mapping[str, Any], found)
 
 
 def _star(parameters: _Parameters) -> str:
@@ -127,7 +137,7 @@ def _job_type(parameter: inspect.Parameter, scope: Mapping[str, Any], identifier
     )
 
 
-def _members(hint: Any) -> typing.Iterator[Any]:
+def _members(hint: Any) -> Iterator[Any]:
     """The types of which a type is made by Annotated and by unions."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:

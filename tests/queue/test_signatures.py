@@ -42,6 +42,8 @@ class Half:
 class Custom: ...
 
 
+Whole = int
+
 # The functions return what they got, so that a test can compare it.
 
 
@@ -85,20 +87,33 @@ def default(order: int | None = None) -> Any:
     return (order,)
 
 
+class Instance:
+    def __call__(self, order: Whole) -> Any:
+        return (order,)
+
+    def method(self, order: Whole) -> Any:
+        return (order,)
+
+
+def of_this_module(order: Whole) -> Any:
+    return (order,)
+
+
+WITH_JOB: list[Callable[..., Any]] = [
+    *(with_job, annotated, annotated_text, unresolved, protocol, job_first, job_by_keyword, positional)
+]
+
+
 @pytest.mark.parametrize(
     "function",
     [
+        *WITH_JOB,
         payload_only,
-        with_job,
-        annotated,
-        annotated_text,
-        unresolved,
-        protocol,
-        job_first,
-        job_by_keyword,
-        positional,
         default,
         functools.partial(payload_only),
+        functools.partial(of_this_module),
+        Instance(),
+        Instance().method,
     ],
 )
 def test_one_parameter_beside_the_job_is_the_payload(function: Callable[..., Any]) -> None:
@@ -106,7 +121,7 @@ def test_one_parameter_beside_the_job_is_the_payload(function: Callable[..., Any
     payload, job = task.decode("5"), object()
     assert not task.has_keywords
     assert task.call(payload, *[job] * task.takes_job) == (5, job)[: 1 + task.takes_job]
-    assert task.takes_job == (function not in (payload_only, default) and not hasattr(function, "func"))
+    assert task.takes_job == (function in WITH_JOB)
 
 
 def two(order_id: int, email: str) -> Any:
