@@ -58,6 +58,8 @@ class Task(Generic[P]):
     def spec(self, payload: Any = _NONE_GIVEN, **given: Any) -> JobSpec:
         """Returns a job of this task, to be added by `App.add_jobs`; arguments as for `add`."""
         options = {name: given.pop(name) for name in JobOptions.__annotations__ if name in given}
+        if options.get("max_attempts") is None:
+            options["max_attempts"] = self.max_attempts
         return self._complete(JobSpec(self.identifier, self._payload(payload, given), **options))
 
     @overload
@@ -102,14 +104,13 @@ class Task(Generic[P]):
         return self.app
 
     def _complete(self, spec: JobSpec) -> JobSpec:
-        """The job with the task's own values for the options that it leaves open."""
-        if self.queue is None and self.priority is None and self.max_attempts is None:
+        """The job with the task's own queue and priority, if it leaves them open."""
+        if self.queue is None and self.priority is None:
             return spec
         return replace(
             spec,
             queue_name=self.queue if spec.queue_name is None else spec.queue_name,
             priority=self.priority if spec.priority is None else spec.priority,
-            max_attempts=self.max_attempts if spec.max_attempts is None else spec.max_attempts,
         )
 
     def _payload(self, payload: Any, keywords: Mapping[str, Any]) -> Any:
@@ -238,7 +239,7 @@ class TaskRegistry(Mapping[str, Task[Any]]):
             )
 
     def complete(self, spec: JobSpec) -> JobSpec:
-        """The job with its task's own values for the options that it leaves open."""
+        """The job with its task's own queue and priority, if it leaves them open."""
         task = self._tasks.get(spec.identifier)
         return spec if task is None else task._complete(spec)
 

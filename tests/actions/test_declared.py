@@ -214,9 +214,9 @@ def test_nothing_changes_when_nothing_did(connection: psycopg.Connection) -> Non
 def test_the_tasks_options_are_those_of_the_actions_jobs(connection: psycopg.Connection) -> None:
     declare(connection, scheduled(every="1d"))
     assert action(connection)["job_options"] is None
-    task = scheduled(every="1d", queue="mail", priority=7, max_attempts=4)
+    task = scheduled(every="1d", queue="mail", priority=7)
     declare(connection, task)
-    own = {"queue_name": "mail", "priority": 7, "max_attempts": 4}
+    own = {"queue_name": "mail", "priority": 7}
     assert action(connection)["job_options"] == own
     # What the code leaves open is the operators', and what it says is restored.
     connection.execute(

@@ -45,7 +45,7 @@ def _declare(connection: psycopg.Connection, task: Task[Any]) -> None:
             "select action_id, outcome from tidemill._declare_action(%s, %s, %s, %s, %s)",
             [task.identifier, schedule.every, schedule.cron, schedule.timezone, schedule.missed],
         ).fetchall()
-        own = {"queue_name": task.queue, "priority": task.priority, "max_attempts": task.max_attempts}
+        own = {"queue_name": task.queue, "priority": task.priority}
         options = {name: value for name, value in own.items() if value is not None}
         if options:
             changed = connection.execute(
