@@ -14,6 +14,7 @@ from tests.actions.support import add_action, history, make_note, outcomes
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tidemill.database.migrate import migrate, uninstall
+from tidemill.errors import MissingRightsError
 
 pytestmark = pytest.mark.versions(18, 16)
 
@@ -341,9 +342,10 @@ class TestEventTrigger:
         migrate(empty_database)
         with psycopg.connect(empty_database, autocommit=True) as opened:
             assert opened.execute("select from pg_event_trigger").fetchall() == []
-            # Nor if a superuser upgrades it: the owner could change what then runs in everybody's sessions.
+            # A superuser may not upgrade it: the owner could change what then runs in everybody's sessions.
             opened.execute("update tidemill._installed set hash = 'old' where part = 'functions'")
-            migrate(server.conninfo(opened.info.dbname, "postgres"))
+            with pytest.raises(MissingRightsError):
+                migrate(server.conninfo(opened.info.dbname, "postgres"))
             assert opened.execute("select from pg_event_trigger").fetchall() == []
 
 
