@@ -8,7 +8,10 @@ set local search_path = pg_catalog, pg_temp;
 -- there is the table, nobody can make it beside us: the second one fails, and finds it when it starts again.
 do $$
 begin
-  if to_regclass('tidemill._migrations') is not null then
+  -- to_regclass raises an error for who may not use the schema; the check of owners tells such a role more.
+  if exists (
+    select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'tidemill' and c.relname = '_migrations') then
     lock table tidemill._migrations in share update exclusive mode;
   end if;
 end
