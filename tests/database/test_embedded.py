@@ -468,13 +468,15 @@ class AsRoot:
             assert (directory / "users.lock").stat().st_uid == nobody
 
     def test_root_joins_an_ordinary_user(self, directory: Path, nobody: int) -> None:
-        os.chown(directory, nobody, -1)
-        with another_user(directory, nobody):
-            pid = postmaster(directory)
-            with embedded.start(directory) as server:
-                assert postmaster(directory) == pid
+        place = directory / "s"
+        place.mkdir()
+        os.chown(place, nobody, -1)
+        with another_user(place, nobody):
+            pid = postmaster(place)
+            with embedded.start(place) as server:
+                assert postmaster(place) == pid
                 assert answer(server) == 42
-        assert postmaster(directory) == 0
+        assert postmaster(place) == 0
 
     def test_an_ordinary_user_cannot_take_what_is_roots(self, directory: Path, nobody: int) -> None:
         (directory / "s").mkdir()
@@ -485,7 +487,10 @@ class AsRoot:
             check=False,
         )
         assert told.returncode == 1
-        assert "EmbeddedServerError: The embedded PostgreSQL cannot be set up" in told.stderr
+        assert (
+            f"EmbeddedServerError: The embedded PostgreSQL cannot use {directory}/s: it belongs"
+            in told.stderr
+        )
 
 
 # Anyone else has nothing to see there: these are tests of root's alone, not skipped ones.

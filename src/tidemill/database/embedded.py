@@ -30,7 +30,8 @@ from typing import Self
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from tidemill.database.server_account import INSTEAD, open_file, server_account, socket_directory
+from tidemill.database.server_account import INSTEAD
+from tidemill.database.server_directory import ServerDirectory
 from tidemill.database.server_programs import ServerPrograms, ask, binaries, no_binaries
 from tidemill.errors import EmbeddedServerError
 
@@ -85,19 +86,16 @@ class EmbeddedServer:
         self.bin_dir = bin_dir
         self.directory = directory
         self.data_dir = directory / f"data-{version}"
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            # Others may pass through, as the server's account must, but not list the files.
-            directory.chmod(0o711)
-        self._account = server_account(self.data_dir)
-        self._programs = ServerPrograms(directory, self.data_dir, version, bin_dir, self._account)
+        self._place = ServerDirectory(directory)
+        self._place.check_data(self.data_dir.name)
+        self._programs = ServerPrograms(self._place, self.data_dir, version, bin_dir)
         # The port only names the socket. Versions in one directory need different ones.
         self.port = 5400 + version
-        self.socket_dir = socket_directory(directory, self.port, self._account)
+        self.socket_dir = self._place.socket_directory(self.port)
         self._process = os.getpid()
         self._users_lock: int | None = None
         with self._start_lock():
-            self._users_lock = self._open("users.lock")
+            self._users_lock = self._place.open_file("users.lock")
             try:
                 fcntl.flock(self._users_lock, fcntl.LOCK_SH)
                 if not self._adopt():
@@ -171,12 +169,9 @@ class EmbeddedServer:
 
     @contextlib.contextmanager
     def _start_lock(self) -> Iterator[None]:
-        lock = self._open("start.lock")
+        lock = self._place.open_file("start.lock")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
-
-    def _open(self, name: str) -> int:
-        return open_file(self.directory / name, self._account)

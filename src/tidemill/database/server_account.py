@@ -1,4 +1,4 @@
-"""The account that an embedded server runs as, and the directories that it needs open.
+"""The account that an embedded server runs as, and the directories that it must be able to pass through.
 
 PostgreSQL refuses to run as root. A root process runs it as the owner of the data directory,
 which is `nobody` at first. Any other account runs it as itself.
@@ -6,12 +6,10 @@ which is `nobody` at first. Any other account runs it as itself.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +22,6 @@ logger = logging.getLogger("tidemill")
 
 INSTEAD = "Or set DATABASE_URL to a server of your own."
 
-_SOCKET_PATH_LIMIT = 100
-
 
 class Account(NamedTuple):
     """The account of the server, if that is not our own."""
@@ -34,91 +30,60 @@ class Account(NamedTuple):
     gid: int
 
 
-def server_account(data_dir: Path) -> Account | None:
-    """Returns the account to run the server as; None means our own.
+def nobody() -> Account:
+    """Returns the account that a root process runs a new server as.
 
     Raises:
-        EmbeddedServerError: We are root, and there is no `nobody`.
+        EmbeddedServerError: There is none.
     """
-    if os.geteuid() != 0:
-        return None
-    for place in (data_dir, data_dir.parent):
-        if place.exists() and (owner := place.stat()).st_uid != 0:
-            return Account(owner.st_uid, owner.st_gid)
     try:
-        nobody = pwd.getpwnam("nobody")
+        found = pwd.getpwnam("nobody")
     except KeyError:
         raise EmbeddedServerError(
             "PostgreSQL does not run as root, and there is no account `nobody` to run it as. "
             f"Start this as an ordinary user. {INSTEAD}"
         ) from None
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    return Account(found.pw_uid, found.pw_gid)
 
 
-def socket_directory(directory: Path, port: int, account: Account | None) -> Path:
-    """Returns a directory for the socket that only the server's account may enter.
-
-    It is `run` in the given directory, or one in the temporary directory if the path is too long.
-
-    Raises:
-        EmbeddedServerError: The directory belongs to another account.
-    """
-    uid = os.geteuid() if account is None else account.uid
-    name = f"tidemill-{uid}-{hashlib.sha256(os.fsencode(directory)).hexdigest()[:12]}"
-    for place in (directory / "run", Path(tempfile.gettempdir(), name), Path("/tmp", name)):
-        # The kernel limits the length of a socket's path, and libpq splits hosts at commas.
-        path = os.fsencode(place / f".s.PGSQL.{port}")
-        if len(path) < _SOCKET_PATH_LIMIT and b"," not in path:
-            break
-    place.mkdir(mode=0o700, exist_ok=True)
+def account_name(uid: int) -> str:
+    """An account's name, for messages."""
     try:
-        # Use a descriptor: in a shared directory another account may replace what has this name.
-        opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if os.fstat(opened).st_uid not in (uid, os.geteuid()):
-                raise PermissionError("another account owns it")
-            os.fchmod(opened, 0o700)
-            if account is not None:
-                os.fchown(opened, *account)
-        finally:
-            os.close(opened)
-    except OSError as error:
-        raise EmbeddedServerError(
-            f"The embedded PostgreSQL cannot use {place} for its socket: {error}. "
-            f"Remove it, or choose another directory. {INSTEAD}"
-        ) from error
-    return place
-
-
-def open_file(path: Path, account: Account | None) -> int:
-    """Opens a file that belongs to the server's account; returns its descriptor.
-
-    It follows no symbolic link, and children do not inherit the descriptor.
-    """
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(path, flags, 0o600)
-    if account is not None:
-        os.fchown(file, *account)
-    return file
+        return f"the account {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the account {uid}"
 
 
 def make_searchable(place: Path, account: Account) -> None:
     """Adds the search bit that the account lacks to each directory that it has to pass through."""
     place = place.resolve()
-    for directory in reversed((place, *place.parents)):
-        seen = directory.stat()
-        if seen.st_uid == account.uid:
-            missing = stat.S_IXUSR & ~seen.st_mode
-        elif seen.st_gid == account.gid:
-            missing = stat.S_IXGRP & ~seen.st_mode
-        else:
-            missing = stat.S_IXOTH & ~seen.st_mode
-        if missing:
-            directory.chmod(stat.S_IMODE(seen.st_mode) | missing)
-            logger.warning(
-                "made %s searchable (not readable) for the embedded PostgreSQL, which cannot run as root",
-                directory,
-            )
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    opened = os.open(place.anchor, flags)
+    try:
+        for directory in (*reversed(place.parents), place):
+            if directory.name:
+                # Each one in the one before: no link that comes in between is followed.
+                inner = os.open(directory.name, flags, dir_fd=opened)
+                os.close(opened)
+                opened = inner
+            seen = os.fstat(opened)
+            missing = _missing_search_bit(seen, account)
+            if missing:
+                os.fchmod(opened, stat.S_IMODE(seen.st_mode) | missing)
+                logger.warning(
+                    "made %s searchable (not readable) for the embedded PostgreSQL, which cannot run as root",
+                    directory,
+                )
+    finally:
+        os.close(opened)
+
+
+def _missing_search_bit(seen: os.stat_result, account: Account) -> int:
+    if seen.st_uid == account.uid:
+        return stat.S_IXUSR & ~seen.st_mode
+    if seen.st_gid == account.gid:
+        return stat.S_IXGRP & ~seen.st_mode
+    return stat.S_IXOTH & ~seen.st_mode
 
 
 def make_readable(bin_dir: Path) -> None:

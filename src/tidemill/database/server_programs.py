@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import secrets
 import shlex
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ from psycopg.conninfo import make_conninfo
 
 from tidemill.database.server_account import (
     INSTEAD,
-    Account,
     make_readable,
     make_searchable,
-    open_file,
 )
+from tidemill.database.server_directory import ServerDirectory
 from tidemill.errors import EmbeddedServerError
 
 logger = logging.getLogger("tidemill")
@@ -36,6 +34,7 @@ _LOG_TAIL = 8192
 # A killed server leaves backends behind; each lives on until it has finished its statement.
 _ORPHANS_SECONDS = 30
 _ORPHANS = "pre-existing shared memory block"
+_PIDFILE_LIMIT = 8192
 _PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
 
 
@@ -73,9 +72,12 @@ class Answer(NamedTuple):
 def ask(data_dir: Path) -> Answer:
     """Asks the server that a cluster's postmaster.pid names whether it accepts connections."""
     try:
-        lines = (data_dir / "postmaster.pid").read_text().splitlines()
+        # The server's account may put a link or a pipe there, which root must not read.
+        opened = os.open(data_dir / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(opened) as file:
+            lines = file.read(_PIDFILE_LIMIT).splitlines()
         port, socket_dir = int(lines[_PIDFILE_PORT]), lines[_PIDFILE_SOCKET_DIRECTORY]
-    except (FileNotFoundError, IndexError, ValueError):
+    except (OSError, IndexError, ValueError):
         return Answer(pq.Ping.NO_RESPONSE, data_dir, 0)
     ping = pq.PGconn.ping(make_conninfo(host=socket_dir, port=port).encode())
     return Answer(pq.Ping(ping), Path(socket_dir), port)
@@ -85,12 +87,11 @@ def ask(data_dir: Path) -> Answer:
 class ServerPrograms:
     """The programs of one version, run as the server's account on the clusters of a directory."""
 
-    directory: Path
+    place: ServerDirectory
     data_dir: Path
     """The cluster of this version, in the directory."""
     version: int
     bin_dir: Path
-    account: Account | None
 
     def pg_ctl(self, *arguments: str) -> int:
         """Runs pg_ctl on the cluster; returns its exit code."""
@@ -102,11 +103,11 @@ class ServerPrograms:
         Raises:
             EmbeddedServerError: One of the two failed; the message ends with the end of the log.
         """
-        if self.account is not None:
+        if self.place.account is not None:
             if self.bin_dir == binaries(self.version):
                 make_readable(self.bin_dir)
-            for place in (self.directory, socket_dir, self.bin_dir):
-                make_searchable(place, self.account)
+            for place in (self.place.path, socket_dir, self.bin_dir):
+                make_searchable(place, self.place.account)
         with self._log() as log:
             log_size = log.seek(0, os.SEEK_END)
         if not (self.data_dir / "PG_VERSION").exists():
@@ -128,7 +129,7 @@ class ServerPrograms:
 
     def stop_all(self) -> None:
         """Stops the servers of all versions in the directory."""
-        for data_dir in sorted(self.directory.glob("data-*")):
+        for data_dir in sorted(self.place.path / name for name in self.place.names("data-")):
             # If nothing answers, the pid in the file may belong to any other process by now.
             if ask(data_dir).ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
                 continue
@@ -140,32 +141,32 @@ class ServerPrograms:
         """Returns an error with what was logged last, or last since the log had this size."""
         tail = " / ".join(self._log_tail(log_size).splitlines()[-8:])
         return EmbeddedServerError(
-            f"The embedded PostgreSQL {self.version} in {self.directory} {what}. "
+            f"The embedded PostgreSQL {self.version} in {self.place.path} {what}. "
             f"The end of its log: {tail or 'empty'}. {advice} {INSTEAD}"
         )
 
     def _keep_out_of_git(self) -> None:
-        gitignore = open_file(self.directory / ".gitignore", self.account)
+        gitignore = self.place.open_file(".gitignore")
         with os.fdopen(gitignore, "r+b", buffering=0) as file:
             if not file.read():
                 file.write(b"*\n")
 
     def _initdb(self, log_size: int) -> None:
         """Makes the cluster under another name and renames it: no half-made cluster has the name."""
-        for leftover in self.directory.glob(f"{self.data_dir.name}.*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in self.place.names(f"{self.data_dir.name}."):
+            self.place.remove(leftover)
         # Use a new name each time: the initdb of a killed user may still be writing.
-        cluster = Path(tempfile.mkdtemp(prefix=f"{self.data_dir.name}.", dir=self.directory))
-        if self.account is not None:
-            os.chown(cluster, *self.account)
+        name = f"{self.data_dir.name}.{secrets.token_hex(8)}"
+        if not self.place.leaves_directories_to_programs:
+            self.place.make_directory(name)
         options = ("--auth=trust", "--no-locale", "--encoding=UTF8", "--no-sync")
-        if self._run("initdb", *options, "--username=postgres", data_dir=cluster) != 0:
-            shutil.rmtree(cluster, ignore_errors=True)
+        if self._run("initdb", *options, "--username=postgres", data_dir=self.place.path / name) != 0:
+            self.place.remove(name)
             raise self.failure("could not make its database files", "Put that right.", log_size)
-        cluster.rename(self.data_dir)
+        self.place.rename(name, self.data_dir.name)
 
     def _run(self, program: str, *arguments: str, data_dir: Path | None = None) -> int:
-        user, group = self.account or (None, None)
+        user, group = self.place.account or (None, None)
         inherited = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
         with self._log() as log:
             return subprocess.run(
@@ -190,7 +191,7 @@ class ServerPrograms:
             ).returncode
 
     def _log(self) -> BinaryIO:
-        return os.fdopen(open_file(self.directory / "log", self.account), "r+b", buffering=0)
+        return os.fdopen(self.place.open_file("log"), "r+b", buffering=0)
 
     def _log_tail(self, log_size: int) -> str:
         """Returns what was logged since the log had this size, or the end of that."""
