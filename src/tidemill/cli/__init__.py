@@ -105,6 +105,7 @@ def _paragraph(error: Exception) -> str:
     import psycopg
 
     from tidemill.database.connect import explain
+    from tidemill.database.words import words
 
     match error:
         case FileNotFoundError() | EmbeddedServerError() if not _has_working_directory():
@@ -113,6 +114,7 @@ def _paragraph(error: Exception) -> str:
             ours = explain(error)
             if ours is not None:
                 return str(ours)
+            return f"{words(error)} (add --debug for the traceback)"
         case TidemillError():
             return str(error)
         case UnicodeError():
