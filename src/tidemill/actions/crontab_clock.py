@@ -16,6 +16,7 @@ import psycopg
 from tidemill.actions.crontab import CrontabItem
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
+from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
@@ -215,9 +216,7 @@ class CrontabClock:
         wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 1.5 ** min(self._failures, 100))
         wait *= random.uniform(0.5, 1.0)
         self._failures += 1
-        logger.warning(
-            "the crontab has to wait %.1f s: %s", wait, " ".join(str(error).split()) or type(error).__name__
-        )
+        logger.warning("the crontab has to wait %.1f s: %s", wait, words(error))
         return wait
 
 

@@ -15,6 +15,7 @@ from psycopg.errors import LockNotAvailable, ObjectInUse
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
+from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
@@ -134,7 +135,7 @@ class Scheduler:
             # End `wait_idle`: the engine comes next, and finds the database gone, too.
             self._idle.set()
         wait: float = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 10))
-        said = " ".join(str(error).split()) or type(error).__name__
+        said = words(error)
         logger.warning("the scheduler of actions has to wait %.1f s: %s", wait, said)
         return wait
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 
 import psycopg
 
+from tidemill.database.words import words
+
 logger = logging.getLogger("tidemill")
 
 PING = "tidemill:ping"
@@ -82,7 +84,7 @@ class Listener:
                     self._on_connect()
                     self._hear(connection)
             except (psycopg.Error, OSError) as error:
-                self._failed(" ".join(str(error).split()) or type(error).__name__)
+                self._failed(words(error))
 
     def _hear(self, connection: psycopg.Connection) -> None:
         last_ping = time.monotonic()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import psycopg
 
 from tidemill.database.times import moment
+from tidemill.database.words import words
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.lease import LeaseLane
@@ -199,7 +200,7 @@ class ExpressLane:
         self._paused_until = time.monotonic() + _CAUTION_SECONDS
         logger.warning(
             "the express lane lost its connection (%s); for %g s all jobs are claimed by lease",
-            " ".join(str(error).split()) or type(error).__name__,
+            words(error),
             _CAUTION_SECONDS,
         )
 

@@ -13,6 +13,7 @@ import psycopg
 from tidemill.database.migrate import refuse_newer_schema
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
+from tidemill.database.words import words
 from tidemill.errors import SchemaError
 
 logger = logging.getLogger("tidemill")
@@ -94,9 +95,7 @@ class Heartbeat:
             if self._is_registered:
                 self._sign_off(self._connection.open())
         except psycopg.Error as error:
-            logger.warning(
-                "the worker could not sign off (%s); it is swept later", " ".join(str(error).split())
-            )
+            logger.warning("the worker could not sign off (%s); it is swept later", words(error))
         self._connection.close()
 
     def _run(self) -> None:
@@ -118,7 +117,7 @@ class Heartbeat:
             except Exception as error:
                 # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
-                logger.warning("a heartbeat failed: %s", " ".join(str(error).split()) or type(error).__name__)
+                logger.warning("a heartbeat failed: %s", words(error))
             beat_at = time.monotonic() + self._interval
 
     def _ask_cancelled(self) -> None:
