@@ -67,6 +67,8 @@ class WorkerOptions:
         if self.lane not in get_args(LaneChoice):
             choices = ", ".join(get_args(LaneChoice))
             raise TidemillError(f"lane is {self.lane!r}; it must be one of {choices}.")
+        if self.max_connections is not None:
+            self._expect("max_connections", int, "a whole number, or None for no limit")
         if self.max_connections is not None and not 0 < self.max_connections <= _MOST:
             raise TidemillError(f"max_connections is {self.max_connections}; it must be 1 to {_MOST:,}.")
         for name in ("grace_period", "action_concurrency"):

@@ -197,6 +197,20 @@ def test_room_that_is_made_is_told_once(bench: Bench) -> None:
     assert looks == [True, False]
 
 
+def test_room_that_durations_made_is_told_at_the_next_settlement(bench: Bench) -> None:
+    """The claim was turned away, and before its look ended a quick job made room: nobody else would look."""
+    lane = make(2, seconds=None)
+    bench.add(3)
+    heads, _ = lane.claim(bench.connection, EVERYWHERE)
+    assert lane.claim(bench.connection, EVERYWHERE) == ([], False)
+    lane._durations.add("task", 0.001, leased=True)
+    assert lane.room > 0
+    lane.settle(done(heads[0]))
+    settled = lane.settle_due(bench.connection)
+    assert settled is not None
+    assert settled.look_again
+
+
 @pytest.mark.parametrize(
     ("concurrency", "seconds", "in_hand", "room"),
     [

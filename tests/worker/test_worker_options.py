@@ -52,6 +52,10 @@ WORKER: dict[str, list[tuple[Any, str]]] = {
         (["auto"], "lane is ['auto']"),
     ],
     "migrate": [("yes", "migrate is 'yes'; it must be True or False")],
+    "max_connections": [
+        (2.5, "max_connections is 2.5"),
+        (0, "max_connections is 0; it must be 1 to 10,000,000"),
+    ],
     "action_concurrency": [(1.0, "action_concurrency is 1.0"), (-1, "action_concurrency is -1")],
     "crontab": [(5, "crontab is 5; it must be a Path, or the text of a crontab")],
 }

@@ -48,6 +48,8 @@ class LeaseLane:
         # Settlements that were sent over a connection that broke: they may have been written.
         self._uncertain: set[tuple[int, int]] = set()
         self._retry_at: float | None = None
+        # The last claim found no room. The room changes with every duration, so it must not be asked for again.
+        self._turned_away = False
 
     @property
     def in_hand(self) -> int:
@@ -90,6 +92,7 @@ class LeaseLane:
     def claim(self, connection: psycopg.Connection, look: Look) -> tuple[list[ClaimedJob], bool]:
         """Claims jobs that are not for the express lane, as `Finder.find` does."""
         room = self.room
+        self._turned_away = not room
         if not room:
             return [], False
         per_queue = self._queue_run()
@@ -125,7 +128,6 @@ class LeaseLane:
             self._inbox.extendleft([*queues, *ended])
             self._uncertain.update((settlement.id, settlement.token) for settlement in ended)
             raise
-        had_room = self.room > 0
         self._in_hand.difference_update((settlement.id, settlement.token) for settlement in ended)
         self._held_queues.difference_update((queue.id, queue.token) for queue in queues)
         result.log(self._uncertain)
@@ -135,7 +137,9 @@ class LeaseLane:
             self._in_hand |= busy
             self._inbox.extend(result.busy)
             self._retry_at = time.monotonic() + _BUSY_ROW_RETRY
-        return Settled(freed_queues=bool(queues), look_again=not had_room and self.room > 0)
+        look_again = self._turned_away and self.room > 0
+        self._turned_away = self._turned_away and not look_again
+        return Settled(freed_queues=bool(queues), look_again=look_again)
 
     def return_unknown(self, connection: psycopg.Connection) -> list[int]:
         """Frees jobs whose claim was never answered; returns their ids.

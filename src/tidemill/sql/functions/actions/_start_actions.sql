@@ -6,6 +6,7 @@ create or replace function tidemill._start_actions(
   run_id bigint, action_id integer, application_name text, max_runtime double precision
 )
 language plpgsql set search_path = pg_catalog, pg_temp
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
