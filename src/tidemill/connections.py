@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from tidemill import forks
 from tidemill.coroutines import finish
 from tidemill.database.connect import (
     explained,
@@ -45,6 +46,9 @@ class Connections:
     running worker do. A blocking pool made for this reason is called shared, and closes with the
     async pool. One that `open_sync` has asked for stays until `close_sync`.
 
+    A forked child has connections of its own. There the async face is closed, since the event loop
+    that it was opened on is the parent's; the blocking face stays as open as it was.
+
     The async methods belong to one event loop. The blocking methods may be called by any thread.
     """
 
@@ -60,10 +64,12 @@ class Connections:
         self._pool: AsyncConnectionPool | None = None
         self._sync_pool: ConnectionPool | None = None
         self._sync_lock = threading.Lock()
-        self._is_shared = False
+        self._sync_is_open = False
+        self._of_parent: list[object] = []
 
     def database(self) -> Database:
         """The database, which is found on first use; an embedded one is migrated, too."""
+        forks.renew_in_children(self)
         with self._database_lock:
             if self._database is None:
                 self._database = find_database(self.database_url, origin="App(database=...)")
@@ -88,6 +94,19 @@ class Connections:
         """Whether `open` was called more often than `close`."""
         return self._users > 0
 
+    def renew(self) -> None:
+        """Leaves the pools to the parent. Called in a forked child."""
+        for pool in (self._pool, self._sync_pool):
+            if pool is not None:
+                # An open one that is forgotten would talk to its threads, which are not here.
+                pool._closed = True
+                self._of_parent.append(pool)
+        self._database_lock = threading.Lock()
+        self._sync_lock = threading.Lock()
+        self._slots, self._sync_slots = Slots(self._size), Slots(self._sync_size)
+        self._users = 0
+        self._pool = self._sync_pool = None
+
     async def open(self) -> None:
         """Adds a user of the pools."""
         await asyncio.to_thread(self.database)
@@ -95,6 +114,9 @@ class Connections:
 
     async def close(self) -> None:
         """Removes a user of the pools; the last one closes them."""
+        if self._users == 0:
+            # Opened in the parent of this process, perhaps.
+            return
         self._users -= 1
         if self._users == 0:
             # A pool whose close is cancelled half-way would keep its connections.
@@ -121,7 +143,7 @@ class Connections:
         with explained():
             opened = await psycopg.AsyncConnection.connect(database.for_application(_NAME))
         async with opened as connection:
-            await prepare_async_session(connection)
+            await _prepare_async(connection)
             yield connection
 
     async def _async_pooled_connection(self, stack: AsyncExitStack) -> psycopg.AsyncConnection | None:
@@ -149,7 +171,7 @@ class Connections:
                 self.database().for_application(_NAME),
                 min_size=0,
                 max_size=self._size,
-                configure=prepare_async_session,
+                configure=_prepare_async,
                 open=False,
             )
         if self._pool is not None and self._pool.closed:
@@ -160,16 +182,19 @@ class Connections:
 
     def open_sync(self) -> None:
         """Opens the blocking pool, or keeps the open one until `close_sync`."""
+        # Before a lock is taken, which a child that is forked meanwhile could not release.
+        forks.renew_in_children(self)
         with self._sync_lock:
             if self._sync_pool is None:
                 self._sync_pool = self._made_sync_pool()
-            self._is_shared = False
+            self._sync_is_open = True
 
     def close_sync(self, *, only_shared: bool = False) -> None:
         """Closes the blocking pool; with `only_shared` only one that closes with the async pool."""
         with self._sync_lock:
-            if only_shared and not self._is_shared:
+            if only_shared and self._sync_is_open:
                 return
+            self._sync_is_open = False
             pool, self._sync_pool = self._sync_pool, None
         if pool is not None:
             pool.close()
@@ -183,7 +208,7 @@ class Connections:
                 with explained():
                     connection = psycopg.connect(self.database().for_application(_NAME))
                 stack.enter_context(connection)
-                prepare_session(connection)
+                _prepare(connection)
             yield connection
 
     def _pooled_connection(self, stack: ExitStack) -> psycopg.Connection | None:
@@ -209,9 +234,8 @@ class Connections:
 
     def _kept_sync_pool(self) -> ConnectionPool | None:
         with self._sync_lock:
-            if self._sync_pool is None and self.is_open:
+            if self._sync_pool is None and (self.is_open or self._sync_is_open):
                 self._sync_pool = self._made_sync_pool()
-                self._is_shared = True
             pool = self._sync_pool
         if pool is not None and pool.max_size != self._sync_size:
             pool.resize(0, self._sync_size)
@@ -224,6 +248,16 @@ class Connections:
             self.database().for_application(_NAME),
             min_size=0,
             max_size=self._sync_size,
-            configure=prepare_session,
+            configure=_prepare,
             open=True,
         )
+
+
+def _prepare(connection: psycopg.Connection) -> None:
+    forks.keep_from_children(connection)
+    prepare_session(connection)
+
+
+async def _prepare_async(connection: psycopg.AsyncConnection) -> None:
+    forks.keep_from_children(connection)
+    await prepare_async_session(connection)

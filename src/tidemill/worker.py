@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import sys
 
 import psycopg
 
+from tidemill import forks
 from tidemill.budget import pool_sizes
 from tidemill.coroutines import finish, first
 from tidemill.database.connect import connect, explained
@@ -68,6 +70,12 @@ class Worker:
         Raises TidemillError when it cannot start (under pytest also if nobody has named the
         database), or when a newer schema no longer fits.
         """
+        if forks.is_child:
+            raise TidemillError(
+                f"Process {os.getpid()} was forked by a worker and has a copy of its memory: it cannot be "
+                "a worker, too. Start one as a program of its own (`tidemill worker`), or in a process that "
+                "multiprocessing makes with the method 'spawn'."
+            )
         loop = asyncio.get_running_loop()
         handled = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
         for signum in handled:
@@ -77,7 +85,8 @@ class Worker:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
-            await self._run()
+            with forks.worker_running():
+                await self._run()
         finally:
             sys.setswitchinterval(interval)
             for signum in handled:

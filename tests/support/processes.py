@@ -23,13 +23,13 @@ SHORT_LEASE = 1.0
 
 
 class WorkerProcess:
-    """A running tests/support/worker_main.py; see `worker_process`."""
+    """A running worker; see `worker_process`."""
 
-    def __init__(self, conninfo: str, options: dict[str, Any], log: Path) -> None:
+    def __init__(self, program: str, conninfo: str, options: dict[str, Any], log: Path) -> None:
         self._log = log
         with log.open("w") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, worker_main.__file__, conninfo, json.dumps({**DEFAULTS, **options})],
+                [sys.executable, program, conninfo, json.dumps({**DEFAULTS, **options})],
                 stderr=stderr,
             )
 
@@ -64,10 +64,12 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker_process(conninfo: str, **options: Any) -> Iterator[WorkerProcess]:
-    """Starts a worker process; it is gone after the block."""
+def worker_process(
+    conninfo: str, *, program: str = worker_main.__file__, **options: Any
+) -> Iterator[WorkerProcess]:
+    """Starts a worker process; it is gone after the block. The program takes what worker_main takes."""
     with tempfile.TemporaryDirectory(prefix="worker-") as directory:
-        process = WorkerProcess(conninfo, options, Path(directory) / "log")
+        process = WorkerProcess(program, conninfo, options, Path(directory) / "log")
         try:
             yield process
         finally:

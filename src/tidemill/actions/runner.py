@@ -13,6 +13,8 @@ import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 
+from tidemill import forks
+
 logger = logging.getLogger("tidemill")
 
 _IDLE_SECONDS = 60.0
@@ -61,7 +63,7 @@ class Backends:
                 return connection
             except psycopg.Error:
                 connection.close()
-        return psycopg.connect(
+        connection = psycopg.connect(
             self._conninfo,
             autocommit=True,
             prepare_threshold=None,
@@ -70,6 +72,8 @@ class Backends:
             keepalives_interval=10,
             keepalives_count=3,
         )
+        forks.keep_from_children(connection)
+        return connection
 
     def _take_idle(self) -> psycopg.Connection | None:
         with self._lock:

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from tidemill import forks
 from tidemill.database.connect import prepare_session, settle_own_session
 
 
@@ -42,9 +43,13 @@ class PatientConnection(psycopg.Connection[Any]):
 
 def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     """Opens an autocommit connection for a worker's own duties. Raises psycopg.Error."""
+    if forks.is_child:
+        # It is in a thread of a worker's that has called users' code, and is the only one left.
+        forks.end_child()
     # Without prepared statements it works behind any pooler. Plans are kept in our SQL functions.
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
+    forks.keep_from_children(connection)
     prepare_session(connection)
     settle_own_session(connection)
     return connection

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any
 
+from tidemill import forks
+
 
 class Suspended:
     """A coroutine that waits for something; awaiting this, once, continues it.
@@ -34,6 +36,9 @@ class Suspended:
                 waits_for = run(coroutine.send, sent) if error is None else run(coroutine.throw, error)
             except StopIteration as stop:
                 return stop.value
+            finally:
+                if forks.is_child:
+                    forks.end_child()
 
 
 def first_step(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
@@ -41,10 +46,20 @@ def first_step(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) ->
 
     Call this within an asyncio task, and await the Suspended in the same task.
     """
+    if forks.is_child:
+        forks.end_child()
     coroutine = function(*args)
     context = copy_context()
     try:
         waits_for = context.run(coroutine.send, None)
     except StopIteration as stop:
         return stop.value
+    finally:
+        if forks.is_child:
+            forks.end_child()
     return Suspended(coroutine, waits_for, context)
+
+
+# Both call users' coroutines.
+forks.ends_children(first_step.__code__)
+forks.ends_children(Suspended.__await__.__code__)

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tidemill import forks
+
 _Item = tuple[contextvars.Context, Callable[..., Any], tuple[Any, ...], "asyncio.Future[Any]"]
 
 
@@ -24,6 +26,8 @@ class Threads:
 
     def run(self, function: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
         """Starts a function; the future has its result or its exception."""
+        if forks.is_child:
+            forks.end_child()
         future: asyncio.Future[Any] = self._loop.create_future()
         # Ignore errors raised after the attempt was abandoned: asyncio would log them.
         future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -51,7 +55,7 @@ class Threads:
                 error = raised
             if os.getpid() != process:
                 # This is a child that the task forked: it must not become a second worker.
-                os._exit(0)
+                forks.end_child(error)
             try:
                 self._loop.call_soon_threadsafe(self._finish, future, result, error)
             except RuntimeError:
