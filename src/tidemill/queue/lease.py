@@ -48,7 +48,7 @@ class LeaseLane:
         # Settlements that were sent over a connection that broke: they may have been written.
         self._uncertain: set[tuple[int, int]] = set()
         self._retry_at: float | None = None
-        # The last claim found no room. The room changes with every duration, so it must not be asked for again.
+        # The last claim found no room. The room changes with each duration: asked again, it may be another.
         self._turned_away = False
 
     @property
