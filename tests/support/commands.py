@@ -53,7 +53,7 @@ class CommandLine:
     def ok(self, *arguments: str, stdin: str = "") -> str:
         """What a command that must succeed prints."""
         done = self.run(*arguments, stdin=stdin)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, (done.returncode, done.stderr)
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
