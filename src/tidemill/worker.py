@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 
 import psycopg
 
@@ -30,6 +31,8 @@ __all__ = ["Worker", "WorkerOptions"]
 
 _LONGEST_PATIENCE = 15.0
 _SWITCH_SECONDS = 0.0005
+# A wrapper passes on the signal that the whole process group has had as well.
+_SAME_SIGNAL_SECONDS = 1.0
 
 
 class Worker:
@@ -44,6 +47,7 @@ class Worker:
         self._hooks = Hooks([LogJobs(), *app.middleware])
         self._stop_asked = asyncio.Event()
         self._hurry_asked = asyncio.Event()
+        self._first_signal: tuple[signal.Signals, float] | None = None
         self._engine_ended = asyncio.Event()
         self._engine_error: BaseException | None = None
         self._outdated: TidemillError | None = None
@@ -65,7 +69,8 @@ class Worker:
     async def run(self, *, handle_signals: bool = False) -> None:
         """Runs until stopped or, with `once`, until nothing is ready.
 
-        With `handle_signals` SIGTERM and SIGINT stop it, a second one in a hurry.
+        With `handle_signals` SIGTERM and SIGINT stop it, a second one in a hurry. The same signal
+        within a second counts as one.
 
         Raises TidemillError when it cannot start (under pytest also if nobody has named the
         database), or when a newer schema no longer fits.
@@ -95,6 +100,11 @@ class Worker:
             raise self._outdated
 
     def _on_signal(self, signum: signal.Signals) -> None:
+        now = time.monotonic()
+        if self._first_signal is None:
+            self._first_signal = (signum, now)
+        elif signum == self._first_signal[0] and now < self._first_signal[1] + _SAME_SIGNAL_SECONDS:
+            return
         again = self._stop_asked.is_set()
         self.stop()
         if again:
