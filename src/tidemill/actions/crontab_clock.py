@@ -113,7 +113,7 @@ def _ceil(time: datetime) -> datetime:
 
 def database_time(connection: psycopg.Connection) -> datetime:
     """The time of the database's clock, which all its workers share."""
-    [(now,)] = connection.execute("select clock_timestamp()").fetchall()
+    [(now,)] = connection.execute("select pg_catalog.clock_timestamp()").fetchall()
     assert isinstance(now, datetime)
     return now.astimezone(UTC)
 
@@ -194,7 +194,8 @@ class CrontabClock:
 
     def _begin(self, connection: psycopg.Connection, now: datetime) -> CrontabPlan:
         rows = connection.execute(
-            "select identifier, known_since, last_execution from tidemill._register_crontab(%s::text[], %s)",
+            "select identifier, known_since, last_execution"
+            " from tidemill._register_crontab(%s::pg_catalog.text[], %s)",
             [self._identifiers(), now],
         ).fetchall()
         known = {

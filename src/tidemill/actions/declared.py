@@ -32,7 +32,7 @@ def declare_schedules(connection: psycopg.Connection, tasks: Mapping[str, Task[A
         for identifier in sorted(tasks.keys() - set(plain)):
             _declare(connection, tasks[identifier])
         for action_id, identifier in connection.execute(
-            "select action_id, identifier from tidemill._undeclare_actions(%s::text[])", [plain]
+            "select action_id, identifier from tidemill._undeclare_actions(%s::pg_catalog.text[])", [plain]
         ).fetchall():
             logger.info("task %s has no schedule any more: action %s is deleted", identifier, action_id)
 

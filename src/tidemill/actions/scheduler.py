@@ -274,7 +274,7 @@ class Scheduler:
                     run.started.action_id,
                     run.started.application_name,
                 )
-                connection.execute("select pg_terminate_backend(%s)", [run.pid])
+                connection.execute("select pg_catalog.pg_terminate_backend(%s::integer)", [run.pid])
 
     def _sweep(self, connection: psycopg.Connection) -> None:
         with contextlib.suppress(LockNotAvailable):

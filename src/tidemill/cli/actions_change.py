@@ -49,7 +49,7 @@ def delete(actions: ActionsArgument, database: DatabaseOption = None, as_json: J
         ids = find_ids(connection, actions)
         named = name_actions(connection, ids)
         connection.execute(
-            "select tidemill.delete_action(id) from unnest(%(ids)s::integer[]) as id", {"ids": ids}
+            "select tidemill.delete_action(id) from pg_catalog.unnest(%(ids)s::integer[]) as id", {"ids": ids}
         )
     if as_json:
         print_json({"deleted": ids})
@@ -107,7 +107,7 @@ def on_failure(
 
 
 _SCHEDULE: LiteralString = """
-select tidemill.alter_action(id, scheduled => %(scheduled)s) from unnest(%(ids)s::integer[]) as id
+select tidemill.alter_action(id, scheduled => %(scheduled)s) from pg_catalog.unnest(%(ids)s::integer[]) as id
 """
 
 

@@ -186,7 +186,7 @@ class _Tour:
         show(fax + ";")
         connection.execute(fax)
         rows = connection.execute(
-            "select id, state, identifier, has_worker from tidemill.jobs where identifier = 'send_fax'"
+            "select id, state, identifier, has_worker from tidemill.jobs where identifier operator(pg_catalog.=) 'send_fax'"
         ).fetchall()
         columns = ("id", "state", "identifier", "has_worker")
         found = [dict(zip(columns, row, strict=True)) for row in rows]
@@ -199,7 +199,7 @@ class _Tour:
     async def _left(self) -> list[Any]:
         async with self.app.connection() as connection:
             cursor = await connection.execute(
-                "select id from tidemill.jobs where identifier = 'resize_image' limit 1"
+                "select id from tidemill.jobs where identifier operator(pg_catalog.=) 'resize_image' limit 1"
             )
             return await cursor.fetchall()
 

@@ -82,7 +82,7 @@ def uninstall(
     with connect(found.conninfo) as connection:
         refuse_foreign(connection)
         row = connection.execute(
-            "select current_database(), to_regclass('tidemill._jobs') is not null"
+            "select pg_catalog.current_database(), pg_catalog.to_regclass('tidemill._jobs') is not null"
         ).fetchone()
         assert row is not None
         name, installed = row
@@ -90,7 +90,7 @@ def uninstall(
             raise SchemaError(f'The database "{name}" has no Tidemill schema: there is nothing to drop.')
         # Cap the count: there may be millions.
         counted = connection.execute(
-            "select count(*) from (select from tidemill._jobs limit 10001) j"
+            "select pg_catalog.count(*) from (select from tidemill._jobs limit 10001) j"
         ).fetchone()
     assert counted is not None
     jobs = "more than 10000" if counted[0] > 10000 else str(counted[0])

@@ -146,7 +146,9 @@ def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
             raise _missing_rights(connection, error) from error
         except (LockNotAvailable, DeadlockDetected) as error:
             connection.execute("rollback")
-            holders = "; ".join(holder for (holder,) in rows(connection, "holders"))
+            with connection.transaction():
+                connection.execute("set local search_path = pg_catalog, pg_temp")
+                holders = "; ".join(holder for (holder,) in rows(connection, "holders"))
             named = f"It may be {holders}. " if holders else ""
             raise SchemaError(
                 "Another session held a lock on the schema for too long, such as a dump or a long "

@@ -47,8 +47,8 @@ _TIMES = ("run_at", "created_at", "updated_at", "locked_at")
 def _column(name: str) -> str:
     if name in _TIMES:
         # PostgreSQL's binary form is exact, whatever the DateStyle of the caller's connection.
-        return f"timestamptz_send({name})"
-    return "payload::text" if name == "payload" else name
+        return f"pg_catalog.timestamptz_send({name})"
+    return "payload::pg_catalog.text" if name == "payload" else name
 
 
 _COLUMNS = ", ".join(map(_column, COLUMN_NAMES))
@@ -193,7 +193,8 @@ def reschedule_jobs(
     """Changes when and how jobs run."""
     checked_run_at(run_at, f"jobs {list(job_ids)[:5]}")
     return _select(
-        "tidemill.reschedule_jobs(%(ids)s::bigint[], coalesce(%(run_at)s::timestamptz, now() + %(run_in)s), "
+        "tidemill.reschedule_jobs(%(ids)s::bigint[], coalesce(%(run_at)s::timestamp with time zone, "
+        "pg_catalog.now() operator(pg_catalog.+) %(run_in)s::interval), "
         "%(priority)s::integer, %(attempts)s::integer, %(max_attempts)s::integer)",
         ids=_ids(job_ids),
         run_at=run_at if isinstance(run_at, datetime) else None,
@@ -214,14 +215,17 @@ def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
     if isinstance(worker_ids, str):
         raise InvalidJobError(f"worker_ids is one string; use a list: [{worker_ids!r}].")
     return Call(
-        "select tidemill.force_unlock_workers(%(ids)s::text[])", {"ids": list(worker_ids)}, lambda rows: None
+        "select tidemill.force_unlock_workers(%(ids)s::pg_catalog.text[])",
+        {"ids": list(worker_ids)},
+        lambda rows: None,
     )
 
 
 def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:
     """One job by id or by key; None if there is none."""
     return Call(
-        f"select {_COLUMNS} from tidemill.jobs where id = %(id)s or key = %(key)s",
+        f"select {_COLUMNS} from tidemill.jobs "
+        "where id operator(pg_catalog.=) %(id)s::bigint or key operator(pg_catalog.=) %(key)s::pg_catalog.text",
         {"id": job_id, "key": key},
         _maybe_job,
     )

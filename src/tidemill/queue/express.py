@@ -209,7 +209,7 @@ def _begin(connection: psycopg.Connection) -> int:
     """Begins a transaction; returns its claim token, for the jobs that will have to be leased."""
     # At a higher isolation level, a row that another claim has just changed is an error, not skipped.
     cursor = connection.execute(
-        "begin isolation level read committed; select nextval('tidemill._claim_tokens')"
+        "begin isolation level read committed; select pg_catalog.nextval('tidemill._claim_tokens')"
     )
     cursor.nextset()
     [(token,)] = cursor.fetchall()

@@ -131,7 +131,7 @@ class Heartbeat:
         connection = self._connection.open()
         registration = self._registration
         row = connection.execute(
-            "select alive, cancelled from tidemill._heartbeat(%s, %s * interval '1 second', %s, %s)",
+            "select alive, cancelled from tidemill._heartbeat(%s, pg_catalog.make_interval(secs => %s), %s, %s)",
             [registration.worker_id, registration.lease_seconds, self._in_hand(), self._stopping()],
         ).fetchone()
         assert row is not None
@@ -150,7 +150,7 @@ class Heartbeat:
     def _register(self, connection: psycopg.Connection) -> None:
         registration = self._registration
         connection.execute(
-            "select tidemill._register_worker(%s, %s, %s, %s, %s, %s, %s * interval '1 second')",
+            "select tidemill._register_worker(%s, %s, %s, %s, %s, %s, pg_catalog.make_interval(secs => %s))",
             [
                 registration.worker_id,
                 registration.hostname,
@@ -164,7 +164,9 @@ class Heartbeat:
 
     def _sign_off(self, connection: psycopg.Connection) -> None:
         worker = [self._registration.worker_id]
-        connection.execute("delete from tidemill._listeners where worker_id = %s", worker)
+        connection.execute(
+            "delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text", worker
+        )
         connection.execute("select tidemill._deregister_worker(%s)", worker)
 
     def _sweep(self, connection: psycopg.Connection) -> None:

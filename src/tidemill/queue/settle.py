@@ -142,7 +142,7 @@ class Settlements:
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         cursor = connection.execute(
             "select id, outcome, run_at from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], "
-            "%s::text[], %s::interval[], %s::boolean[], %s::text[])",
+            "%s::pg_catalog.text[], %s::interval[], %s::boolean[], %s::pg_catalog.text[])",
             [
                 worker_id,
                 *_ids_and_tokens(failed),

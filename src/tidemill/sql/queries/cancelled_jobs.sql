@@ -1,4 +1,5 @@
 -- Running jobs of a worker that somebody has cancelled.
 select j.id
 from tidemill._jobs j
-where j.locked_by = %(worker_id)s::text and j.withdrawn = 'cancelled'::text
+where j.locked_by operator(pg_catalog.=) %(worker_id)s::pg_catalog.text
+  and j.withdrawn operator(pg_catalog.=) 'cancelled'::pg_catalog.text

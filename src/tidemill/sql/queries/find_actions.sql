@@ -1,4 +1,4 @@
-select w.word, a.id, a.id::text = w.word as by_id
-from unnest(%(words)s::text[]) as w (word)
-join tidemill.actions a on a.id::text = w.word or a.name = w.word
+select w.word, a.id, a.id::pg_catalog.text operator(pg_catalog.=) w.word as by_id
+from pg_catalog.unnest(%(words)s::pg_catalog.text[]) as w (word)
+join tidemill.actions a on a.id::pg_catalog.text operator(pg_catalog.=) w.word or a.name operator(pg_catalog.=) w.word
 order by a.id

@@ -1,6 +1,6 @@
 select id
 from tidemill.jobs
-where (%(state)s::text is null or state = %(state)s)
-  and (%(task)s::text is null or identifier = %(task)s)
-  and (%(queue)s::text is null or queue_name = %(queue)s)
+where (%(state)s::pg_catalog.text is null or state operator(pg_catalog.=) %(state)s)
+  and (%(task)s::pg_catalog.text is null or identifier operator(pg_catalog.=) %(task)s)
+  and (%(queue)s::pg_catalog.text is null or queue_name operator(pg_catalog.=) %(queue)s)
 order by id

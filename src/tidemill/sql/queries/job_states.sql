@@ -1,3 +1,3 @@
 select id, state
 from tidemill.jobs
-where id = any(%(ids)s::bigint[])
+where id operator(pg_catalog.=) any(%(ids)s::bigint[])

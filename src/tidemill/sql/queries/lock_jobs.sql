@@ -1,4 +1,4 @@
 select * from tidemill._lock_jobs(
   express => true, identifiers => %(identifiers)s, quick => %(quick)s, max_jobs => %(most)s,
   forbidden_flags => %(forbidden)s, mark_priorities => %(priorities)s::smallint[],
-  mark_run_ats => %(run_ats)s::timestamptz[], mark_ids => %(ids)s::bigint[])
+  mark_run_ats => %(run_ats)s::pg_catalog.timestamptz[], mark_ids => %(ids)s::bigint[])

@@ -1,6 +1,5 @@
 -- Schedules that tasks declare in their code: a worker that starts brings the actions in step with them.
 
--- No SET clause: alter_action may call an operator's check function, which needs the session's search_path.
 create or replace function tidemill._declare_action(
   identifier text,
   schedule_interval interval default null,
@@ -9,7 +8,7 @@ create or replace function tidemill._declare_action(
   missed text default 'run_once',
   at timestamptz default clock_timestamp()
 ) returns table (action_id integer, outcome text)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare

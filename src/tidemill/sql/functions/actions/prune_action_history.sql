@@ -6,23 +6,23 @@ language plpgsql
 as $$
 declare
   batch constant integer := 5000;
-  oldest timestamptz;
+  oldest pg_catalog.timestamptz;
   of_action integer;
   kept record;
 begin
   perform tidemill.check_history_retention(config);
-  oldest := pg_catalog.now() - (config ->> 'drop_after')::interval;
-  while tidemill._delete_old_runs(oldest, batch) > 0 loop
+  oldest := pg_catalog.now() operator(pg_catalog.-) (config operator(pg_catalog.->>) 'drop_after')::interval;
+  while tidemill._delete_old_runs(oldest, batch) operator(pg_catalog.>) 0 loop
     commit;
   end loop;
 
   for of_action in select i from tidemill._action_ids_of_runs() i loop
     for kept in
-      select true as successes, (config ->> 'max_successes_per_job')::integer as most
+      select true as successes, (config operator(pg_catalog.->>) 'max_successes_per_job')::integer as most
       union all
-      select false, (config ->> 'max_failures_per_job')::integer
+      select false, (config operator(pg_catalog.->>) 'max_failures_per_job')::integer
     loop
-      while tidemill._delete_surplus_runs(of_action, kept.successes, kept.most, batch) > 0 loop
+      while tidemill._delete_surplus_runs(of_action, kept.successes, kept.most, batch) operator(pg_catalog.>) 0 loop
         commit;
       end loop;
     end loop;

@@ -1,5 +1,6 @@
 -- Running an action by hand: in the caller's session, as the caller.
--- A procedure that may COMMIT has no SET clause, no SECURITY DEFINER, and no EXCEPTION block around the call.
+-- A procedure that may COMMIT has no SET clause, no SECURITY DEFINER, and no EXCEPTION block around the call. So it
+-- qualifies all names, of operators and types, too.
 
 create or replace procedure tidemill.run_action(action_id integer)
 language plpgsql
@@ -32,15 +33,15 @@ create or replace procedure tidemill._run_action(action_id integer, noun text)
 language plpgsql
 as $$
 declare
-  stack text;
-  refusal text;
+  stack pg_catalog.text;
+  refusal pg_catalog.text;
   run record;
-  work_mem text := pg_catalog.current_setting('work_mem');
-  state text;
-  message text;
-  detail text;
-  hint text;
-  context text;
+  work_mem pg_catalog.text := pg_catalog.current_setting('work_mem');
+  state pg_catalog.text;
+  message pg_catalog.text;
+  detail pg_catalog.text;
+  hint pg_catalog.text;
+  context pg_catalog.text;
 begin
   get diagnostics stack = pg_context;
   -- In a block with EXCEPTION, COMMIT always fails. The message differs if it could not work anyway.
@@ -52,28 +53,28 @@ begin
   insert into tidemill._run_requests as q (action_id, noun, refusal, stack)
     values (action_id, noun, refusal, stack)
     returning q.run_id, q.way, q.alone, q.call, q.shown, q.config, q.job_id into run;
-  if run.way = 'task' then
+  if run.way operator(pg_catalog.=) 'task' then
     raise notice 'added job % (%)', run.job_id, run.call;
     return;
   end if;
-  raise debug 'Executing % with %', run.shown, coalesce('parameters ' || run.config::text, 'no parameters');
+  raise debug 'Executing % with %', run.shown, coalesce('parameters ' operator(pg_catalog.||) run.config::pg_catalog.text, 'no parameters');
   if run.alone then
     -- From here on other sessions see the run, and start none beside it.
     commit;
   end if;
 
-  if run.way = 'may commit' then
-    if run.config ->> 'work_mem' is not null then
-      perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', false);
+  if run.way operator(pg_catalog.=) 'may commit' then
+    if run.config operator(pg_catalog.->>) 'work_mem' is not null then
+      perform pg_catalog.set_config('work_mem', run.config operator(pg_catalog.->>) 'work_mem', false);
     end if;
     call pg_temp._tidemill_run(action_id, run.config);
-    if run.config ->> 'work_mem' is not null then
+    if run.config operator(pg_catalog.->>) 'work_mem' is not null then
       perform pg_catalog.set_config('work_mem', work_mem, false);
     end if;
   elsif run.alone then
     begin
-      if run.config ->> 'work_mem' is not null then
-        perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', true);
+      if run.config operator(pg_catalog.->>) 'work_mem' is not null then
+        perform pg_catalog.set_config('work_mem', run.config operator(pg_catalog.->>) 'work_mem', true);
       end if;
       execute run.call using action_id, run.config;
       -- Deferred constraints must fail here, before the success is recorded.
@@ -88,12 +89,12 @@ begin
       raise;
     end;
   else
-    if run.config ->> 'work_mem' is not null then
-      perform pg_catalog.set_config('work_mem', run.config ->> 'work_mem', true);
+    if run.config operator(pg_catalog.->>) 'work_mem' is not null then
+      perform pg_catalog.set_config('work_mem', run.config operator(pg_catalog.->>) 'work_mem', true);
     end if;
     execute run.call using action_id, run.config;
   end if;
-  if run.way <> 'may commit' and run.config ->> 'work_mem' is not null then
+  if run.way operator(pg_catalog.<>) 'may commit' and run.config operator(pg_catalog.->>) 'work_mem' is not null then
     perform pg_catalog.set_config('work_mem', work_mem, true);
   end if;
   perform tidemill._end_hand_run(run.run_id, 'success');

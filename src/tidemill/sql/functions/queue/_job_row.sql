@@ -29,6 +29,7 @@ begin
 end
 $$;
 
+-- It is inlined into the view jobs, and read by the search path of whoever reads that.
 create or replace function tidemill._state(
   locked_at timestamptz, attempts smallint, max_attempts smallint, run_at timestamptz
 ) returns text
@@ -36,8 +37,8 @@ language sql stable
 as $$
   select case
     when locked_at is not null then 'running'
-    when attempts >= max_attempts then 'failed'
-    when run_at > now() then 'scheduled'
+    when attempts operator(pg_catalog.>=) max_attempts then 'failed'
+    when run_at operator(pg_catalog.>) pg_catalog.now() then 'scheduled'
     else 'ready'
   end
 $$;

@@ -1,9 +1,9 @@
 begin isolation level read committed;
+set local search_path = pg_catalog, pg_temp;
 -- While we wait for a view's lock, its readers wait behind us: so give up after a while.
 select set_config('lock_timeout', '30s', true) where current_setting('lock_timeout') = '0';
 set local check_function_bodies = off;
 set local client_min_messages = warning;
-set local search_path = pg_catalog, pg_temp;
 -- One installer at a time in a database, by a lock that a role without rights on the table cannot take. Before
 -- there is the table, nobody can make it beside us: the second one fails, and finds it when it starts again.
 do $$

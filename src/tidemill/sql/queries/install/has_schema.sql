@@ -1,1 +1,1 @@
-select to_regclass('tidemill._migrations') is not null;
+select pg_catalog.to_regclass('tidemill._migrations') is not null;

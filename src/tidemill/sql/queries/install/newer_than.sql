@@ -1,4 +1,4 @@
 -- The newest migration above a number, and the newest breaking one.
-select max(number), max(number) filter (where breaking)
+select pg_catalog.max(number), pg_catalog.max(number) filter (where breaking)
 from tidemill._migrations
-where number > %(known)s;
+where number operator(pg_catalog.>) %(known)s;

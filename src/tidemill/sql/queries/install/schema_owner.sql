@@ -1,1 +1,1 @@
-select pg_get_userbyid(nspowner) from pg_namespace where nspname = 'tidemill';
+select pg_catalog.pg_get_userbyid(nspowner) from pg_catalog.pg_namespace where nspname operator(pg_catalog.=) 'tidemill';

@@ -1,8 +1,9 @@
 -- Whether there is anything to install, in one round trip.
 select
-  set_config('search_path', 'pg_catalog, pg_temp', true),
+  pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
   -- After a lock timeout the caller takes the long way. Without one it could wait forever.
-  case current_setting('lock_timeout') when '0' then set_config('lock_timeout', '30s', true) end;
+  case when pg_catalog.current_setting('lock_timeout') operator(pg_catalog.=) '0'
+    then pg_catalog.set_config('lock_timeout', '30s', true) end;
 select
   array(select number from tidemill._migrations order by number),
   (select coalesce(json_object_agg(part, hash), '{}') from tidemill._installed);
