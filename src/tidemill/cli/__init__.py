@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tidemill.cli import worker_words
 from tidemill.cli.collector import paused
+from tidemill.cli.process_one import step_down
 from tidemill.cli.run_worker import run_worker
 from tidemill.errors import EmbeddedServerError, TidemillError
 
@@ -51,6 +52,7 @@ def main() -> None:
         _fail("Standard output is closed. Redirect it to /dev/null if nobody reads it.")
     try:
         try:
+            step_down()
             _run(sys.argv[1:])
         finally:
             # Flush here, where a failure can still be told in our words.
