@@ -112,6 +112,8 @@ class JobContext:
     logger: JobLogger
     """Logs with the job's id, identifier and attempt."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
+    _cancel_reason: str = "Cancelled"
+    """What `last_error` says of a cancel by somebody else."""
 
     @property
     def is_last_attempt(self) -> bool:

@@ -11,7 +11,7 @@ from tidemill.errors import InvalidJobError
 from tidemill.retry import Delay
 
 JobKeyMode = Literal["replace", "preserve_run_at", "unsafe_dedupe"]
-State = Literal["ready", "scheduled", "running", "failed"]
+State = Literal["ready", "scheduled", "running", "failed", "cancelled"]
 _SMALLINT = range(-32768, 32768)
 
 
@@ -132,7 +132,7 @@ class Retry(Outcome):
 
 
 class Cancel(Outcome):
-    """Fail the job for good, with `reason` as its last_error. Return it or raise it."""
+    """Cancel the job, with `reason` as its last_error: it is not tried again. Return it or raise it."""
 
     def __init__(self, reason: str = "The task cancelled its job") -> None:
         super().__init__(reason)

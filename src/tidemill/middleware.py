@@ -11,6 +11,8 @@ from tidemill.jobs import Outcome
 
 logger = logging.getLogger("tidemill")
 
+_OUTWARD = ("after_job", "on_error", "on_cancel", "worker_stopped")
+
 
 class Middleware:
     """Hooks around jobs and workers; override what you need.
@@ -32,7 +34,10 @@ class Middleware:
         """An attempt succeeded. Its completion is written within moments."""
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
-        """An attempt failed, timed out, or was cancelled."""
+        """An attempt failed or timed out."""
+
+    def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
+        """The job was cancelled during an attempt: by somebody else, or by its task."""
 
 
 class LogJobs(Middleware):
@@ -50,7 +55,7 @@ class LogJobs(Middleware):
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         """Logs the failure, with a traceback if the task raised an exception of its own."""
-        # The task asked for a retry or a cancellation, which is no error.
+        # The task asked for a retry, which is no error.
         level = logging.INFO if isinstance(error, Outcome) else logging.ERROR
         job.logger.log(
             level,
@@ -62,6 +67,19 @@ class LogJobs(Middleware):
             seconds * 1000,
             str(error) or type(error).__name__,
             exc_info=None if isinstance(error, Outcome | AttemptError) else error,
+            extra={"duration_ms": round(seconds * 1000, 3)},
+        )
+
+    def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
+        """Logs why the attempt ended."""
+        job.logger.info(
+            "job %s (%s) ended attempt %s of %s after %.0f ms: %s",
+            job.id,
+            job.identifier,
+            job.attempt,
+            job.max_attempts,
+            seconds * 1000,
+            reason,
             extra={"duration_ms": round(seconds * 1000, 3)},
         )
 
@@ -85,7 +103,7 @@ class Hooks:
 
     def call(self, name: str, *args: Any) -> None:
         """Calls the hook of that name."""
-        for one in self._outward if name in ("after_job", "on_error", "worker_stopped") else self._inward:
+        for one in self._outward if name in _OUTWARD else self._inward:
             try:
                 getattr(one, name)(*args)
             except BaseException:

@@ -156,7 +156,7 @@ def assemble(
         stopping=stopping,
         on_revival=on_revival,
         on_safety=lanes.allow_express,
-        on_cancel=lambda ids: _call(loop, executor.cancel, ids),
+        on_cancel=lambda reasons: _call(loop, executor.cancel, reasons),
         on_outdated=lambda error: _call(loop, on_outdated, error),
     )
 

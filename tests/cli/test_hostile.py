@@ -216,6 +216,7 @@ def test_jobs_that_are_passed_over_say_why(cli: CommandLine, connection: psycopg
     ]
     connection.execute("select tidemill.add_job('a')")
     assert "as it has failed already: 1" in cli.refused("jobs", "cancel", "1")
+    assert "as it is cancelled already: 2" in cli.refused("jobs", "cancel", "2")
 
 
 @pytest.mark.slow

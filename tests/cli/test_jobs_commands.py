@@ -119,6 +119,42 @@ def test_list_filters_and_limits(cli: CommandLine, connection: psycopg.Connectio
 
 
 @pytest.mark.slow
+def test_filters_by_how_jobs_ended(cli: CommandLine, connection: psycopg.Connection) -> None:
+    for _ in range(5):
+        connection.execute("select tidemill.add_job('a')")
+    _fail(connection, 1, 2)
+    connection.execute("select tidemill.cancel_jobs(array[3], 'the shop is closed')")
+    connection.execute(
+        "update tidemill._jobs set attempts = 1, last_error = 'no SMTP', run_at = 'tomorrow' where id = 4"
+    )
+    connection.execute("update tidemill._jobs set updated_at = now() - interval '1 day' where id in (2, 5)")
+    for filters, expected in [
+        (["--state", "cancelled"], [3]),
+        (["--state", "failed"], [2, 1]),
+        (["--retrying"], [4]),
+        (["--error", "smtp"], [4]),
+        (["--error", "SHOP"], [3]),
+        (["--error", "%"], []),
+        (["--since", "2h"], [4, 3, 1]),
+        (["--until", "2h"], [5, 2]),
+        (["--since", "2d", "--until", "1h", "--state", "failed"], [2]),
+        (["--until", "2001-01-01T00:00:00Z"], []),
+        (["--since", "2001-01-01T00:00:00Z", "--error", "address"], [2, 1]),
+    ]:
+        assert [job["id"] for job in cli.json("jobs", *filters)] == expected
+    assert "neither a duration nor a time" in cli.run("jobs", "--since", "soon").stderr
+    assert cli.run("jobs", "remove", "--since", "").returncode == 2
+
+    assert "0/25" in cli.ok("jobs", "--state", "cancelled")
+    # What was cancelled is brought back only by its own name.
+    assert cli.json("jobs", "retry", "--state", "failed", "--since", "2h")["changed"] == [1]
+    assert cli.json("jobs", "retry", "--retrying")["changed"] == [4]
+    assert cli.json("jobs", "remove", "--error", "address", "--until", "2h")["changed"] == [2]
+    assert cli.json("jobs", "retry", "--state", "cancelled")["changed"] == [3]
+    assert {job["state"] for job in cli.json("jobs")} == {"ready"}
+
+
+@pytest.mark.slow
 def test_show_has_payload_and_error(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('a', '{\"deep\": {\"n\": 1}}')")
     _fail(connection, 1)
@@ -139,7 +175,7 @@ def test_retry_cancel_and_reschedule(cli: CommandLine, connection: psycopg.Conne
 
     assert cli.json("jobs", "cancel", "3", "--reason", "by hand")["changed"] == [3]
     cancelled = cli.json("jobs", "show", "3")
-    assert (cancelled["state"], cancelled["last_error"]) == ("failed", "Cancelled: by hand")
+    assert (cancelled["state"], cancelled["last_error"]) == ("cancelled", "Cancelled: by hand")
 
     assert cli.json("jobs", "reschedule", "1", "--in", "1d", "--priority", "7")["changed"] == [1]
     changed = cli.json("jobs", "show", "1")

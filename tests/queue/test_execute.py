@@ -137,10 +137,10 @@ async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench:
     executor = bench.start()
     executor.submit([named(1, "tidy")])
     await within(begun)
-    executor.cancel([1])
+    executor.cancel({1: "Cancelled"})
     await within(bench.event)
     # A heartbeat tells of the same request again and again.
-    executor.cancel([1])
+    executor.cancel({1: "Cancelled"})
     bench.gate.set()
     await executor.wait_idle()
     assert bench.begun == [1]
@@ -158,7 +158,7 @@ async def test_a_cancellation_ends_with_its_job(bench: Bench) -> None:
     executor.submit([named(1, "waits"), named(2, "waits")])
     await within(bench.event)
     bench.event.clear()
-    executor.cancel([1])
+    executor.cancel({1: "Cancelled"})
     # The same runner has it.
     await within(bench.event)
     executor.stop()

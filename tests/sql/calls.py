@@ -213,11 +213,14 @@ class Queue:
         delay: timedelta | None = None,
         permanent: bool = False,
         payload: str | None = None,
+        cancelled: bool = False,
     ) -> dict[int, Row]:
         count = len(jobs)
+        # Workers of older versions do not know the last argument.
+        last, cancels = (", %s::boolean[]", [[True] * count]) if cancelled else ("", [])
         rows = self.rows(
             "select * from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], %s::text[], %s::interval[],"
-            " %s::boolean[], %s::text[])",
+            f" %s::boolean[], %s::text[]{last})",
             [
                 worker,
                 *leases(jobs),
@@ -225,6 +228,7 @@ class Queue:
                 [delay] * count,
                 [permanent] * count,
                 [payload] * count,
+                *cancels,
             ],
         )
         return {row["id"]: row for row in rows}

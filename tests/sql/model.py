@@ -26,6 +26,7 @@ class Job:
     locked_by: str | None = None
     token: int | None = None
     cancelled: bool = False
+    cancelled_after: int | None = None
     withdrawn: bool = False
 
 
@@ -92,7 +93,8 @@ def same(job: Job) -> Row:
         "id, identifier, payload, queue_name, run_at, max_attempts, key, priority, flags, attempts,"
         " last_error, revision, locked_by"
     )
-    return {name: getattr(job, name) for name in names.split(", ")}
+    row = {name: getattr(job, name) for name in names.split(", ")}
+    return row if job.cancelled_after is None else row | {"attempts": job.cancelled_after}
 
 
 def told(job: Job, mode: str) -> Job:

@@ -27,7 +27,7 @@ PRIVATE_JOBS = (
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": JOB + ", has_worker boolean",
+    "tidemill.jobs": JOB + ", has_worker boolean, retrying boolean",
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
@@ -251,7 +251,7 @@ def test_comments_on_views_and_types(queue: Queue) -> None:
         " and not (relkind = 'c' and obj_description(reltype, 'pg_type') is not null)"
     )
     assert bare == []
-    for column in ("state", "attempts", "locked_by", "revision", "has_worker"):
+    for column in ("state", "attempts", "locked_by", "revision", "has_worker", "retrying"):
         assert queue.value(
             "select col_description(attrelid, attnum) from pg_attribute"
             " where attrelid = 'tidemill.jobs'::regclass and attname = %s",

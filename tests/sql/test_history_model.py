@@ -193,6 +193,8 @@ class Histories(RuleBasedStateMachine):
             assert job.last_error is not None
         elif not job.cancelled:
             job.attempts = max(0, job.attempts - 1)
+        if job.cancelled_after is not None:
+            job.cancelled_after -= 1
         self.model.free(job)
 
     def fail(self, job: Job, now: datetime, told: Row, *, permanent: bool) -> None:
@@ -204,7 +206,8 @@ class Histories(RuleBasedStateMachine):
             job.last_error = "boom"
         if permanent:
             job.attempts = job.max_attempts
-        assert told["outcome"] == ("failed" if job.attempts >= job.max_attempts else "retry")
+        ended = "failed" if job.cancelled_after is None else "cancelled"
+        assert told["outcome"] == (ended if job.attempts >= job.max_attempts else "retry")
         self.model.free(job)
 
     @rule(
@@ -241,6 +244,7 @@ class Histories(RuleBasedStateMachine):
         idle = self.idle(asked)
         for job in idle:
             job.attempts, job.last_error = job.max_attempts, message or "Manually marked as failed"
+            job.cancelled_after = None
         self.agree(rows, idle)
 
     @rule(numbers=st.lists(NUMBERS, max_size=2))
@@ -276,8 +280,11 @@ class Histories(RuleBasedStateMachine):
         for job in idle:
             job.run_at = datetime.fromisoformat(run_at) if run_at else job.run_at
             job.priority = job.priority if priority is None else priority
-            job.attempts = job.attempts if attempts is None else attempts
             job.max_attempts = max_attempts or job.max_attempts
+            if attempts is not None:
+                job.attempts, job.cancelled_after = attempts, None
+            elif job.cancelled_after is not None:
+                job.attempts = job.max_attempts
         self.agree(rows, idle)
 
     @rule(numbers=st.lists(NUMBERS, max_size=3))
@@ -287,6 +294,7 @@ class Histories(RuleBasedStateMachine):
         jobs = [self.model.jobs[number] for number in asked if number in self.model.jobs]
         jobs = [job for job in jobs if job.locked_by or job.attempts < job.max_attempts]
         for job in jobs:
+            job.cancelled_after = job.attempts if job.cancelled_after is None else job.cancelled_after
             job.attempts, job.last_error = job.max_attempts, "Cancelled"
             job.cancelled, job.withdrawn = job.locked_by is not None, False
         self.agree(rows, jobs)
@@ -319,9 +327,13 @@ class Histories(RuleBasedStateMachine):
         jobs = [self.model.jobs[number] for number in sorted(self.model.jobs)]
         self.agree(rows, jobs)
         for row, job in zip(rows, jobs, strict=True):
-            failed = "failed" if job.attempts >= job.max_attempts else None
+            ended = "failed" if job.cancelled_after is None else "cancelled"
+            failed = ended if job.attempts >= job.max_attempts else None
             waiting = "scheduled" if job.run_at > row["now"] else "ready"
             assert row["state"] == ("running" if job.locked_by else failed or waiting)
+            assert row["retrying"] == (
+                row["state"] in ("ready", "scheduled") and 0 < job.attempts < job.max_attempts
+            )
         leased = self.queue.rows("select queue_name, locked_by, claim_token from tidemill._queues")
         assert {
             row["queue_name"]: (row["locked_by"], row["claim_token"]) for row in leased if row["locked_by"]

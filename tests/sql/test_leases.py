@@ -145,9 +145,11 @@ def test_the_sweep_frees_what_dead_workers_hold(queue: Queue) -> None:
             assert new == old
         else:
             # The attempt stays spent, and the job goes behind those that were due before.
-            free = {"locked_at": None, "locked_by": None, "claim_token": None, "run_at": new["run_at"]}
-            assert new == old | free
-            assert new["run_at"] > old["run_at"]
+            free = {"locked_at": None, "locked_by": None, "claim_token": None}
+            times = {name: new[name] for name in ("run_at", "updated_at")}
+            assert new == old | free | times
+            assert times["run_at"] > old["run_at"]
+            assert times["updated_at"] > old["updated_at"]
     assert [is_lost(queue, name) for name in ("w", "x", "y")] == [True, False, True]
     assert sweep(queue) == []
     assert is_forgotten(queue, "w")

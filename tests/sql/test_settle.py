@@ -207,7 +207,8 @@ def test_withdrawn_jobs_end_whatever_becomes_of_them(queue: Queue, withdraw: str
     assert queue.stored(jobs[0]["id"]) is None
 
     jobs = withdrawn()
-    assert queue.fail(jobs, delay=timedelta(0))[jobs[0]["id"]]["outcome"] == "failed"
+    ended = "cancelled" if withdraw == "cancelled" else "failed"
+    assert queue.fail(jobs, delay=timedelta(0))[jobs[0]["id"]]["outcome"] == ended
     row = queue.kept(jobs[0]["id"])
     assert row["last_error"] == (words if withdraw == "cancelled" else "boom")
     assert (row["attempts"], row["withdrawn"]) == (25, None)

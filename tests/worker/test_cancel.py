@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 from tests.support.processes import leased
 from tests.support.running import eventually, running, until_leased, within
-from tidemill import App, JobContext
+from tidemill import App, JobContext, Middleware
 
 # Long beats prove that a notification did it; no listener proves that a beat did.
 BY_NOTIFICATION = {"listen": True, "heartbeat_interval": 600, "lease": 3600}
 BY_HEARTBEAT = {"listen": False, "heartbeat_interval": 0.05, "lease": 30, "poll_interval": 0.05}
+CANCELLED = "Cancelled: no longer wanted"
 ways = pytest.mark.parametrize("way", [BY_NOTIFICATION, BY_HEARTBEAT], ids=["notification", "heartbeat"])
 
 
@@ -54,9 +56,38 @@ async def test_an_async_task_is_cancelled(
         await within(begun)
         await until_leased(connection)
         await app.cancel_jobs([job.id], "no longer wanted")
-        await eventually(
-            lambda: state(connection) == ("failed", "Cancelled: no longer wanted", None), "the end"
-        )
+        await eventually(lambda: state(connection) == ("cancelled", CANCELLED, None), "the end")
+
+
+@ways
+async def test_a_cancel_is_told_with_its_reason_and_is_no_error(
+    database: str, connection: psycopg.Connection, way: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "tidemill")
+    told: list[str] = []
+
+    class Tells(Middleware):
+        def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
+            told.append(reason)
+
+    app, begun = App(database, middleware=[Tells()]), asyncio.Event()
+
+    @app.task
+    async def hangs(payload: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with running(app, **way):
+        await listening(connection, way)
+        job = await app.add_job("hangs")
+        await within(begun)
+        await until_leased(connection)
+        await app.cancel_jobs([job.id], "no longer wanted")
+        await eventually(lambda: state(connection) == ("cancelled", CANCELLED, None), "the end")
+    assert told == [CANCELLED]
+    lines = [(record.levelno, record.getMessage()) for record in caplog.records]
+    assert any(level == logging.INFO and line.endswith(f": {CANCELLED}") for level, line in lines)
+    assert [line for level, line in lines if level >= logging.WARNING] == []
 
 
 @ways
@@ -77,7 +108,7 @@ async def test_a_plain_function_is_told(
         await eventually(begun.is_set, "the start")
         await until_leased(connection)
         await app.cancel_jobs([job.id])
-        await eventually(lambda: state(connection) == ("failed", "Cancelled", None), "the end")
+        await eventually(lambda: state(connection) == ("cancelled", "Cancelled", None), "the end")
 
 
 async def test_a_cancelled_job_that_ends_well_is_done(app: App, connection: psycopg.Connection) -> None:
@@ -122,7 +153,7 @@ async def test_the_next_job_of_the_queue_is_not_cancelled_too(
         await app.cancel_jobs([job.id])
         await within(done)
     rows = connection.execute("select identifier, last_error, attempts from tidemill.jobs order by id")
-    assert rows.fetchall() == [("hangs", "Cancelled", 25), ("after", "ValueError: recorded", 1)]
+    assert rows.fetchall() == [("hangs", "Cancelled", 1), ("after", "ValueError: recorded", 1)]
 
 
 async def test_a_garbled_notification_does_not_deafen_the_worker(
@@ -144,5 +175,5 @@ async def test_a_garbled_notification_does_not_deafen_the_worker(
         await within(begun)
         await until_leased(connection)
         await app.cancel_jobs([job.id])
-        await eventually(lambda: state(connection) == ("failed", "Cancelled", None), "the end")
+        await eventually(lambda: state(connection) == ("cancelled", "Cancelled", None), "the end")
     assert "were not understood, the last one on tidemill:jobs: 'nonsense'" in caplog.text

@@ -37,6 +37,9 @@ class Recording(Middleware):
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         self._note(f"error {type(error).__name__}")
 
+    def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
+        self._note(f"cancel {job.identifier}: {reason}")
+
 
 async def test_hooks_in_order(database: str) -> None:
     events: list[str] = []
@@ -50,8 +53,12 @@ async def test_hooks_in_order(database: str) -> None:
     async def breaks(payload: Any) -> None:
         raise KeyError
 
-    await app.add_job("works", priority=1)
-    await app.add_job("breaks", priority=2)
+    @app.task
+    async def cancels(payload: Any) -> Cancel:
+        return Cancel("gone")
+
+    for priority, name in enumerate(("works", "breaks", "cancels")):
+        await app.add_job(name, priority=priority)
     await run_all(app, concurrency=1)
     assert events == [
         "a started",
@@ -65,6 +72,10 @@ async def test_hooks_in_order(database: str) -> None:
         "b before breaks",
         "b error KeyError",
         "a error KeyError",
+        "a before cancels",
+        "b before cancels",
+        "b cancel cancels: gone",
+        "a cancel cancels: gone",
         "b stopped",
         "a stopped",
     ]
@@ -133,7 +144,8 @@ async def test_log_lines(app: App, caplog: pytest.LogCaptureFixture) -> None:
     assert has(logging.INFO, "job 1 (works) done in")
     assert has(logging.ERROR, "job 2 (breaks) failed attempt 1 of 2 after", "'street'")
     assert has(logging.INFO, "job 2 (breaks) will run again at")
-    assert has(logging.ERROR, "job 3 (cancels) failed for good: gone")
+    assert has(logging.INFO, "job 3 (cancels) ended attempt 1 of 25 after", ": gone")
+    assert has(logging.INFO, "job 3 (cancels) is cancelled")
     assert has(logging.INFO, worker.id, "has stopped")
     traces = [record.getMessage() for record in caplog.records if record.exc_info]
     assert len(traces) == 1

@@ -114,11 +114,11 @@ def retry(
 def cancel(
     jobs: JobFilter,
     ids: IdsArgument = None,
-    reason: Annotated[str | None, typer.Option(help="Goes to last_error.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Goes to last_error and to the log.")] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fail jobs for good; running ones are asked to stop."""
+    """Cancel jobs: they are not tried again; running ones are asked to stop."""
     _change(
         "Cancelling",
         ids,
@@ -244,6 +244,8 @@ def _reasons(
                 reason = "there is no such job"
             case "failed" if cancelling:
                 reason = "it has failed already"
+            case "cancelled" if cancelling:
+                reason = "it is cancelled already"
             case "running":
                 reason = "it runs"
             case _:
@@ -254,8 +256,8 @@ def _reasons(
 
 def _display(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        # A job that has failed for good will not start again.
-        "run_at": None if row["state"] == "failed" else row["run_at"],
+        # These will not start again.
+        "run_at": None if row["state"] in ("failed", "cancelled") else row["run_at"],
         "attempts": f"{row['attempts']}/{row['max_attempts']}",
         "last_error": (row["last_error"] or "").split("\n")[0][:120],
     }

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import psycopg
 import typer
 from psycopg.rows import dict_row
 
+from tidemill.cli import parse
 from tidemill.cli.output import note
 from tidemill.cli.visible import visible
 from tidemill.database import sql
 from tidemill.database.connect import connect
+from tidemill.jobs import State
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,50 @@ class JobFilter:
     """
 
     state: Annotated[
-        Literal["ready", "scheduled", "running", "failed"] | None,
+        State | None,
         typer.Option(help="Only jobs in this state."),
     ] = None
+    retrying: Annotated[
+        bool, typer.Option("--retrying", help="Only jobs that have failed and wait for their next attempt.")
+    ] = False
     task: Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")] = None
     queue: Annotated[str | None, typer.Option("--queue", help="Only jobs of this named queue.")] = None
+    error: Annotated[
+        str | None,
+        typer.Option("--error", metavar="TEXT", help="Only jobs with this text in last_error, in any case."),
+    ] = None
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="Only jobs that were added, failed or were changed since: a time, or 2h, 7d (ago).",
+        ),
+    ] = None
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="WHEN", help="Only those of before; as --since.")
+    ] = None
 
     def __bool__(self) -> bool:
         return any(astuple(self))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the queries take. Raises typer.BadParameter for a time that is none."""
+        from_when = parse.since(self.since) if self.since is not None else {}
+        to_when = parse.since(self.until) if self.until is not None else {}
+        return asdict(self) | {
+            "since": from_when.get("since"),
+            "within": from_when.get("within"),
+            "until": to_when.get("since"),
+            "until_within": to_when.get("within"),
+        }
 
 
 def find_job_ids(connection: psycopg.Connection[Any], jobs: JobFilter) -> list[int]:
     """The ids of the jobs that pass a filter."""
     # Nothing else is read: jobs may be large, or hold values that Python cannot.
-    return [row[0] for row in connection.execute(sql.query("find_job_ids"), asdict(jobs)).fetchall()]
+    return [row[0] for row in connection.execute(sql.query("find_job_ids"), jobs.params).fetchall()]
 
 
 def job_rows(
@@ -51,7 +83,7 @@ def job_rows(
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the view tidemill.jobs, newest first; `payloads` says whether to read payloads."""
-    wanted = asdict(jobs or JobFilter()) | {"id": job_id, "key": key, "limit": limit, "payloads": payloads}
+    wanted = (jobs or JobFilter()).params | {"id": job_id, "key": key, "limit": limit, "payloads": payloads}
     with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.query("list_jobs"), wanted).fetchall()
     for row in rows:

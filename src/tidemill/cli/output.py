@@ -30,6 +30,7 @@ _COLOURS = {
     "scheduled": "blue",
     "running": "green",
     "failed": "red",
+    "cancelled": "yellow",
     "lost": "red",
     "paused": "yellow",
     "success": "green",

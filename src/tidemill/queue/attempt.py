@@ -12,6 +12,7 @@ from typing import Any
 from tidemill.context import JobContext, JobLogger, Producer
 from tidemill.database.times import moment
 from tidemill.errors import JobTimeoutError
+from tidemill.jobs import Cancel
 from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.outcome import check_result, failure, meaning
@@ -102,9 +103,10 @@ class Attempt:
             self.made_context = self.setting.context(self.job, self.task)
         return self.made_context
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str) -> None:
         """Asks the task to stop: an async one is cancelled, a plain function is told."""
         if not self.context.cancelled:
+            self.context._cancel_reason = reason
             self.context._cancelled.set()
             if self.task.is_async:
                 self.runner.cancel()
@@ -168,7 +170,10 @@ class Attempt:
             context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
             return Settlement.of(job, "returned")
         error = meaning(error, context)
-        hooks.call("on_error", context, error, elapsed)
+        if isinstance(error, Cancel):
+            hooks.call("on_cancel", context, str(error), elapsed)
+        else:
+            hooks.call("on_error", context, error, elapsed)
         return failure(job, self.task, context, error)
 
     @property

@@ -92,11 +92,11 @@ class Executor:
         """Gives back leased jobs that have not started."""
         self._leased.give_back()
 
-    def cancel(self, job_ids: list[int]) -> None:
+    def cancel(self, reasons: Mapping[int, str]) -> None:
         """Stops these jobs if they run here: async tasks are cancelled, plain functions are told."""
         for attempt in self._attempts:
-            if attempt.job.id in job_ids:
-                attempt.cancel()
+            if attempt.job.id in reasons:
+                attempt.cancel(reasons[attempt.job.id])
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""

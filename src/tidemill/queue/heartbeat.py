@@ -48,7 +48,7 @@ class Heartbeat:
         stopping: Callable[[], bool],
         on_revival: Callable[[], None],
         on_safety: Callable[[bool], None],
-        on_cancel: Callable[[list[int]], None],
+        on_cancel: Callable[[dict[int, str]], None],
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
         self._registration = registration
@@ -124,8 +124,9 @@ class Heartbeat:
         rows = self._connection.open().execute(
             query("cancelled_jobs"), {"worker_id": self._registration.worker_id}
         )
-        if cancelled := [job_id for (job_id,) in rows]:
-            self._on_cancel(cancelled)
+        reasons: dict[int, str] = dict(rows.fetchall())
+        if reasons:
+            self._on_cancel(reasons)
 
     def _beat(self) -> None:
         connection = self._connection.open()
@@ -143,7 +144,7 @@ class Heartbeat:
             self._register(connection)
             self._on_revival()
         if cancelled:
-            self._on_cancel(cancelled)
+            self._ask_cancelled()
         self._sweep(connection)
         refuse_newer_schema(connection)
 
@@ -170,13 +171,7 @@ class Heartbeat:
         connection.execute("select tidemill._deregister_worker(%s)", worker)
 
     def _sweep(self, connection: psycopg.Connection) -> None:
-        freed = connection.execute("select worker_id, id, failed from tidemill._sweep_leases()").fetchall()
-        for worker_id, job_id, failed in freed:
-            logger.warning(
-                "job %s was left by worker %s: %s",
-                job_id,
-                worker_id,
-                "failed for good" if failed else "free again",
-            )
+        for job_id, worker_id, now in connection.execute(query("sweep_leases")).fetchall():
+            logger.warning("job %s was left by worker %s: %s", job_id, worker_id, now)
         [(safe,)] = connection.execute("select tidemill._express_is_safe()").fetchall()
         self._on_safety(safe)

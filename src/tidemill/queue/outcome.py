@@ -71,7 +71,7 @@ async def _ready(result: Any) -> Any:
 def meaning(error: BaseException, context: JobContext) -> BaseException:
     """The error, or a Cancel if the job was cancelled and obeyed."""
     obeyed = isinstance(error, asyncio.CancelledError | JobCancelledError) and context.cancelled
-    return Cancel("Cancelled") if obeyed else error
+    return Cancel(context._cancel_reason) if obeyed else error
 
 
 def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
@@ -86,6 +86,7 @@ def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseEx
         delay=delay,
         permanent=permanent,
         payload=error.payload if isinstance(error, BatchError) else None,
+        cancelled=isinstance(error, Cancel),
     )
 
 

@@ -29,6 +29,8 @@ class Settlement:
     permanent: bool = False
     payload: str | None = None
     """The part of a batch job's payload that has failed."""
+    cancelled: bool = False
+    """Of a failed one: it was cancelled, by its task or by somebody else."""
 
     @classmethod
     def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
@@ -69,6 +71,7 @@ class Settlements:
     """Failed, with the time of the next attempt."""
     failed: list[Settlement] = field(default_factory=list)
     """Failed for good."""
+    cancelled: list[Settlement] = field(default_factory=list)
 
     @classmethod
     def write(
@@ -138,11 +141,13 @@ class Settlements:
                 settlement.identifier,
                 settlement.message,
             )
+        for settlement in self.cancelled:
+            logger.info("job %s (%s) is cancelled", settlement.id, settlement.identifier)
 
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         cursor = connection.execute(
             "select id, outcome, run_at from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], "
-            "%s::pg_catalog.text[], %s::interval[], %s::boolean[], %s::pg_catalog.text[])",
+            "%s::pg_catalog.text[], %s::interval[], %s::boolean[], %s::pg_catalog.text[], %s::boolean[])",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
@@ -150,6 +155,7 @@ class Settlements:
                 [None if s.delay is None else timedelta(seconds=s.delay) for s in failed],
                 [s.permanent for s in failed],
                 [s.payload for s in failed],
+                [s.cancelled for s in failed],
             ],
         )
         self._read(failed, cursor)
@@ -167,6 +173,8 @@ class Settlements:
                     self.retried.append((settlement, run_at))
                 case "failed":
                     self.failed.append(settlement)
+                case "cancelled":
+                    self.cancelled.append(settlement)
 
 
 def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:

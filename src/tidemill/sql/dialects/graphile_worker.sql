@@ -28,7 +28,7 @@ select
   j.identifier as task_identifier,
   j.priority,
   j.run_at,
-  j.attempts,
+  case j.state when 'cancelled' then j.max_attempts else j.attempts end as attempts,
   j.max_attempts,
   j.last_error,
   j.created_at,
@@ -92,7 +92,7 @@ begin
   r.payload := j.payload;
   r.priority := j.priority;
   r.run_at := j.run_at;
-  r.attempts := j.attempts;
+  r.attempts := case j.state when 'cancelled' then j.max_attempts else j.attempts end;
   r.max_attempts := j.max_attempts;
   r.last_error := j.last_error;
   r.created_at := j.created_at;
@@ -104,7 +104,7 @@ begin
   if j.flags is not null then
     r.flags := graphile_worker._flags_object(j.flags);
   end if;
-  r.is_available := j.locked_at is null and j.attempts < j.max_attempts;
+  r.is_available := r.locked_at is null and r.attempts < r.max_attempts;
   return r;
 end
 $$;

@@ -7,8 +7,9 @@ language sql stable
 as $$
   select row(
     j.id, identifier, queue_name, j.payload,
-    tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at),
-    j.priority, j.run_at, j.attempts, j.max_attempts, j.last_error, j.created_at, j.updated_at,
+    case when j.cancelled_after is not null and j.locked_at is null then 'cancelled'
+      else tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) end,
+    j.priority, j.run_at, coalesce(j.cancelled_after, j.attempts), j.max_attempts, j.last_error, j.created_at, j.updated_at,
     j.key, j.locked_at, j.locked_by, j.revision, j.flags
   )::tidemill.job
 $$;

@@ -34,7 +34,7 @@ $$;
 
 create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
-  delays interval[], permanent boolean[], payloads text[]
+  delays interval[], permanent boolean[], payloads text[], cancelled boolean[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -43,12 +43,12 @@ as $$
 begin
   return query
     with given as materialized (
-      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads)
-        as g(id, token, message, delay, permanent, payload)
+      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads, cancelled)
+        as g(id, token, message, delay, permanent, payload, cancelled)
       order by g.id
     ),
     held as materialized (
-      select j.id, g.message, g.delay, g.permanent, g.payload
+      select j.id, g.message, g.delay, g.permanent, g.payload, g.cancelled
       from given g join tidemill._jobs j on j.id = g.id
       where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
@@ -56,13 +56,15 @@ begin
     failed as (
       update tidemill._jobs j set
         last_error = case when j.withdrawn = 'cancelled' then j.last_error else h.message end,
-        attempts = case when h.permanent then j.max_attempts else j.attempts end,
+        cancelled_after = case when h.cancelled then coalesce(j.cancelled_after, j.attempts) else j.cancelled_after end,
+        attempts = case when h.permanent or h.cancelled then j.max_attempts else j.attempts end,
         run_at = greatest(now(), j.run_at)
           + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second'),
         payload = coalesce(h.payload::json, j.payload),
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null, updated_at = now()
       from held h where j.id = h.id
-      returning j.id, case when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at
+      returning j.id, case when j.cancelled_after is not null then 'cancelled'
+                           when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at
     )
     select f.* from failed f(id, outcome, run_at)
     union all
@@ -79,7 +81,8 @@ $$Records failed attempts.
 delays     wait before the next attempt, from now or run_at, whichever is later; NULL:
            exp(least(10, attempts)) seconds
 permanent  true spends all attempts
-payloads   replaces the job's payload; NULL: unchanged$$;
+payloads   replaces the job's payload; NULL: unchanged
+cancelled  true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
@@ -100,6 +103,8 @@ begin
     returned as (
       update tidemill._jobs j set
         attempts = case when j.withdrawn is null then j.attempts - 1 else j.attempts end,
+        cancelled_after = j.cancelled_after - 1,
+        updated_at = case when j.withdrawn is null then j.updated_at else now() end,
         last_error = case j.withdrawn
           when 'replaced' then 'Given back unfinished after a newer job took over its key'
           when 'removed' then 'Given back unfinished after its removal by key'

@@ -71,6 +71,7 @@ begin
       update tidemill._jobs j set
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
         run_at = case when if_ended then greatest(j.run_at, now()) else j.run_at end,
+        updated_at = case when if_ended or j.attempts >= j.max_attempts then now() else j.updated_at end,
         last_error = case
           when j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
           else format('%s did not end: %s (worker %s)',

@@ -15,7 +15,8 @@ begin
   ),
   cancelled as (
     update tidemill._jobs j set
-      attempts = j.max_attempts, last_error = 'Cancelled' || coalesce(': ' || nullif(reason, ''), ''),
+      cancelled_after = coalesce(j.cancelled_after, j.attempts), attempts = j.max_attempts,
+      last_error = 'Cancelled' || coalesce(': ' || nullif(reason, ''), ''),
       updated_at = now(),
       withdrawn = case when not a.idle then 'cancelled' end,
       locked_at = case when not a.idle then j.locked_at end,
@@ -33,10 +34,11 @@ begin
 end
 $$;
 comment on function tidemill.cancel_jobs is
-$$Cancels jobs and returns them: waiting ones fail for good at once, running ones are asked to stop.
+$$Cancels jobs and returns them: waiting ones at once, running ones are asked to stop.
 
 The worker that runs a job learns of it by a notification, or with its next
 heartbeat: it cancels an async task, and sets a flag that a plain function can read. A
-cancelled job is not retried, whatever its outcome. reason becomes part of last_error.
-Jobs that failed for good before, unknown ids, and rows that another transaction holds
+cancelled job is not retried, whatever its outcome. Its state becomes cancelled, its last_error
+'Cancelled: reason', and its attempts are those that it had begun. reschedule_jobs(ids, attempts := 0)
+brings it back. Jobs that have failed for good or are cancelled, unknown ids, and rows that another transaction holds
 are passed over.$$;

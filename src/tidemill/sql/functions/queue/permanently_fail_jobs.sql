@@ -5,7 +5,7 @@ as $$
   with failed as (
     update tidemill._jobs j set
       last_error = coalesce(error_message, 'Manually marked as failed'),
-      attempts = j.max_attempts, updated_at = now(),
+      attempts = j.max_attempts, cancelled_after = null, updated_at = now(),
       locked_at = null, locked_by = null, claim_token = null, withdrawn = null
     from tidemill._idle_jobs(job_ids) i(id)
     where j.id = i.id returning j.*

@@ -26,7 +26,11 @@ begin
     update tidemill._jobs j set
       run_at = coalesce(reschedule_jobs.run_at, j.run_at),
       priority = coalesce(reschedule_jobs.priority::smallint, j.priority),
-      attempts = coalesce(reschedule_jobs.attempts::smallint, j.attempts),
+      attempts = coalesce(
+        reschedule_jobs.attempts::smallint,
+        -- A cancelled job has none left, whatever the new limit.
+        case when j.cancelled_after is not null then reschedule_jobs.max_attempts::smallint end, j.attempts),
+      cancelled_after = case when reschedule_jobs.attempts is null then j.cancelled_after end,
       max_attempts = coalesce(reschedule_jobs.max_attempts::smallint, j.max_attempts),
       locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
       updated_at = now()
@@ -44,5 +48,5 @@ comment on function tidemill.reschedule_jobs is
 $$Changes when and how jobs run, and returns them; a NULL argument leaves its column as it is.
 
 run_at, priority, attempts (used up so far; 0 gives all of them again) and
-max_attempts. Also brings back jobs that failed for good. Running jobs and
+max_attempts. Also brings back jobs that failed for good, and with attempts those that were cancelled. Running jobs and
 unknown ids are passed over. Errors: 22003, 23514.$$;

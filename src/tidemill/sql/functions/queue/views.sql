@@ -4,10 +4,11 @@ select
   t.identifier,
   q.queue_name,
   j.payload,
-  tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) as state,
+  case when j.cancelled_after is not null and j.locked_at is null then 'cancelled'
+    else tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) end as state,
   j.priority,
   j.run_at,
-  j.attempts,
+  coalesce(j.cancelled_after, j.attempts) as attempts,
   j.max_attempts,
   j.last_error,
   j.created_at,
@@ -19,19 +20,22 @@ select
   j.flags,
   exists (
     select from tidemill._workers w
-    where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker
+    where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
+  j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
 comment on view tidemill.jobs is 'Jobs that are not done, one row each. Completed jobs are deleted.';
 comment on column tidemill.jobs.state is
-  'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased), failed (for good)';
+  'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased), failed (for good), cancelled';
 comment on column tidemill.jobs.attempts is
-  'Attempts used up, the running one included; max_attempts once the job has failed for good.';
-comment on column tidemill.jobs.updated_at is 'When an add, an administrator or a failed attempt last changed it.';
+  'Attempts used up, the running one included; max_attempts once the job has failed for good. A cancelled job: the attempts that it had begun.';
+comment on column tidemill.jobs.updated_at is 'When an add, an administrator or a failed attempt last changed it; so when a job failed or was cancelled.';
 comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
 comment on column tidemill.jobs.revision is 'How often an add with the same key has changed it.';
 comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; else the job waits.';
+comment on column tidemill.jobs.retrying is
+  'Whether it has failed and waits for its next attempt.';
 
 create or replace view tidemill.workers as
 select
