@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import psycopg
 import pytest
 
-from tests.actions.definitions import row, rows
+from tests.actions.definitions import ROUTINE, add_at, row, rows
 from tests.actions.support import HOUR, MINUTE, NOON, SECOND, add_action, make_note, outcomes, state
 from tests.support.servers import Server
 
@@ -39,9 +39,13 @@ def run(connection: psycopg.Connection, at: datetime, outcome: str = "success") 
 def test_a_slot_is_missed_after_a_minute_or_at_the_next_one(
     connection: psycopg.Connection, interval: timedelta, grace: timedelta
 ) -> None:
-    make_note(connection)
-    action = add_action(
-        connection, proc="note", schedule_interval=interval, initial_start=NOON, missed="skip"
+    connection.execute(ROUTINE)
+    action = add_at(
+        connection,
+        "2026-03-10 11:00",
+        schedule_interval=str(interval),
+        initial_start=str(NOON),
+        missed="skip",
     )
     assert skip(connection, NOON + grace) == 0
     assert state(connection, action)["next_start"] == NOON
@@ -52,8 +56,15 @@ def test_a_slot_is_missed_after_a_minute_or_at_the_next_one(
 
 
 def test_a_pause_passes_over_no_slots(connection: psycopg.Connection) -> None:
-    make_note(connection)
-    action = add_action(connection, proc="note", initial_start=NOON, missed="skip", scheduled=False)
+    connection.execute(ROUTINE)
+    action = add_at(
+        connection,
+        "2026-03-10 11:00",
+        schedule_interval="1 hour",
+        initial_start=str(NOON),
+        missed="skip",
+        scheduled=False,
+    )
     assert skip(connection, NOON + 9 * HOUR) == 0
     connection.execute("select from tidemill.alter_action(%s, scheduled => true)", [action])
     assert skip(connection, NOON + 9 * HOUR) == 1

@@ -19,7 +19,7 @@ from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
-# So many task actions are enqueued in one commit, so that the first need not wait for the last.
+# So many task actions are enqueued in one turn: the first need not wait for the last, nor a routine for all.
 _MOST_TASKS = 250
 _SWEEP_SECONDS = 5.0
 _CANCEL_SECONDS = 0.25
@@ -185,7 +185,7 @@ class Scheduler:
         return min(waits)
 
     def _start_due(self, connection: psycopg.Connection) -> bool:
-        """Starts the actions that are due; returns whether there were any."""
+        """Starts actions that are due, a bounded number of them; returns whether there were any."""
         connection.execute("select tidemill._skip_missed()")
         slots = self._free_slots()
         rows = []
@@ -198,12 +198,12 @@ class Scheduler:
             run = Run(started, self._backends, self._on_end)
             run.start()
             self._runs[started.run_id] = run
-        taken = enqueued = 0
-        while not self._draining:
-            [(taken,)] = connection.execute("select tidemill._enqueue_actions(%s)", [_MOST_TASKS]).fetchall()
-            enqueued += taken
-            if taken < _MOST_TASKS:
-                break
+        # One bunch in each turn, so that ends are recorded and routines started between two of them.
+        enqueued = 0
+        if not self._draining:
+            [(enqueued,)] = connection.execute(
+                "select tidemill._enqueue_actions(%s)", [_MOST_TASKS]
+            ).fetchall()
         return bool(rows) or enqueued > 0
 
     def _on_end(self, run: Run, ending: Ending | None) -> None:

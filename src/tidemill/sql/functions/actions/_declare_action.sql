@@ -58,6 +58,10 @@ begin
       fixed_schedule => true, initial_start => grid, next_start => first_slot,
       timezone => coalesce(timezone, ''), missed => missed);
   end if;
+  if first_slot is not null then
+    -- It is a slot like the others.
+    update tidemill._action_states s set must_run = false where s.action_id = _declare_action.action_id;
+  end if;
   return next;
 end
 $$;

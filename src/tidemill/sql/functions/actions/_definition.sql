@@ -47,6 +47,11 @@ begin
       message = 'schedule interval must be positive and finite',
       detail = format('It is %s.', i),
       hint = 'To keep an action from running use scheduled => false.';
+  elsif i < interval '1 second' then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = 'schedule interval must be at least 1 second',
+      detail = format('It is %s.', i),
+      hint = 'For more frequent work, let each run work for a while, or add jobs.';
   elsif not a.fixed_schedule and extract(year from i) * 12 + extract(month from i) <> 0
     and least(extract(month from i), extract(year from i), extract(day from i),
               extract(epoch from i - date_trunc('day', i))) < 0

@@ -11,18 +11,8 @@ declare
   due tidemill._due_task;
   added integer;
 begin
-  select array_agg(d::tidemill._due_task), array_agg(d::tidemill._due_task) filter (where (d.a).job_options is null)
-    into taken, plain
-    from (
-      select a, s, tidemill._slot_of(a, s, at)
-        from tidemill._action_states s
-        join tidemill._actions a on a.id = s.action_id
-        where s.run_id is null and s.next_start <= at and a.scheduled and a.task is not null
-        order by s.next_start, s.action_id
-        limit most
-        -- The action is not locked: a pause at this very moment may come too late, as it would a moment later.
-        for no key update of s skip locked
-    ) d;
+  select array_agg(d), array_agg(d) filter (where (d.action).job_options is null) into taken, plain
+    from tidemill._take_due(true, most, at) d;
   added := coalesce(cardinality(taken), 0);
   begin
     perform tidemill._enqueue_plain_actions(plain, at);
@@ -39,7 +29,8 @@ begin
 end
 $$;
 comment on function tidemill._enqueue_actions is
-$$Adds the jobs of task actions that are due, up to `most` of them, and returns how many it settled.
+$$Adds the jobs of task actions that are due, in the order of _due_actions and up to `most` of them.
+Returns how many it settled.
 
 A job's payload is the action's config; its run_at is the slot.$$;
 
@@ -66,7 +57,7 @@ begin
     slot = p.slot, last_start = at, last_finish = at, last_successful_finish = at, last_run_success = true,
     total_runs = s.total_runs + 1, total_successes = s.total_successes + 1,
     consecutive_failures = 0, consecutive_crashes = 0,
-    next_start = tidemill._start_after_success(p.action, p.slot, at)
+    next_start = tidemill._start_after_success(p.action, p.slot, at), must_run = false
     from unnest(plain) p (action, state, slot)
     where s.action_id = (p.action).id;
 end

@@ -72,7 +72,9 @@ begin
       next_start := 'infinity';
       paused_because := tidemill._pause_unreadable(a.id, sqlerrm);
     end;
-    update tidemill._action_states st set next_start = _finish_run.next_start where st.action_id = a.id;
+    update tidemill._action_states st
+      set next_start = _finish_run.next_start, must_run = recorded = 'stopped' and run.stop_asked is null
+      where st.action_id = a.id;
   end if;
   if recorded = 'failure' and a.scheduled and a.max_retries >= 0 and s.consecutive_failures >= a.max_retries then
     paused_because := format(

@@ -70,10 +70,17 @@ begin
   then
     return s.next_start;
   elsif a.fixed_schedule then
+    -- A first start that waits only for a worker keeps its turn, unless the grid begins anew.
+    if s.last_start is null and s.next_start <= at and a.schedule_interval is not null
+      and before.schedule_interval is not null and a.initial_start is not distinct from before.initial_start
+    then
+      return s.next_start;
+    end if;
     return tidemill._next_slot(a, greatest(at, s.slot));
   elsif s.last_finish is not null then
     return tidemill._next_slot(a, s.last_finish);
-  elsif a.initial_start is distinct from before.initial_start then
+  elsif a.initial_start is distinct from before.initial_start or before.cron is not null and not s.must_run then
+    -- As in add_action. A slot of the cron line would say nothing about the interval.
     return coalesce(a.initial_start, '-infinity');
   else
     return s.next_start;

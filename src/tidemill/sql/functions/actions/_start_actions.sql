@@ -6,47 +6,32 @@ create or replace function tidemill._start_actions(
   run_id bigint, action_id integer, application_name text, max_runtime double precision
 )
 language plpgsql set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
-  due record;
-  due_slot timestamptz;
+  due tidemill._due_task;
 begin
-  for due in
-    -- Both rows are locked: a transaction that pauses or deletes the action sees the run, or comes first.
-    select a, s
-      from tidemill._action_states s
-      join tidemill._actions a on a.id = s.action_id
-      where s.run_id is null and s.next_start <= at and a.scheduled and a.task is null
-        -- A worker leaves actions of roles that it may not become to others. If none comes, the run fails.
-        and (pg_has_role(session_user, a.owner::oid, 'MEMBER')
-          or coalesce(nullif(s.next_start, '-infinity'), a.created_at) < at - interval '10 seconds')
-      order by s.next_start, s.action_id
-      limit slots
-      for no key update of s, a skip locked
-  loop
-    perform tidemill._follow_routine((due.a).id);
-    action_id := (due.a).id;
-    application_name := tidemill._application_name((due.a).id, (due.a).name);
-    max_runtime := nullif(extract(epoch from (due.a).max_runtime), 0);
-    due_slot := tidemill._slot_of(due.a, due.s, at);
+  for due in select * from tidemill._take_due(false, slots, at) loop
+    perform tidemill._follow_routine((due.action).id);
+    action_id := (due.action).id;
+    application_name := tidemill._application_name((due.action).id, (due.action).name);
+    max_runtime := nullif(extract(epoch from (due.action).max_runtime), 0);
     insert into tidemill._action_runs as r
       (action_id, application_name, owner, proc_schema, proc_name, slot, started_at, worker_id, config)
-      select a.id, _start_actions.application_name, a.owner, a.proc_schema, a.proc_name, due_slot, at,
+      select a.id, _start_actions.application_name, a.owner, a.proc_schema, a.proc_name, due.slot, at,
              _start_actions.worker_id, a.config
-        from tidemill._actions a where a.id = (due.a).id
+        from tidemill._actions a where a.id = (due.action).id
       returning r.id into run_id;
     update tidemill._action_states s
-      set run_id = _start_actions.run_id, slot = due_slot, last_start = at,
+      set run_id = _start_actions.run_id, slot = due.slot, last_start = at,
           next_start = '-infinity', total_runs = s.total_runs + 1
-      where s.action_id = (due.a).id;
+      where s.action_id = (due.action).id;
     return next;
   end loop;
 end
 $$;
 comment on function tidemill._start_actions is
-$$Starts due routines, the longest due first and up to `slots` of them, and returns their runs. Call _skip_missed before.
+$$Starts due routines in the order of _due_actions, up to `slots` of them, and returns their runs. Call _skip_missed before.
 
 The caller must run them and call _finish_run. _sweep_runs finds the runs of a lost worker.$$;
 

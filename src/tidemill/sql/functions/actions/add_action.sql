@@ -215,7 +215,9 @@ begin
       a.check_schema, a.check_name, a.schedule_interval, a.cron, a.cron_fields, a.fixed_schedule,
       a.initial_start, a.timezone, a.missed, a.backfill_period, a.scheduled, a.max_runtime, a.max_retries,
       a.retry_period, a.on_failure, at);
-  insert into tidemill._action_states (action_id, next_start) values (_insert_action.action_id, starts);
+  insert into tidemill._action_states (action_id, next_start, must_run)
+    -- The first start, at once, is no slot that was missed; backfill counts back to it.
+    values (_insert_action.action_id, starts, a.cron is null and a.missed <> 'backfill' and starts <= at);
   perform tidemill._notify_actions();
 end
 $$;

@@ -227,10 +227,11 @@ begin
     paused_because = a.paused_because, max_runtime = a.max_runtime, max_retries = a.max_retries,
     retry_period = a.retry_period, on_failure = a.on_failure
     where o.id = a.id;
+  select coalesce(new_start, tidemill._moved_start(a, before, s, at)) into starts
+    from tidemill._action_states s where s.action_id = a.id for no key update;
   update tidemill._action_states s
-    set next_start = coalesce(new_start, tidemill._moved_start(a, before, s, at))
-    where s.action_id = a.id
-    returning s.next_start into starts;
+    set next_start = starts, must_run = new_start is not null or s.must_run and s.next_start = starts
+    where s.action_id = a.id;
   checked_by := a.check_schema || '.' || a.check_name;
   application_name := tidemill._application_name(a.id, a.name);
   if given.scheduled is false then
