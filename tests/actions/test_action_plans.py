@@ -72,3 +72,16 @@ def test_few_rows_are_read(crowded: psycopg.Connection, name: str) -> None:
     assert read.total() > 0
     # Those that are due, each a few times: nowhere near the number that there are.
     assert max(read.values()) < 400, read
+
+
+def test_turns_read_the_end_of_the_history_alone(crowded: psycopg.Connection) -> None:
+    with crowded.transaction(force_rollback=True):
+        # As tidemill._take_due has it.
+        for method in ("seqscan", "bitmapscan", "hashjoin", "mergejoin"):
+            crowded.execute(f"set local enable_{method} = off".encode())
+        lines = crowded.execute("explain select * from tidemill._due_actions(false, now())").fetchall()
+    # Inlined, or it would be one scan of a function.
+    plan = "\n".join(line for (line,) in lines)
+    assert "Index Scan using _action_states_due" in plan
+    assert "Scan Backward using _action_runs_turns" in plan
+    assert "Seq Scan" not in plan

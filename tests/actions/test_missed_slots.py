@@ -124,15 +124,113 @@ def test_a_retry_is_not_missed(connection: psycopg.Connection, clock: Clock) -> 
     assert outcomes(connection, action) == ["failure", "success"]
 
 
+class TestNoSlot:
+    """A start that is no slot of the schedule is never passed over."""
+
+    @pytest.mark.parametrize("outcome", [None, "success", "failure"])
+    @pytest.mark.parametrize("fixed", [True, False])
+    def test_a_start_that_was_asked_for(
+        self, connection: psycopg.Connection, clock: Clock, fixed: bool, outcome: str | None
+    ) -> None:
+        action = add_action(connection, proc="note", fixed_schedule=fixed, initial_start=NOON, missed="skip")
+        if outcome is not None:
+            clock.run(NOON, outcome)
+        # It looks like a slot of the grid.
+        asked = NOON + 2 * HOUR
+        connection.execute("select tidemill.alter_action(%s, next_start => %s)", [action, asked])
+        clock.start(asked + 30 * MINUTE)
+        last = history(connection, action)[-1]
+        assert (last["outcome"], last["slot"]) == (
+            None,
+            NOON if outcome == "failure" and not fixed else asked,
+        )
+        # What follows is a slot again.
+        clock.finish(last["id"], "success", asked + 31 * MINUTE)
+        assert clock.start(asked + 5 * HOUR) == []
+        assert outcomes(connection, action)[-2:] == ["success", "skipped"]
+
+    def test_one_that_is_older_than_what_is_backfilled(
+        self, connection: psycopg.Connection, clock: Clock
+    ) -> None:
+        action = add_action(
+            connection, proc="note", initial_start=NOON, missed="backfill", backfill_period=HOUR
+        )
+        connection.execute("select tidemill.alter_action(%s, next_start => %s)", [action, NOON - DAY])
+        assert clock.run(NOON + 5 * HOUR) == NOON + 5 * HOUR
+        assert [(run["outcome"], run["slot"]) for run in history(connection, action)] == [
+            ("success", NOON - DAY)
+        ]
+
+    @pytest.mark.parametrize("kind", ["proc", "task"])
+    @pytest.mark.parametrize("fixed", [True, False])
+    def test_a_first_start_in_the_past(
+        self, connection: psycopg.Connection, clock: Clock, fixed: bool, kind: str
+    ) -> None:
+        action = add_action(
+            connection, **{kind: "note"}, fixed_schedule=fixed, initial_start=NOON, missed="skip"
+        )
+        at = NOON + 5 * HOUR + 2 * MINUTE
+        if kind == "task":
+            clock.enqueue(at)
+        else:
+            clock.run(at)
+        assert clock.start(at + 2 * HOUR) == []
+        assert outcomes(connection, action) == ["success", "skipped"]
+
+    def test_a_run_that_the_workers_stop_ended(self, connection: psycopg.Connection, clock: Clock) -> None:
+        action = add_action(connection, proc="note", initial_start=NOON, fixed_schedule=False, missed="skip")
+        clock.run(NOON, "stopped")
+        clock.run(NOON + 30 * MINUTE)
+        assert outcomes(connection, action) == ["stopped", "success"]
+
+    def test_one_that_no_connection_was_free_for(self, connection: psycopg.Connection, clock: Clock) -> None:
+        action = add_action(connection, proc="note", initial_start=NOON, missed="skip")
+        [run_id] = clock.start(NOON + 5 * HOUR)
+        connection.execute("select tidemill._give_back_run(%s)", [run_id])
+        clock.run(NOON + 6 * HOUR)
+        assert outcomes(connection, action) == ["success"]
+
+
+@pytest.mark.parametrize("outcome", ["failure", "worker_lost"])
+def test_a_slot_that_was_missed_after_a_failure_is_skipped(
+    connection: psycopg.Connection, clock: Clock, outcome: str
+) -> None:
+    action = add_action(connection, proc="note", initial_start=NOON, missed="skip", retry_period=DAY)
+    # The slot comes before the retry.
+    assert clock.run(NOON, outcome) == NOON + HOUR
+    assert clock.start(NOON + 5 * HOUR + 2 * MINUTE) == []
+    skipped = history(connection, action)[-1]
+    assert (skipped["outcome"], skipped["slot"]) == ("skipped", NOON + HOUR)
+    assert state(connection, action)["next_start"] == NOON + 6 * HOUR
+    clock.run(NOON + 6 * HOUR)
+    assert history(connection, action)[-1]["slot"] == NOON + 6 * HOUR
+
+
+def test_a_missed_slot_of_a_cron_line_is_skipped_also_after_a_failure(
+    connection: psycopg.Connection, clock: Clock
+) -> None:
+    action = add_action(connection, proc="note", schedule="0 * * * *", missed="skip", retry_period=DAY)
+    connection.execute(
+        "update tidemill._action_states set next_start = %s where action_id = %s", [NOON, action]
+    )
+    clock.run(NOON, "failure")
+    assert clock.start(NOON + 2 * HOUR + 2 * MINUTE) == []
+    assert outcomes(connection, action) == ["failure", "skipped"]
+
+
+@pytest.mark.parametrize("failures", [0, 1])
 @pytest.mark.parametrize("missed", ["run_once", "skip", "backfill"])
 def test_a_time_zone_that_is_gone_pauses_its_action_alone(
-    connection: psycopg.Connection, clock: Clock, missed: str
+    connection: psycopg.Connection, clock: Clock, missed: str, failures: int
 ) -> None:
     bad = add_action(connection, proc="note", initial_start=NOON, missed=missed, timezone="Europe/Berlin")
     good = add_action(connection, proc="note", initial_start=NOON, missed=missed)
     # As after an upgrade of the system's time zones.
     connection.execute(
         "update tidemill._actions set timezone = 'US/Gone', backfill_period = '1 day' where id = %s", [bad]
+    )
+    connection.execute(
+        "update tidemill._action_states set consecutive_failures = %s where action_id = %s", [failures, bad]
     )
     at = NOON + SECOND if missed == "run_once" else NOON
     for run_id in clock.start(at):

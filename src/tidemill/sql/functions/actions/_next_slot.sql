@@ -99,16 +99,32 @@ as $$
     -- -infinity, or so early that there may be no time before it.
     when s.next_start < '4713-01-01 00:00+00 BC' then at
     when s.consecutive_failures + s.consecutive_crashes = 0 then s.next_start
-    -- A retry is for the slot that failed. Without backfill, a slot that has come since takes its place.
+    else tidemill._retried_slot(a, s, at)
+  end
+$$;
+comment on function tidemill._slot_of is 'The scheduled time that the run of a due action is for.';
+
+create or replace function tidemill._retried_slot(
+  a tidemill._actions, s tidemill._action_states, at timestamptz
+) returns timestamptz
+language plpgsql stable
+as $$
+begin
+  return case
     when a.missed = 'backfill' and s.slot < tidemill._oldest_slot(a, at) then least(
       at, tidemill._next_slot(a, tidemill._oldest_slot(a, at) - interval '1 microsecond'))
     when a.missed = 'backfill'
       or s.next_start is distinct from tidemill._next_slot(a, s.next_start - interval '1 microsecond')
       then s.slot
     else s.next_start
-  end
+  end;
+exception when others then
+  -- Other actions must start. The end of this run pauses the action.
+  return s.slot;
+end
 $$;
-comment on function tidemill._slot_of is 'The scheduled time that the run of a due action is for.';
+comment on function tidemill._retried_slot is
+  'The slot that failed, for a retry. Without backfill, a slot that has come since takes its place.';
 
 create or replace function tidemill._oldest_slot(a tidemill._actions, at timestamptz) returns timestamptz
 language sql stable
