@@ -97,8 +97,8 @@ def _interval(every: Any, identifier: str) -> str:
             f"every {every!r} of task {identifier!r} is not a time: use for instance 90s, 10m, 1h30m or 2d, "
             "seconds, or a timedelta."
         ) from error
-    if interval <= timedelta(0):
-        raise TaskLoadError(f"every {every!r} of task {identifier!r} must be more than 0 seconds.")
+    if interval < timedelta(seconds=1):
+        raise TaskLoadError(f"every {every!r} of task {identifier!r} must be at least 1 second.")
     parts = [f"{days} days" if days else "", _time(seconds) if seconds else ""]
     return " ".join(part for part in parts if part)
 

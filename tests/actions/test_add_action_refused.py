@@ -34,6 +34,8 @@ class TestRefused:
             ),
             ({"schedule_interval": "0"}, "22023", ["schedule interval must be positive", "00:00:00"]),
             ({"schedule_interval": "-1 s"}, "22023", ["schedule interval must be positive"]),
+            ({"schedule_interval": "0.999 s"}, "22023", ["must be at least 1 second", "It is 00:00:00.999."]),
+            ({"schedule_interval": "1 day -23:59:59.5"}, "22023", ["must be at least 1 second"]),
             ({"schedule_interval": "0", "fixed_schedule": False}, "22023", ["must be positive"]),
             (
                 {"schedule_interval": "1 month -29 days", "fixed_schedule": False},

@@ -123,6 +123,7 @@ class TestRefused:
             ({"next_start": "-infinity"}, "22023", ["cannot set next start to -infinity"]),
             ({"timezone": "Mars"}, "22023", ['time zone "Mars" not recognized']),
             ({"schedule_interval": "0"}, "22023", ["schedule interval must be positive"]),
+            ({"schedule_interval": "0.5 s"}, "22023", ["schedule interval must be at least 1 second"]),
             ({"schedule_interval": "1 month 1 day"}, "0A000", ["month intervals"]),
             ({"schedule_interval": "1 h", "schedule": "@daily"}, "22023", ["exclude each other"]),
             ({"schedule": "* * *"}, "22023", ["* * *"]),

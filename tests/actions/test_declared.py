@@ -46,7 +46,7 @@ def scheduled(name: str = "t", **options: Any) -> Task[Any]:
         (timedelta(days=1, hours=6), "1 days 6 hours"),
         (timedelta(milliseconds=1500), "1.5 seconds"),
         (90, "90 seconds"),
-        (0.25, "0.25 seconds"),
+        (1.25, "1.25 seconds"),
         (86400, "24 hours"),
     ],
 )
@@ -75,10 +75,10 @@ def test_both_decorators_take_a_schedule() -> None:
     ("options", "words"),
     [
         ({"every": "1h", "cron": "* * * * *"}, "Task 't' has both `every` and `cron`"),
-        ({"every": "0s"}, "every '0s' of task 't' must be more than 0 seconds"),
-        ({"every": 0}, "every 0 of task 't' must be more than 0 seconds"),
-        ({"every": -1.5}, "every -1.5 of task 't' must be more than 0 seconds"),
-        ({"every": timedelta(days=-1)}, "must be more than 0 seconds"),
+        ({"every": "0s"}, "every '0s' of task 't' must be at least 1 second"),
+        ({"every": 0}, "every 0 of task 't' must be at least 1 second"),
+        ({"every": -1.5}, "every -1.5 of task 't' must be at least 1 second"),
+        ({"every": timedelta(days=-1)}, "must be at least 1 second"),
         ({"every": "10"}, "every '10' of task 't' is not a time: use for instance 90s"),
         ({"every": "1 hour"}, "is not a time"),
         ({"every": ""}, "is not a time"),
@@ -86,6 +86,12 @@ def test_both_decorators_take_a_schedule() -> None:
         ({"every": float("nan")}, "is not a time"),
         ({"every": float("inf")}, "is not a time"),
         ({"every": [1]}, "is not a time"),
+        ({"every": True}, "every True of task 't' is not a time"),
+        ({"every": b"1h"}, "is not a time"),
+        ({"every": timedelta(milliseconds=999)}, "must be at least 1 second"),
+        ({"every": "1h", "timezone": True}, "timezone True of task 't' must be a text"),
+        ({"every": "1h", "missed": True}, "missed True of task 't' must be one of"),
+        ({"cron": True}, "cron True of task 't' must be a text"),
         ({"timezone": "UTC"}, "timezone 'UTC' of task 't' needs `every` or `cron`"),
         ({"missed": "skip"}, "missed 'skip' of task 't' needs `every` or `cron`"),
         ({"cron": ""}, "cron '' of task 't' must be a text"),
@@ -264,6 +270,17 @@ def test_changed_code_changes_the_action(connection: psycopg.Connection) -> None
     assert (found["cron"], found["every"], found["missed"]) == (None, "00:10:00", "run_once")
     assert found["next_start"] < datetime.now(UTC) + timedelta(minutes=11)
     assert found["next_start"].minute % 10 == 0
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_the_first_slot_can_be_missed_like_the_others(connection: psycopg.Connection, changed: bool) -> None:
+    if changed:
+        declare(connection, scheduled(every="2h", missed="skip"))
+    declare(connection, scheduled(every="1h", missed="skip"))
+    connection.execute(
+        "select tidemill._skip_missed(%s)", [action(connection)["next_start"] + timedelta(minutes=2)]
+    )
+    assert connection.execute("select outcome from tidemill._action_runs").fetchall() == [("skipped",)]
 
 
 def test_a_schedule_that_was_taken_back(connection: psycopg.Connection) -> None:

@@ -130,6 +130,29 @@ async def test_actions_in_every_state_survive_it(connection: Connection, empty_d
     assert [found["name"].split(" [")[0] for found in started] == ["paused"]
 
 
+def test_an_interval_below_the_least_one_becomes_that(connection: Connection, empty_database: str) -> None:
+    lay(connection, 4)
+    connection.execute(
+        "insert into tidemill._actions (name, task, owner, schedule_interval, initial_start)"
+        " select i, 't', current_user::regrole, i::interval, now()"
+        " from unnest(array['0.25 s', '1 s', '1.5 s', '1 day -23:59:59.5']) as i"
+    )
+    connection.execute(
+        "insert into tidemill._action_states (action_id) select id from tidemill._actions where id > 3"
+    )
+    migrate(empty_database)
+    found = rows(
+        connection,
+        "select name, schedule_interval::text as every from tidemill.actions where id > 3 order by id",
+    )
+    assert {row["name"]: row["every"] for row in found} == {
+        "0.25 s": "00:00:01",
+        "1 s": "00:00:01",
+        "1.5 s": "00:00:01.5",
+        "1 day -23:59:59.5": "00:00:01",
+    }
+
+
 def check_jobs(connection: Connection) -> None:
     """Jobs that could not run are as they were, or say what became of them."""
     left = rows(

@@ -71,9 +71,10 @@ timezone, name, on_failure
 Others as in add_action.
 
 A change of the interval, cron line, grid or time zone moves next_start: on a fixed schedule to the
-next slot after now, else to an interval after the last run's end. It stays if the action never ran
-and only the interval changed, and during a run, whose end sets it. fixed_schedule => true without
-initial_start starts the grid now if the schedule was not fixed before.
+next slot after now, else to an interval after the last run's end. Before the first run, a first start
+of an interval stays, and a cron line that becomes a drifting interval starts at initial_start, or at once.
+During a run, its end sets it. fixed_schedule => true without initial_start starts the grid now if the
+schedule was not fixed before.
 The column next_start is NULL while it is not known: during a run, or for a first start at once.
 
 Errors: 42704 unknown id, 42501 the caller has neither the rights of the owner nor those of the
@@ -300,7 +301,9 @@ begin
     a.initial_start := null;
   end if;
   if a.fixed_schedule and a.cron is null
-    and (a.initial_start is null or not before.fixed_schedule and given.initial_start is null)
+    and (a.initial_start is null
+      -- An earliest start that is still to come begins the grid.
+      or not before.fixed_schedule and given.initial_start is null and a.initial_start <= at)
   then
     a.initial_start := at;
     raise notice using message = format('Using current time [%s] as initial start for %s %s', at, noun, a.id);
