@@ -10,7 +10,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.actions.definitions import row, rows
 from tests.actions.support import NOON, add_action, make_note
+from tests.security.decoys import caught, lay_decoys
 from tests.support.servers import OWNER, Server
+from tidemill.database.connect import settle_own_session
 
 pytestmark = pytest.mark.versions(18, 16)
 
@@ -35,7 +37,7 @@ def owner(server: Server, connection: psycopg.Connection, run: int) -> Iterator[
 def test_the_call(connection: psycopg.Connection, run: int) -> None:
     prepared = row(connection, "select * from tidemill._prepare_run(%s)", [run])
     action = row(connection, "select action_id, pid from tidemill._action_runs")
-    assert prepared["call"] == f"call app.note({action['action_id']}, '{{\"a\": 1}}'::jsonb)"
+    assert prepared["call"] == f"call app.note({action['action_id']}, '{{\"a\": 1}}'::pg_catalog.jsonb)"
     assert prepared["set_role"] is None
     assert action["pid"] == connection.info.backend_pid
 
@@ -73,3 +75,32 @@ def test_the_owners_settings_are_those_of_its_log_in(
         " current_setting('client_encoding') as encoding",
     )
     assert settings == {"memory": "7MB", "role": "none", "encoding": "UTF8"}
+
+
+def test_the_owners_search_path_leads_to_no_code_with_the_workers_rights(
+    server: Server, connection: psycopg.Connection, database: str, run: int, owner: str
+) -> None:
+    name = conninfo_to_dict(database)["dbname"]
+    with server.superuser(str(name)) as superuser:
+        superuser.execute(f"create schema {owner} authorization {owner}".encode())
+        superuser.execute(f"set role {owner}; set search_path = {owner}".encode())
+        lay_decoys(superuser, schema=owner)
+        superuser.execute("reset role")
+        superuser.execute(f"alter role {owner} set work_mem = '5MB'".encode())
+        superuser.execute(f"alter role {owner} set search_path = {owner}, pg_catalog".encode())
+        superuser.execute(f"alter role {owner} set application_name = 'x'".encode())
+        superuser.execute("update tidemill._action_runs set config = '{\"work_mem\": \"7MB\"}'")
+        prepared = row(connection, "select * from tidemill._prepare_run(%s)", [run])
+        assert prepared["set_role"] == owner
+        [(path,)] = connection.execute("show search_path").fetchall()
+        assert path == f"{owner}, pg_catalog"
+        assert connection.execute("show work_mem").fetchone() == ("7MB",)
+        assert caught(superuser, schema=owner) is None
+
+
+def test_the_session_gets_back_what_the_worker_had_set(connection: psycopg.Connection, run: int) -> None:
+    before = connection.execute("show search_path").fetchone()
+    settle_own_session(connection)
+    assert connection.execute("show search_path").fetchone() != before
+    connection.execute("select tidemill._prepare_run(%s)", [run])
+    assert connection.execute("show search_path").fetchone() == before

@@ -234,6 +234,8 @@ class TestEventTrigger:
             "drop routine note",
             "do $$ begin drop procedure note; end $$",
             "drop procedure other, note",
+            "drop procedure note /* cascade */",
+            "do $$ begin drop procedure note; /* cascade */ end $$",
         ],
     )
     def test_a_drop_is_refused(self, connection: Connection, action: int, statement: str) -> None:
@@ -254,6 +256,8 @@ class TestEventTrigger:
         [
             "drop procedure note cascade",
             "DROP ROUTINE note CASCADE",
+            "do $$ begin drop procedure note cascade; end $$",
+            "do $$ begin execute 'drop procedure \"note\"\n-- it\n cascade'; end $$",
             "drop schema app cascade",
             "do $$ begin execute 'drop sch' || 'ema app casc' || 'ade'; end $$",
         ],

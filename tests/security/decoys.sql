@@ -1,16 +1,16 @@
--- Decoys in public: for every operator, function, type and relation of pg_catalog that our SQL may name, whatever
+-- Decoys in a schema: for every operator, function, type and relation of pg_catalog that our SQL may name, whatever
 -- the types of its arguments. Each one notes in a sequence, which no rollback resets, that it was called.
-create sequence public.caught;
-grant usage, update, select on sequence public.caught to public;
-create table public.decoys (id bigint generated always as identity, what text);
+create sequence @schema.caught;
+grant usage, update, select on sequence @schema.caught to public;
+create table @schema.decoys (id bigint generated always as identity, what text);
 
 create or replace procedure pg_temp.lay(what text, statement text) language plpgsql as $$
 declare
   decoy bigint;
 begin
-  insert into public.decoys (what) values (what) returning decoys.id into decoy;
+  insert into @schema.decoys (what) values (what) returning decoys.id into decoy;
   execute pg_catalog.replace(statement, '@body', pg_catalog.format(
-    'begin perform pg_catalog.setval(''public.caught''::pg_catalog.regclass, %s::pg_catalog.int8, true);'
+    'begin perform pg_catalog.setval(''@schema.caught''::pg_catalog.regclass, %s::pg_catalog.int8, true);'
     ' raise exception using message = %L; end', decoy, 'decoy: ' || what));
 exception when duplicate_function or duplicate_object or invalid_function_definition or wrong_object_type or feature_not_supported then
   null;
@@ -22,7 +22,7 @@ language plpgsql as $$
 begin
   call pg_temp.lay(
     format('%I(%s)', name, array_to_string(arguments, ', ')),
-    format('create function public.%I(%s) returns %s language plpgsql as $body$ @body $body$',
+    format('create function @schema.%I(%s) returns %s language plpgsql as $body$ @body $body$',
            name, array_to_string(arguments, ', '), returns));
 end
 $$;
@@ -33,8 +33,8 @@ declare
 begin
   call pg_temp.lay(
     format('%s(%s, %s)', name, l, r),
-    format('create function public.%1$I(%4$s %5$s) returns %6$s language plpgsql as $body$ @body $body$;'
-           ' create operator public.%2$s (function = public.%1$I, %3$s rightarg = %5$s)',
+    format('create function @schema.%1$I(%4$s %5$s) returns %6$s language plpgsql as $body$ @body $body$;'
+           ' create operator @schema.%2$s (function = @schema.%1$I, %3$s rightarg = %5$s)',
            function, name, 'leftarg = ' || l || ',', l || ',', r, returns));
 end
 $$;
@@ -115,7 +115,7 @@ begin
     where t.typnamespace = 'pg_catalog'::regnamespace and t.typname = any(types) and t.typtype = 'b'
   loop
     perform pg_temp.lay_function('in_type_' || one.name, array['pg_catalog.' || one.name], 'boolean');
-    execute format('create domain public.%1$I as pg_catalog.%1$I check (public.%2$I(value))',
+    execute format('create domain @schema.%1$I as pg_catalog.%1$I check (@schema.%2$I(value))',
                    one.name, 'in_type_' || one.name);
   end loop;
   perform pg_temp.lay_function('in_relation', '{}', 'boolean');
@@ -126,7 +126,7 @@ begin
       and a.attnum > 0 and a.atttypid <> 'anyarray'::regtype
     group by c.relname
   loop
-    execute format('create view public.%1$I as select %2$s from pg_catalog.%1$I where public.in_relation()',
+    execute format('create view @schema.%1$I as select %2$s from pg_catalog.%1$I where @schema.in_relation()',
                    one.name, one.columns);
   end loop;
 end

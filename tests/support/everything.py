@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from typer.testing import CliRunner
 
 from tests.support.commands import CommandLine
 from tests.support.running import eventually, run_all, running
 from tidemill import App, Cancel, JobContext, JobSpec
+from tidemill.cli import command_line
 from tidemill.database.migrate import drop_dialect, migrate
 
 # Written so that no settings and no search path change what it does.
@@ -36,6 +39,18 @@ $$;
 create function app.count(integer, pg_catalog.jsonb) returns integer language sql as 'select 1';
 create function app.check(pg_catalog.jsonb) returns void language plpgsql as 'begin return; end';
 """
+
+
+class Commands(CommandLine):
+    """The command line inside this process, which saves a second for each command."""
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        done = CliRunner().invoke(
+            command_line(arguments), arguments, input=stdin, env={"DATABASE_URL": self.database}
+        )
+        return subprocess.CompletedProcess(
+            arguments, done.exit_code, done.stdout, f"{done.stderr}{done.exception or ''}"
+        )
 
 
 def rows(conninfo: str, statement: str, *params: Any) -> list[dict[str, Any]]:
@@ -168,7 +183,7 @@ def command_actions(cli: CommandLine) -> None:
     cli.ok("actions", "on-failure", "broken")
     word = json.dumps({"word": "{null}"})
     cli.ok("actions", "add", "app.say", "--every", "1h", "--name", "say", "--config", word, "--check", "app.check")
-    cli.ok("actions", "add", "app.fail(integer, jsonb)", "--every", "90s", "--drifting", "--name", "fail")
+    cli.ok("actions", "add", "app.fail(integer, pg_catalog.jsonb)", "--every", "90s", "--drifting", "--name", "fail")
     cli.ok("actions", "add", "app.in_steps", "--every", "1 day", "--timezone", "Asia/Tokyo", "--name", "steps")
     cli.ok("actions", "add", "app.count", "--every", "1h", "--name", "count", "--max-runtime", "1h")
     cli.ok("actions", "add", "--task", "note", "--cron", "30 4 * * 1", "--name", "cron", "--missed", "skip")
@@ -268,7 +283,7 @@ def call_faces(conninfo: str) -> None:
 
 async def everything(conninfo: str, directory: Path, owner: str) -> None:
     """All of it; `owner` is a role that may log in."""
-    cli = CommandLine(directory, conninfo)
+    cli = Commands(directory, conninfo)
     await asyncio.to_thread(lay, conninfo, cli)
     for lane in ("lease", "express"):
         await run_jobs(conninfo, lane)

@@ -7,18 +7,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
 
 from tidemill import forks
+from tidemill.database.connect import settle_own_session
+from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
 _IDLE_SECONDS = 60.0
 _LONGEST_OUTPUT = 64 * 1024
+# Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server itself.
+_NOT_OF_THE_ACTION = {"08", "25", "40", "53", "55", "57", "58", "XX"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ class Ending:
     hint: str | None = None
     context: str | None = None
     output: str | None = None
+
+    def in_ascii(self) -> Ending:
+        """With texts that any database can hold, whatever its encoding."""
+        texts = {name: _ascii(text) for name, text in vars(self).items() if isinstance(text, str)}
+        return replace(self, **texts)
 
 
 class Backends:
@@ -132,7 +141,7 @@ class Run:
     """Executes one run in a thread of its own, and tells how it ended.
 
     on_end     is called from that thread, with None if the run did not begin, because no
-               connection could be opened
+               connection could be opened, or it could not be prepared
     """
 
     def __init__(
@@ -143,6 +152,7 @@ class Run:
         self.deadline = None if started.max_runtime is None else self.began + started.max_runtime
         self.pid: int | None = None
         self.stopped_at: float | None = None
+        self.has_complained = False
         self._why_stopped: tuple[str, str] | None = None
         self._backends = backends
         self._on_end = on_end
@@ -173,12 +183,7 @@ class Run:
         try:
             connection = self._backends.take()
         except psycopg.Error as error:
-            logger.warning(
-                "action %s (%s) could not start: no connection: %s",
-                self.started.action_id,
-                self.started.application_name,
-                " ".join(str(error).split()),
-            )
+            self._could_not_start(f"no connection: {' '.join(str(error).split())}")
             self._on_end(self, None)
             return
         connection.add_notice_handler(self._output.hear)
@@ -186,7 +191,7 @@ class Run:
             self._connection = connection
             self.pid = connection.info.backend_pid
         try:
-            ending = self._execute(connection)
+            ending: Ending | None = self._execute(connection)
         except BaseException as error:
             # Catch everything: a run whose end is never recorded would count as running forever.
             ending = self._ending("failure", message=f"{type(error).__name__}: {error}")
@@ -198,14 +203,30 @@ class Run:
         self._backends.give_back(connection)
         self._on_end(self, ending)
 
-    def _execute(self, connection: psycopg.Connection) -> Ending:
+    def _could_not_start(self, why: str) -> None:
+        logger.warning(
+            "action %s (%s) could not start: %s", self.started.action_id, self.started.application_name, why
+        )
+
+    def _execute(self, connection: psycopg.Connection) -> Ending | None:
+        """Runs it; None if a failure of ours kept it from beginning."""
         try:
+            # Until the run is prepared, which gives the session back its own settings.
+            settle_own_session(connection)
             row = connection.execute(
-                "select * from tidemill._prepare_run(%s)", [self.started.run_id]
+                "select call, set_role from tidemill._prepare_run(%s::bigint)", [self.started.run_id]
             ).fetchone()
-            if row is None or self._why_stopped is not None:
-                return self._stopped() or self._ending("stopped", message="stopped before it began")
-            call, role = row
+        except psycopg.Error as error:
+            if (stopped := self._stopped(error)) is not None:
+                return stopped
+            if error.sqlstate is None or error.sqlstate[:2] in _NOT_OF_THE_ACTION:
+                self._could_not_start(words(error))
+                return None
+            return self._failed(connection, error)
+        if row is None or self._why_stopped is not None:
+            return self._stopped() or self._ending("stopped", message="stopped before it began")
+        call, role = row
+        try:
             if role is not None:
                 connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
             connection.execute(call)
@@ -263,6 +284,10 @@ class Run:
             _bounded(context),
             self._output.text(),
         )
+
+
+def _ascii(text: str) -> str:
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("ascii", "backslashreplace").decode()
 
 
 def _bounded(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 import psycopg
-from psycopg.errors import LockNotAvailable, ObjectInUse
+from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, SerializationFailure
 
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
 from tidemill.database.patient import KeptConnection
@@ -219,7 +219,7 @@ class Scheduler:
                     self._no_starts_before = time.monotonic() + _NO_CONNECTION_SECONDS
                 else:
                     self._record(connection, run, ending)
-            except (LockNotAvailable, ObjectInUse):
+            except (LockNotAvailable, ObjectInUse, SerializationFailure, DeadlockDetected):
                 # The action is being changed, or its server process still runs: try again at the next look.
                 self._ended.rotate(-1)
                 continue
@@ -227,7 +227,13 @@ class Scheduler:
                 if connection.closed:
                     raise
                 # Whatever is wrong with this run, the ends of the others must be recorded.
-                logger.warning("the end of run %s could not be recorded: %s", run.started.run_id, error)
+                if not run.has_complained:
+                    run.has_complained = True
+                    logger.warning(
+                        "the end of run %s could not be recorded, which is tried again: %s",
+                        run.started.run_id,
+                        error,
+                    )
                 self._ended.rotate(-1)
                 continue
             self._ended.popleft()
@@ -235,7 +241,11 @@ class Scheduler:
         self._backends.close_idle()
 
     def _record(self, connection: psycopg.Connection, run: Run, ending: Ending) -> None:
-        row = connection.execute(query("finish_run"), vars(ending)).fetchone()
+        try:
+            row = connection.execute(query("finish_run"), vars(ending)).fetchone()
+        except (psycopg.DataError, UnicodeError):
+            # A text that this database cannot hold.
+            row = connection.execute(query("finish_run"), vars(ending.in_ascii())).fetchone()
         started = run.started
         name = f"action {started.action_id} ({started.application_name})"
         if row is None:

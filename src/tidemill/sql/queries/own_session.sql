@@ -14,7 +14,6 @@ from (
     ('intervalstyle', 'postgres'),
     ('lock_timeout', '0'),
     ('plpgsql.extra_errors', 'none'),
-    ('plpgsql.variable_conflict', 'error'),
     ('quote_all_identifiers', 'off'),
     ('row_security', 'on'),
     ('standard_conforming_strings', 'on'),

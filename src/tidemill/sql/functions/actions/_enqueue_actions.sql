@@ -93,7 +93,8 @@ begin
   begin
     added := tidemill._add_action_job(a, due.slot);
     update tidemill._action_runs r set job_id = added where r.id = new_run;
-  exception when lock_not_available then
+  exception when lock_not_available or transaction_rollback or insufficient_resources or system_error then
+    -- Not the action's failure.
     perform tidemill._give_back_run(new_run);
     -- Further actions may wait for the same transaction: give up on them sooner.
     perform set_config('lock_timeout', '1ms', true);

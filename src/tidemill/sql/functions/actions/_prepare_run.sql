@@ -8,7 +8,10 @@ as $$
 declare
   run tidemill._action_runs;
   owner record;
-  setting record;
+  names text[];
+  given text[];
+  work_mem text;
+  slot text;
 begin
   update tidemill._action_runs r
     set pid = pg_backend_pid(),
@@ -35,35 +38,39 @@ begin
       hint = format('Let an administrator run: grant %I to %I; or run a worker that logs in as %I.',
                     owner.rolname, session_user, owner.rolname);
   end if;
-  select format(c.call, run.action_id, quote_nullable(run.config::text) || '::jsonb') into call
+  select format(c.call, run.action_id, quote_nullable(run.config::text) || '::pg_catalog.jsonb') into call
     from tidemill._routine_call(run.proc_schema, run.proc_name) c;
-
+  work_mem := run.config ->> 'work_mem';
+  slot := run.slot::text;
   if owner.rolname <> session_user then
     set_role := owner.rolname;
     -- As if the owner had logged in. Its settings for this database override those for all databases.
-    for setting in
-      select split_part(c, '=', 1) as name, substr(c, strpos(c, '=') + 1) as value
-      from pg_db_role_setting d, unnest(d.setconfig) c
+    select array_agg(split_part(c, '=', 1) order by d.setdatabase, place),
+        array_agg(substr(c, strpos(c, '=') + 1) order by d.setdatabase, place)
+      into names, given
+      from pg_db_role_setting d, unnest(d.setconfig) with ordinality u (c, place)
       where d.setrole = owner.oid
         and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
-        and split_part(c, '=', 1) not in ('role', 'session_authorization', 'client_encoding')
-      order by d.setdatabase
-    loop
-      begin
-        perform set_config(setting.name, setting.value, false);
-      exception when others then
-        raise warning 'setting % of role % does not apply here: %', setting.name, owner.rolname, sqlerrm;
-      end;
-    end loop;
+        and split_part(c, '=', 1) not in ('role', 'session_authorization', 'client_encoding');
   end if;
-  if run.config ->> 'work_mem' is not null then
-    perform set_config('work_mem', run.config ->> 'work_mem', false);
+
+  -- From here on the search path is the owner's, and the rights are still the worker's: so no name without a schema.
+  reset all;
+  for place in 1 .. coalesce(pg_catalog.cardinality(names), 0) loop
+    begin
+      perform pg_catalog.set_config(names[place], given[place], false);
+    exception when others then
+      raise warning 'setting % of role % does not apply here: %', names[place], set_role, sqlerrm;
+    end;
+  end loop;
+  if work_mem is not null then
+    perform pg_catalog.set_config('work_mem', work_mem, false);
   end if;
-  perform set_config('tidemill.slot', run.slot::text, false);
-  perform set_config('application_name', run.application_name, false);
+  perform pg_catalog.set_config('tidemill.slot', slot, false);
+  perform pg_catalog.set_config('application_name', run.application_name, false);
   begin
     -- So the server notices the worker's death even during a long statement.
-    perform set_config('client_connection_check_interval', '2s', false);
+    perform pg_catalog.set_config('client_connection_check_interval', '2s', false);
   exception when others then
     null;
   end;
@@ -73,6 +80,7 @@ $$;
 comment on function tidemill._prepare_run is
 $$Makes this session that of a run, and returns the statement to execute, and as which role (NULL: the present one).
 
-Returns no row if the run was stopped meanwhile. Errors count as the run's failure: no such routine,
-no such role, or a role that the worker may not become. The config's work_mem (text) is applied, as in
+Settings of the session that the worker has made for its own statements are reset. Returns no row if the run was
+stopped meanwhile. What it refuses counts as the run's failure: no such routine, no such role, or a role that
+the worker may not become. The config's work_mem (text) is applied, as in
 TimescaleDB; the setting tidemill.slot holds the scheduled time.$$;

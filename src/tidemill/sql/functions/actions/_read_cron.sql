@@ -37,7 +37,7 @@ begin
         'Use @yearly, @annually, @monthly, @weekly, @daily, @midnight or @hourly.');
     end if;
   else
-    texts := regexp_split_to_array(line, '\s+');
+    texts := regexp_split_to_array(line, E'\\s+');
   end if;
   if line = '' or cardinality(texts) not in (5, 6) then
     perform tidemill._refuse_cron(

@@ -112,7 +112,7 @@ create or replace function tidemill._can_commit(proc_schema name, proc_name name
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select p.prokind = 'p' and l.lanname <> 'sql'
-    and (l.lanname <> 'plpgsql' or p.prosrc ~* '\m(commit|rollback|call)\M')
+    and (l.lanname <> 'plpgsql' or p.prosrc ~* E'\\m(commit|rollback|call)\\M')
   from pg_proc p
   join pg_language l on l.oid = p.prolang
   where p.oid = tidemill._routine(proc_schema, proc_name)

@@ -6,9 +6,16 @@ as $$
 declare
   gone integer[];
   named integer[];
+  stack text;
+  cascades boolean;
   a record;
 begin
+  get diagnostics stack = pg_context;
   begin
+    -- Inside a routine or DO, current_query() is the statement that called it, and the stack has the present one.
+    cascades := tidemill._cascades(
+      coalesce(substring(stack from E'^[^\\n]*\\nSQL statement "(.*?)"\\n(?:PL|SQL)'), current_query()), tg_tag,
+      current_setting('standard_conforming_strings') = 'off');
     select array_agg(x.id), array_agg(x.id) filter (where d.original or not d.normal)
       into gone, named
       from pg_event_trigger_dropped_objects() d
@@ -27,7 +34,7 @@ begin
     return;
   end;
   for a in select x.* from tidemill._actions x where x.id = any(gone) order by x.id loop
-    if a.id = any(named) and current_query() !~* '\mcascade\M' then
+    if a.id = any(named) and not cascades then
       raise exception using errcode = 'dependent_objects_still_exist',
         message = format('cannot drop %s.%s because background job %s depends on it',
                          a.proc_schema, a.proc_name, a.id),
@@ -48,6 +55,68 @@ $$Refuses to drop a routine that an action needs, unless the statement says CASC
 
 Error 2BP01. An event trigger, laid if a superuser owns the schema. Without it the next run of the action
 fails and says that its routine does not exist.$$;
+
+create or replace function tidemill._cascades(query text, tag text, backslashes boolean default false) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp set standard_conforming_strings = on
+as $$
+declare
+  dollar constant text := '\$(?:[^\W\d]\w*)?\$';
+  plain text := '';
+  place integer := 1;
+  opened integer;
+  sign text;
+  token text;
+  depth integer;
+begin
+  -- A longer script would take too long.
+  if length(query) > 200000 then
+    return false;
+  end if;
+  loop
+    opened := regexp_instr(query, '--|/\*|[''"$]', place);
+    exit when opened = 0;
+    plain := plain || substr(query, place, opened - place);
+    sign := substr(query, opened, 1);
+    if sign = '-' then
+      token := regexp_substr(query, '[^\n\r]*', opened);
+    elsif sign = '/' then
+      place := opened + 2;
+      depth := 1;
+      while depth > 0 loop
+        place := nullif(regexp_instr(query, '/\*|\*/', place), 0);
+        exit when place is null;
+        depth := depth + case substr(query, place, 1) when '/' then 1 else -1 end;
+        place := place + 2;
+      end loop;
+      token := substr(query, opened, coalesce(place, length(query) + 1) - opened);
+    elsif sign = '"' then
+      token := regexp_substr(query, '"(?:[^"]|"")*"', opened);
+    elsif sign = '$' then
+      -- A dollar in a name, or of a parameter, opens no string.
+      token := '$';
+      if plain !~ '[\w$]$' and regexp_instr(query, dollar, opened) = opened then
+        token := regexp_substr(query, dollar, opened);
+        token := token || split_part(substr(query, opened + length(token)), token, 1) || token;
+      end if;
+    elsif backslashes or plain ~* '(?:^|[^\w$])e$' then
+      token := regexp_substr(query, '''(?:[^''\\]|''''|\\.)*''', opened);
+    else
+      token := regexp_substr(query, '''(?:[^'']|'''')*''', opened);
+    end if;
+    plain := plain || case when sign in ('-', '/') then ' ' else '?' end;
+    place := opened + length(token);
+  end loop;
+  plain := plain || substr(query, place);
+  return coalesce(
+    (select bool_and(s ~* '\mcascade\s*$') from regexp_split_to_table(plain, ';') s
+     where s ~* ('^\s*' || replace(tag, ' ', '\s+') || '\M')),
+    false);
+end
+$$;
+comment on function tidemill._cascades is
+$$Whether a query says CASCADE where it counts: as the last word of its statements of this tag, such as DROP FUNCTION.
+
+Comments, strings and quoted names say nothing. backslashes: they escape a quote in every string.$$;
 
 do $$
 begin

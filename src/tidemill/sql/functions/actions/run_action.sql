@@ -228,7 +228,7 @@ comment on function tidemill._lay_wrapper is
 
 create or replace function tidemill._context_below(context text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $$ select substring(context from '^(.*)\n[^\n]*\n[^\n]*_run_action\(integer,text\)') $$;
+as $$ select substring(context from E'^(.*)\\n[^\\n]*\\n[^\\n]*_run_action\\(integer,text\\)') $$;
 comment on function tidemill._context_below is
   'The part of an error''s context inside the routine: above the statement of the outermost _run_action.';
 
