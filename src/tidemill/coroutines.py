@@ -1,9 +1,12 @@
-"""Waiting for coroutines: for the first of several, or for the end of one despite cancellations."""
+"""Waiting for coroutines, for the first of several or for one despite cancellations; who drives them."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine
+from inspect import CO_COROUTINE
+from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,3 +35,14 @@ async def finish(work: Coroutine[Any, Any, T], on_cancel: Callable[[], None] = l
     if cancelled is not None:
         raise cancelled
     return task.result()
+
+
+def driver_of_loop() -> CodeType:
+    """The code that runs the callbacks of the running event loop, and so the coroutine that asks."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_flags & CO_COROUTINE:
+        frame = frame.f_back
+    while frame is not None and frame.f_code.co_flags & CO_COROUTINE:
+        frame = frame.f_back
+    assert frame is not None
+    return frame.f_code

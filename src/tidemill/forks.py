@@ -23,12 +23,13 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import CO_COROUTINE
 from types import CodeType, FrameType
 from typing import Any, NoReturn, Protocol
 from weakref import WeakSet
 
 import psycopg
+
+from tidemill.coroutines import driver_of_loop
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
 
@@ -80,11 +81,7 @@ def ends_children(code: CodeType) -> None:
 def worker_running() -> Iterator[None]:
     """Children that are forked inside the block are no workers. Belongs to a coroutine."""
     _arm()
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_flags & CO_COROUTINE:
-        frame = frame.f_back
-    assert frame is not None
-    worker = _RunningWorker(asyncio.get_running_loop(), threading.get_ident(), frame.f_code)
+    worker = _RunningWorker(asyncio.get_running_loop(), threading.get_ident(), driver_of_loop())
     _workers.append(worker)
     try:
         yield

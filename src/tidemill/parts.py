@@ -30,6 +30,7 @@ from tidemill.queue.heartbeat import Heartbeat, Registration
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.looks import read_notification
+from tidemill.queue.loop_watch import LoopWatch
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions, checked_flags
 
@@ -69,6 +70,7 @@ class Parts:
     actions: ActionService
     heartbeat: Heartbeat
     listener: Listener | None
+    watch: LoopWatch
 
     def start_nothing_more(self) -> None:
         """Claims and starts no further jobs. Must be called on the worker's event loop."""
@@ -163,7 +165,7 @@ def assemble(
     listener = None
     if options.listen and not options.once:
         listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
-    return Parts(executor, lanes, engine, actions, heartbeat, listener)
+    return Parts(executor, lanes, engine, actions, heartbeat, listener, LoopWatch(executor.runners))
 
 
 def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:

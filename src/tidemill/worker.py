@@ -160,6 +160,7 @@ class Worker:
     async def _work(self, parts: Parts) -> None:
         options = self._options
         parts.heartbeat.start()
+        parts.watch.start()
         if parts.listener is not None:
             parts.listener.start()
         self._hooks.call("worker_started", self.id)
@@ -199,6 +200,7 @@ class Worker:
             await asyncio.to_thread(parts.listener.stop, self._patience)
         if self._options.once:
             await asyncio.to_thread(self._tell_what_is_left)
+        parts.watch.stop()
         self._hooks.call("worker_stopped", self.id)
         logger.info("%s has stopped", self.id)
 

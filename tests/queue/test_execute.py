@@ -177,7 +177,7 @@ async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: Bench) 
     executor.submit([named(1, "waits")])
     await within(bench.event)
     executor.stop()
-    for runner in executor._runners:
+    for runner in executor.runners:
         runner.cancel()
     await executor.wait_idle()
     assert bench.news() == [("returned", 1)]

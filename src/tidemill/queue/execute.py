@@ -16,6 +16,7 @@ from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
+from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
@@ -54,11 +55,12 @@ class Executor:
         self._setting = Setting(producer, worker_id, hooks, Threads())
         self._leased = LeasedHand(settle)
         self._batches: list[Batch] = []
-        self._runners: set[asyncio.Task[None]] = set()
         self._attempts: set[Attempt] = set()
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.runners: dict[asyncio.Task[None], Seat] = {}
+        """The runners that run, and where each notes its job."""
         self.durations = durations
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
@@ -114,16 +116,17 @@ class Executor:
     def _start(self) -> None:
         """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""
         waiting = bool(self._leased) or any(batch.has_waiting for batch in self._batches)
-        if waiting and len(self._attempts) == len(self._runners) < self._concurrency:
-            runner = asyncio.get_running_loop().create_task(self._run())
-            self._runners.add(runner)
+        if waiting and len(self._attempts) == len(self.runners) < self._concurrency:
+            seat = Seat()
+            runner = asyncio.get_running_loop().create_task(self._run(seat))
+            self.runners[runner] = seat
             self._idle.clear()
             runner.add_done_callback(self._ended)
-        elif not waiting and not self._runners:
+        elif not waiting and not self.runners:
             self._idle.set()
 
     def _ended(self, runner: asyncio.Task[None]) -> None:
-        self._runners.discard(runner)
+        del self.runners[runner]
         if not runner.cancelled() and (error := runner.exception()) is not None:
             logger.error("a runner of jobs broke", exc_info=error)
         self._start()
@@ -138,10 +141,11 @@ class Executor:
                 return batch, job
         return None
 
-    async def _run(self) -> None:
+    async def _run(self, seat: Seat) -> None:
         """One runner: takes a job, runs it, tells its hand how it ended, takes the next."""
         runner = asyncio.current_task()
         assert runner is not None
+        seat_here.set(seat)
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
         watched = hooks.are_watching
@@ -151,6 +155,7 @@ class Executor:
             hand: Hand = taken[0]
             job: ClaimedJob | None = taken[1]
             while job is not None:
+                seat.job = job
                 attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
                 if attempt is None:
                     now = clock()
