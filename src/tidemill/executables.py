@@ -8,43 +8,55 @@ import contextlib
 import logging
 import os
 import signal
-from collections import deque
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tidemill.context import JobContext
 from tidemill.errors import ExecutableError
 from tidemill.tasks import Task
+from tidemill.worker_options import EXECUTABLE_TIMEOUT
 
 _KILL_AFTER = 5.0
-_STDERR_TAIL = 2000
+_TAIL = 2000
+_MOST_LOGGED = 100_000
+# When the program has ended, this is time enough to read what it left in the pipe, which holds 64 KiB.
+_DRAIN_SECONDS = 0.25
 
 
-def executable_task(path: Path, identifier: str) -> Task[Any]:
+def executable_task(path: Path, identifier: str, *, timeout: float | None = EXECUTABLE_TIMEOUT) -> Task[Any]:
     """A task that runs a program: the payload on stdin, the job in the environment."""
     program = str(path.absolute())
 
     async def run(payload: Any, job: JobContext) -> None:
-        process = await asyncio.create_subprocess_exec(
-            program,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=_environment(job),
-            start_new_session=True,
-        )
-        try:
-            tail = await _talk(process, job)
-            code = await process.wait()
-        except asyncio.CancelledError:
-            await _end(process)
-            raise
+        out, err = _Output(job, logging.INFO), _Output(job, logging.ERROR)
+        with _stdin(job) as stdin:
+            async with _pipe(out) as stdout, _pipe(err) as stderr:
+                process = await asyncio.create_subprocess_exec(
+                    program,
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=_environment(job),
+                    start_new_session=True,
+                )
+                # Only the program, and what it leaves running, hold the other ends now.
+                stdout.close()
+                stderr.close()
+                try:
+                    code = await process.wait()
+                except asyncio.CancelledError:
+                    await _end(process)
+                    raise
+                await asyncio.wait([out.ended, err.ended], timeout=_DRAIN_SECONDS)
         if code != 0:
             ended = f"exit code {code}" if code > 0 else f"signal {-code}"
+            tail = err.tail.strip()
             raise ExecutableError(f"{path.name} ended with {ended}" + (f": {tail}" if tail else ""))
 
-    return Task(run, identifier)
+    return Task(run, identifier, timeout=timeout)
 
 
 def _environment(job: JobContext) -> dict[str, str]:
@@ -68,37 +80,74 @@ def _environment(job: JobContext) -> dict[str, str]:
     return environment
 
 
-async def _talk(process: asyncio.subprocess.Process, job: JobContext) -> str:
-    """Feeds stdin, logs the output line by line, and returns the end of stderr."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    stderr_lines: deque[str] = deque()
+class _Output(asyncio.Protocol):
+    """Logs what arrives over a pipe: the first part as it comes, and at the end the last one."""
 
-    async def feed(stdin: asyncio.StreamWriter) -> None:
-        # A program need not read its stdin (uvloop raises RuntimeError then).
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
-            stdin.write(f'{{"payload":{job.raw_payload}}}'.encode())
-            await stdin.drain()
-        stdin.close()
+    def __init__(self, job: JobContext, level: int) -> None:
+        self.ended = asyncio.get_running_loop().create_future()
+        """Done when nothing holds the other end any more."""
+        self.tail = ""
+        self._job = job
+        self._level = level
+        # A character may span two chunks.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._left = _MOST_LOGGED
+        self._unlogged = 0
 
-    async def log(stream: asyncio.StreamReader, level: int, keep: deque[str] | None) -> None:
-        # Read chunks, not lines, which may be longer than any buffer. A character may span two chunks.
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        while chunk := await stream.read(65536):
-            text = decoder.decode(chunk)
-            job.logger.log(level, "%s", text.rstrip("\n"))
-            if keep is not None:
-                keep.append(text)
-                while sum(map(len, keep)) - len(keep[0]) > _STDERR_TAIL:
-                    keep.popleft()
+    def data_received(self, data: bytes) -> None:
+        """Takes the next chunk: not a line, since a line may be longer than any buffer."""
+        text = self._decoder.decode(data)
+        head = text[: self._left]
+        if head:
+            self._log(head)
+        self._left -= len(head)
+        self._unlogged += len(text) - len(head)
+        self.tail = (self.tail + text)[-_TAIL:]
 
-    await asyncio.gather(
-        feed(process.stdin),
-        log(process.stdout, logging.INFO, None),
-        log(process.stderr, logging.ERROR, stderr_lines),
-    )
-    return "".join(stderr_lines).strip()[-_STDERR_TAIL:]
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends it: the other end was closed, or this one."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if self._unlogged:
+            last = self.tail[-self._unlogged :]
+            self._log(f"... {self._unlogged - len(last):,} characters left out ...\n{last}")
+            self._unlogged = 0
+
+    def _log(self, text: str) -> None:
+        self._job.logger.log(self._level, "%s", text.rstrip("\n"))
+
+
+@contextlib.asynccontextmanager
+async def _pipe(output: _Output) -> AsyncIterator[IO[bytes]]:
+    """The end of a new pipe to write to.
+
+    asyncio's own pipes would not do: with them `Process.wait` waits for all who hold the other end, also
+    for a child that the program has left running.
+    """
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb", buffering=0) as end:
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: output, os.fdopen(read_end, "rb", buffering=0)
+        )
+        try:
+            yield end
+        finally:
+            transport.close()
+
+
+@contextlib.contextmanager
+def _stdin(job: JobContext) -> Iterator[IO[bytes]]:
+    """A file with the payload in memory: the program need not read it, and nobody has to feed it."""
+    with _file_in_memory() as stdin:
+        stdin.write(f'{{"payload":{job.raw_payload}}}'.encode())
+        stdin.seek(0)
+        yield stdin
+
+
+def _file_in_memory() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("payload"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 from tidemill.errors import InvalidJobError
 from tidemill.retry import Delay
+from tidemill.texts import shown
 
 JobKeyMode = Literal["replace", "preserve_run_at", "unsafe_dedupe"]
 State = Literal["ready", "scheduled", "running", "failed", "cancelled"]
@@ -53,7 +54,7 @@ class JobSpec:
         identifier: Any = self.identifier
         if not isinstance(identifier, str) or not identifier:
             raise InvalidJobError(
-                f"identifier must be the name of a task, not {identifier!r}. "
+                f"identifier must be the name of a task, not {shown(identifier)}. "
                 "With a task object use task.add(payload) or task.spec(payload)."
             )
         for name in ("max_attempts", "priority"):
@@ -61,7 +62,7 @@ class JobSpec:
             if value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool):
-                raise InvalidJobError(f"{name} {value!r} of job {self.identifier!r} is not an integer.")
+                raise InvalidJobError(f"{name} {shown(value)} of job {self.identifier!r} is not an integer.")
             if value not in _SMALLINT:
                 raise InvalidJobError(
                     f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
@@ -69,17 +70,19 @@ class JobSpec:
         for name in ("queue_name", "job_key", "job_key_mode"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise InvalidJobError(f"{name} {value!r} of job {self.identifier!r} is not a string.")
+                raise InvalidJobError(f"{name} {shown(value)} of job {self.identifier!r} is not a string.")
         self.run_at = checked_run_at(self.run_at, f"job {self.identifier!r}")
         if isinstance(self.flags, str):
             raise InvalidJobError(
-                f"flags of job {self.identifier!r} is one string; use a list: [{self.flags!r}]."
+                f"flags of job {self.identifier!r} is one string; use a list: [{shown(self.flags)}]."
             )
         flags: Any = self.flags
         if flags is not None and not (
             isinstance(flags, Collection) and all(isinstance(flag, str) for flag in flags)
         ):
-            raise InvalidJobError(f"flags {flags!r} of job {self.identifier!r} is not a list of strings.")
+            raise InvalidJobError(
+                f"flags {shown(flags)} of job {self.identifier!r} is not a list of strings."
+            )
 
 
 def checked_run_at(run_at: Any, whose: str) -> datetime | timedelta | None:
@@ -92,7 +95,7 @@ def checked_run_at(run_at: Any, whose: str) -> datetime | timedelta | None:
     if run_at is None or isinstance(run_at, datetime | timedelta):
         return run_at
     raise InvalidJobError(
-        f"run_at {run_at!r} of {whose} is neither a datetime with a time zone nor a timedelta."
+        f"run_at {shown(run_at)} of {whose} is neither a datetime with a time zone nor a timedelta."
     )
 
 

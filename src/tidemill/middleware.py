@@ -8,6 +8,7 @@ from typing import Any
 from tidemill.context import JobContext
 from tidemill.errors import AttemptError
 from tidemill.jobs import Outcome
+from tidemill.texts import bounded, log_error, message_of
 
 logger = logging.getLogger("tidemill")
 
@@ -55,20 +56,19 @@ class LogJobs(Middleware):
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         """Logs the failure, with a traceback if the task raised an exception of its own."""
-        # The task asked for a retry, which is no error.
-        level = logging.INFO if isinstance(error, Outcome) else logging.ERROR
-        job.logger.log(
-            level,
-            "job %s (%s) failed attempt %s of %s after %.0f ms: %s",
-            job.id,
-            job.identifier,
-            job.attempt,
-            job.max_attempts,
-            seconds * 1000,
-            str(error) or type(error).__name__,
-            exc_info=None if isinstance(error, Outcome | AttemptError) else error,
-            extra={"duration_ms": round(seconds * 1000, 3)},
+        line = "job %s (%s) failed attempt %s of %s after %.0f ms: %s"
+        values = (
+            *(job.id, job.identifier, job.attempt, job.max_attempts, seconds * 1000),
+            message_of(error) or type(error).__name__,
         )
+        extra = {"duration_ms": round(seconds * 1000, 3)}
+        if isinstance(error, Outcome):
+            # The task asked for a retry, which is no error.
+            job.logger.info(line, *values, extra=extra)
+        elif isinstance(error, AttemptError):
+            job.logger.error(line, *values, extra=extra)
+        else:
+            log_error(job.logger, error, line, *values, extra=extra)
 
     def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
         """Logs why the attempt ended."""
@@ -79,7 +79,7 @@ class LogJobs(Middleware):
             job.attempt,
             job.max_attempts,
             seconds * 1000,
-            reason,
+            bounded(reason),
             extra={"duration_ms": round(seconds * 1000, 3)},
         )
 
@@ -106,5 +106,5 @@ class Hooks:
         for one in self._outward if name in _OUTWARD else self._inward:
             try:
                 getattr(one, name)(*args)
-            except BaseException:
-                logger.exception("the hook %s of %s failed", name, type(one).__name__)
+            except BaseException as error:
+                log_error(logger, error, "the hook %s of %s failed", name, type(one).__name__)

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from tidemill.errors import InvalidJobError, PayloadError, TaskLoadError
+from tidemill.texts import shown
 
 Decoder = Callable[[str], Any]
 
@@ -53,7 +54,7 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, bool | tuple | None):
         # In values msgspec knows these.
-        raise TypeError(f"{value!r} is the key of a dict, and keys of JSON are strings")
+        raise TypeError(f"{shown(value)} is the key of a dict, and keys of JSON are strings")
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 

@@ -17,6 +17,8 @@ from typing import Any
 from tidemill.errors import TaskLoadError
 from tidemill.executables import executable_task
 from tidemill.tasks import Task
+from tidemill.texts import message_of
+from tidemill.worker_options import EXECUTABLE_TIMEOUT
 
 logger = logging.getLogger("tidemill")
 
@@ -25,7 +27,7 @@ _FILE = re.compile(r"([A-Za-z0-9_-]+)((?:\.[^.]+)*)")
 
 
 def load_directory(
-    directory: Path, *, trust_owner: bool = True
+    directory: Path, *, trust_owner: bool = True, executable_timeout: float | None = EXECUTABLE_TIMEOUT
 ) -> tuple[list[Task[Any]], list[TaskLoadError]]:
     """The tasks of a directory, and an error for each file that could not be loaded.
 
@@ -62,7 +64,7 @@ def load_directory(
             if suffix == ".py":
                 tasks[identifier] = _load_python(path, identifier)
             elif os.access(path, os.X_OK):
-                tasks[identifier] = executable_task(path, identifier)
+                tasks[identifier] = executable_task(path, identifier, timeout=executable_timeout)
             else:
                 logger.info("%s is passed over: neither a Python file nor executable", path)
         except TaskLoadError as problem:
@@ -136,7 +138,7 @@ def _load_python(path: Path, identifier: str) -> Task[Any]:
         raise
     except BaseException as error:
         del sys.modules[module_name]
-        raise TaskLoadError(f"{path} does not import: {type(error).__name__}: {error}") from error
+        raise TaskLoadError(f"{path} does not import: {type(error).__name__}: {message_of(error)}") from error
     stem = path.name.split(".")[0]
     for name in ("task", stem.replace("-", "_")):
         found = getattr(module, name, None)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,6 +19,7 @@ from tests.support.running import eventually, run_all, running, until_leased
 from tidemill import App
 from tidemill.executables import executable_task
 from tidemill.jobs import Job
+from tidemill.task_directory import load_directory
 
 pytestmark = pytest.mark.versions(18)
 
@@ -26,13 +30,11 @@ Program = Callable[[str], None]
 def program(app: App, tmp_path: Path) -> Program:
     """Makes the task `tool` of a shell script that may name the directory as $PLACE."""
 
-    def make(script: str, timeout: float | None = None) -> None:
+    def make(script: str, timeout: float | None = 600.0) -> None:
         path = tmp_path / "tool.sh"
         path.write_text(f"#!/bin/sh\nPLACE={tmp_path}\n{script}\n")
         path.chmod(0o755)
-        task = executable_task(path, "tool")
-        task.timeout = timeout
-        app.register(task)
+        app.register(executable_task(path, "tool", timeout=timeout))
 
     return make
 
@@ -123,6 +125,52 @@ async def test_a_program_that_floods_its_stdout(app: App, program: Program) -> N
     assert await run_tool(app) is None
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_a_flood_is_logged_with_its_head_and_its_tail(
+    app: App, program: Program, caplog: pytest.LogCaptureFixture, stream: str
+) -> None:
+    caplog.set_level(logging.INFO, "tidemill")
+    to = " >&2" if stream == "stderr" else ""
+    program(f"{{ echo begins; head -c 5000000 /dev/zero | tr '\\0' x; echo; echo ends; }}{to}")
+    assert await run_tool(app) is None
+    logged = [record.getMessage() for record in caplog.records if record.funcName == "_log"]
+    assert logged[0].startswith("begins\nxxx")
+    assert logged[-1].startswith("... 4,898,013 characters left out ...\nxxx")
+    assert logged[-1].endswith("xxx\nends")
+    assert 100_000 < sum(map(len, logged)) < 103_000
+
+
+@pytest.mark.parametrize("status", [0, 3])
+async def test_a_child_that_is_left_running_does_not_hold_the_job(
+    app: App, program: Program, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """The child has all three streams of the program; they must not be waited for."""
+    caplog.set_level(logging.INFO, "tidemill")
+    program(f'sleep 300 & echo $! > "$PLACE/child"; echo the last words; echo no ink >&2; exit {status}')
+    job = await run_tool(app)
+    pid = int((tmp_path / "child").read_text())
+    try:
+        assert alive(pid)
+        assert (job and job.last_error) == ("tool.sh ended with exit code 3: no ink" if status else None)
+        assert "the last words" in [record.getMessage() for record in caplog.records]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_a_program_that_takes_too_long(app: App, program: Callable[..., None]) -> None:
+    program("sleep 300 & sleep 300", timeout=0.3)
+    job = await run_tool(app)
+    assert job is not None
+    assert job.last_error == "Timed out after 0.3 s"
+
+
+def test_an_hour_is_the_limit_unless_it_is_said(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh\n")
+    (tmp_path / "tool").chmod(0o755)
+    assert [task.timeout for task in load_directory(tmp_path)[0]] == [3600]
+    assert [task.timeout for task in load_directory(tmp_path, executable_timeout=None)[0]] == [None]
+
+
 async def test_a_program_that_cannot_be_started(app: App, tmp_path: Path) -> None:
     path = tmp_path / "tool"
     path.write_text("no interpreter named")
@@ -155,7 +203,7 @@ async def test_it_is_ended_with_its_children(
     program(
         "(trap '' TERM; sleep 300; sleep 300) & echo $! > \"$PLACE/child.new\"; "
         'mv "$PLACE/child.new" "$PLACE/child"; wait',
-        timeout=1.0 if how == "timeout" else None,
+        timeout=1.0 if how == "timeout" else 600.0,
     )
     child = tmp_path / "child"
     async with running(app, heartbeat_interval=0.1, grace_period=0):

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tidemill.cli.collector import paused, suit_batches
 from tidemill.errors import CrontabError, TaskLoadError, TidemillError
-from tidemill.worker_options import LaneChoice, WorkerOptions
+from tidemill.texts import enable_loggers, message_of
+from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice, WorkerOptions
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,6 +31,7 @@ def run_worker(
     tasks: Path | None = None,
     app: str | None = None,
     crontab: Path | None = None,
+    executable_timeout: float = EXECUTABLE_TIMEOUT,
     concurrency: int = DEFAULTS.concurrency,
     action_concurrency: int = DEFAULTS.action_concurrency,
     max_connections: int | None = None,
@@ -69,7 +71,8 @@ def run_worker(
             lane=lane,
             migrate=not no_migrate,
         )
-        loaded = _load(app, tasks)
+        loaded = _load(app, tasks, executable_timeout or None)
+        enable_loggers()
         if not loaded.tasks:
             _allow_no_tasks(options)
         runner = _runner()
@@ -81,7 +84,7 @@ def run_worker(
         runner.run(Worker(loaded, options).run(handle_signals=True))
 
 
-def _load(app_name: str | None, directory: Path | None) -> App:
+def _load(app_name: str | None, directory: Path | None, executable_timeout: float | None) -> App:
     from tidemill.app import App
 
     # Find users' modules in the working directory, as `python -m` does.
@@ -91,7 +94,7 @@ def _load(app_name: str | None, directory: Path | None) -> App:
     if directory is None and app_name is None and Path("tasks").is_dir():
         directory = Path("tasks")
     if directory is not None:
-        _load_directory(directory, app, named=named)
+        _load_directory(directory, app, executable_timeout, named=named)
     return app
 
 
@@ -125,7 +128,8 @@ def _load_app(name: str) -> App:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise TaskLoadError(
-            f"--app {name}: the module {module_name!r} does not import: {type(error).__name__}: {error}"
+            f"--app {name}: the module {module_name!r} does not import: "
+            f"{type(error).__name__}: {message_of(error)}"
         ) from error
     found = getattr(module, attribute or "app", None)
     if not isinstance(found, App):
@@ -135,11 +139,11 @@ def _load_app(name: str) -> App:
     return found
 
 
-def _load_directory(directory: Path, app: App, *, named: bool) -> None:
+def _load_directory(directory: Path, app: App, executable_timeout: float | None, *, named: bool) -> None:
     from tidemill.task_directory import load_directory
 
     # A directory that just stands where the worker was started may be anybody's.
-    tasks, problems = load_directory(directory, trust_owner=named)
+    tasks, problems = load_directory(directory, trust_owner=named, executable_timeout=executable_timeout)
     if problems:
         from tidemill.cli.output import note
 

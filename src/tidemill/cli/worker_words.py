@@ -51,6 +51,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--tasks": ("tasks", Path),
     "--app": ("app", str),
     "--crontab": ("crontab", Path),
+    "--executable-timeout": ("executable_timeout", _seconds),
     "--concurrency": ("concurrency", _count),
     "-c": ("concurrency", _count),
     "--action-concurrency": ("action_concurrency", _count_or_none),

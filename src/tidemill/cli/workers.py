@@ -12,7 +12,7 @@ from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, print_table
 from tidemill.cli.run_worker import DEFAULTS, run_worker
 from tidemill.database.connect import connect
-from tidemill.worker_options import LaneChoice
+from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice
 
 _COLUMNS = ("id", "state", "in_hand", "concurrency", "tasks", "hostname", "pid", "started_at", "heartbeat_at")
 
@@ -37,6 +37,9 @@ def worker(
         Path | None,
         typer.Option(metavar="FILE", help="A crontab [default: `crontab` beside the tasks if there is one]."),
     ] = None,
+    executable_timeout: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Seconds that an executable may take; 0 for no limit.")
+    ] = EXECUTABLE_TIMEOUT,
     concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="Jobs at once.")] = (
         DEFAULTS.concurrency
     ),
@@ -91,6 +94,7 @@ def worker(
         tasks=tasks,
         app=app,
         crontab=crontab,
+        executable_timeout=executable_timeout,
         concurrency=concurrency,
         action_concurrency=action_concurrency,
         max_connections=max_connections,

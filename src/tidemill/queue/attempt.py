@@ -20,6 +20,7 @@ from tidemill.queue.resume import Suspended, first_step
 from tidemill.queue.settle import Settlement
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
+from tidemill.texts import message_of
 
 logger = logging.getLogger("tidemill")
 
@@ -171,7 +172,7 @@ class Attempt:
             return Settlement.of(job, "returned")
         error = meaning(error, context)
         if isinstance(error, Cancel):
-            hooks.call("on_cancel", context, str(error), elapsed)
+            hooks.call("on_cancel", context, message_of(error), elapsed)
         else:
             hooks.call("on_error", context, error, elapsed)
         return failure(job, self.task, context, error)

@@ -20,6 +20,7 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.looks import Looks
 from tidemill.queue.marks import Place
 from tidemill.queue.settle import Settled
+from tidemill.texts import log_error
 
 logger = logging.getLogger("tidemill")
 
@@ -221,7 +222,7 @@ class Engine:
                 self._flags_error = error
                 self._draining = True
                 return None
-            logger.exception("forbidden_flags failed: no job is claimed until it works again")
+            log_error(logger, error, "forbidden_flags failed: no job is claimed until it works again")
             return None
 
     def _hand_over(self, submit: Callable[[Any], None], claimed: object) -> None:

@@ -17,10 +17,9 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.settle import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
+from tidemill.texts import LONGEST_ERROR, log_error, message_of
 
 logger = logging.getLogger("tidemill")
-
-_LONGEST_ERROR = 10_000
 
 
 async def check_result(result: Any, payload: str, context: JobContext) -> None:
@@ -107,20 +106,18 @@ def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) ->
             return None, False
         delay = task.retry(context.attempt)
         return (None, True) if delay is None else (seconds(delay), False)
-    except Exception:
-        logger.exception("the retry delay of task %s is unusable; the default one is used", task.identifier)
+    except Exception as broken:
+        log_error(
+            logger, broken, "the retry delay of task %s is unusable; the default one is used", task.identifier
+        )
         return None, False
 
 
 def describe(error: BaseException) -> str:
     """The text of `last_error`: the error's message, with its type in front unless it is Tidemill's."""
     name = type(error).__name__
-    try:
-        text = str(error)
-    except BaseException:
-        text = "(its message cannot be read)"
+    text = message_of(error, LONGEST_ERROR - len(name) - 2)
     if not isinstance(error, Outcome | AttemptError) or not text:
         text = f"{name}: {text}" if text else name
     # PostgreSQL's text cannot hold NUL or half of a surrogate pair.
-    text = text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-    return text if len(text) <= _LONGEST_ERROR else text[: _LONGEST_ERROR - 4] + " ..."
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

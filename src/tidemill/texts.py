@@ -1,0 +1,82 @@
+"""Texts that come from users' code, on their way to the log and to `last_error`: all are bounded."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+LONGEST_ERROR = 10_000
+_LONGEST_TRACEBACK = 30_000
+_LONGEST_SHOWN = 200
+
+
+def bounded(text: str, most: int = LONGEST_ERROR) -> str:
+    """The text, or its head and its tail if it has more than `most` characters."""
+    if len(text) <= most:
+        return text
+    # The sentence in the middle counts, too.
+    kept = max(0, most - 40)
+    head = kept // 2
+    tail = kept - head
+    return f"{text[:head]} ... {len(text) - kept:,} characters left out ... {text[len(text) - tail :]}"
+
+
+def message_of(error: BaseException, most: int = LONGEST_ERROR) -> str:
+    """An error's message, bounded; a remark in its place if it cannot be read."""
+    try:
+        return bounded(str(error), most)
+    except BaseException:
+        return "(its message cannot be read)"
+
+
+def shown(value: object) -> str:
+    """A wrong value for a message: its repr, which may be long."""
+    return bounded(repr(value), _LONGEST_SHOWN)
+
+
+def log_error(
+    log: logging.Logger | logging.LoggerAdapter[logging.Logger],
+    error: BaseException,
+    message: str,
+    *args: object,
+    extra: Mapping[str, Any] | None = None,
+) -> None:
+    """Logs an error of users' code with its traceback.
+
+    Formatters write the message of an exception, its notes, its causes and the exceptions of a group
+    without a limit. So if these are long, the record has their bounded text in place of the exception.
+    """
+    if not log.isEnabledFor(logging.ERROR):
+        return
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException as broken:
+        text = f"{type(error).__name__}, whose traceback cannot be written: {type(broken).__name__}"
+    else:
+        if len(text) <= _LONGEST_TRACEBACK:
+            log.error(message, *args, exc_info=error, extra=extra)
+            return
+    log.error(message + "\n%s", *args, bounded(text, _LONGEST_TRACEBACK), extra=extra)
+
+
+def enable_loggers() -> None:
+    """Enables our loggers again, if the configuration of users' logging has disabled them.
+
+    `logging.config.dictConfig` and `fileConfig` disable all loggers that exist and that they do not name.
+    """
+    ours = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and (name == "tidemill" or name.startswith("tidemill."))
+    ]
+    disabled = [logger for logger in ours if logger.disabled]
+    for logger in disabled:
+        logger.disabled = False
+    if disabled:
+        disabled[0].info(
+            "the configuration of logging had disabled %s: enabled again ('disable_existing_loggers': False "
+            "leaves it enabled)",
+            ", ".join(logger.name for logger in disabled),
+        )
