@@ -5,7 +5,7 @@ Each message is one paragraph: what happened, why, and what to do next.
 
 from __future__ import annotations
 
-from tidemill.texts import message_of
+from tidemill.texts import message_of, name_of
 
 
 class TidemillError(Exception):
@@ -86,7 +86,7 @@ class BatchError(AttemptError):
     """Some entries of a batch job failed; `payload` is the JSON array of just those."""
 
     def __init__(self, errors: list[BaseException], payload: str) -> None:
-        super().__init__("Batch failures:\n" + "\n".join(message_of(e) or type(e).__name__ for e in errors))
+        super().__init__("Batch failures:\n" + "\n".join(message_of(e) or name_of(e) for e in errors))
         self.payload = payload
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tidemill.context import JobContext
 from tidemill.errors import AttemptError
 from tidemill.jobs import Outcome
-from tidemill.texts import bounded, log_error, message_of
+from tidemill.texts import bounded, log_error, message_of, name_of
 
 logger = logging.getLogger("tidemill")
 
@@ -59,7 +59,7 @@ class LogJobs(Middleware):
         line = "job %s (%s) failed attempt %s of %s after %.0f ms: %s"
         values = (
             *(job.id, job.identifier, job.attempt, job.max_attempts, seconds * 1000),
-            message_of(error) or type(error).__name__,
+            message_of(error) or name_of(error),
         )
         extra = {"duration_ms": round(seconds * 1000, 3)}
         if isinstance(error, Outcome):

@@ -31,6 +31,11 @@ def message_of(error: BaseException, most: int = LONGEST_ERROR) -> str:
         return "(its message cannot be read)"
 
 
+def name_of(error: BaseException) -> str:
+    """The name of an error's type."""
+    return bounded(type(error).__name__, _LONGEST_SHOWN)
+
+
 def shown(value: object) -> str:
     """A wrong value for a message: its repr, which may be long."""
     return bounded(repr(value), _LONGEST_SHOWN)
@@ -53,7 +58,7 @@ def log_error(
     try:
         text = "".join(traceback.format_exception(error))
     except BaseException as broken:
-        text = f"{type(error).__name__}, whose traceback cannot be written: {type(broken).__name__}"
+        text = f"{name_of(error)}, whose traceback cannot be written: {name_of(broken)}"
     else:
         if len(text) <= _LONGEST_TRACEBACK:
             log.error(message, *args, exc_info=error, extra=extra)

@@ -13,8 +13,8 @@ LaneChoice = Literal["auto", "lease", "express"]
 
 # About 115 days. Far longer waits overflow the timeouts of threads.
 _MOST = 10_000_000
-EXECUTABLE_TIMEOUT = 3600.0
-"""Seconds that an executable may take."""
+EXECUTABLE_TIMEOUT = 4 * 3600.0
+"""Seconds that an executable may take, as in Graphile Worker."""
 FLAG_LENGTH = 128
 """Characters of a flag; the database holds jobs to the same."""
 MOST_FORBIDDEN_FLAGS = 1000

@@ -63,18 +63,6 @@ async def test_what_is_recorded(
         assert job.last_error == said
 
 
-async def test_an_overlong_message_is_cut(app: App) -> None:
-    @app.task
-    async def breaks(payload: Any) -> None:
-        raise ValueError("x" * 1_000_000)
-
-    job = await run_one(app, "breaks")
-    assert job is not None
-    assert job.last_error is not None
-    assert len(job.last_error) == 10_000
-    assert job.last_error.endswith("x ...")
-
-
 async def test_exceptions_that_cannot_be_copied(app: App) -> None:
     @app.task
     def breaks(payload: Any) -> None:

@@ -134,9 +134,11 @@ async def test_a_flood_is_logged_with_its_head_and_its_tail(
     program(f"{{ echo begins; head -c 5000000 /dev/zero | tr '\\0' x; echo; echo ends; }}{to}")
     assert await run_tool(app) is None
     logged = [record.getMessage() for record in caplog.records if record.funcName == "_log"]
-    assert logged[0].startswith("begins\nxxx")
-    assert logged[-1].startswith("... 4,898,013 characters left out ...\nxxx")
-    assert logged[-1].endswith("xxx\nends")
+    assert logged[0].startswith("begins")
+    left_out, _, tail = logged[-1].partition("\n")
+    assert left_out == "... 4,898,013 characters left out ..."
+    assert tail.startswith("xxx")
+    assert tail.endswith("xxx\nends")
     assert 100_000 < sum(map(len, logged)) < 103_000
 
 
@@ -164,10 +166,10 @@ async def test_a_program_that_takes_too_long(app: App, program: Callable[..., No
     assert job.last_error == "Timed out after 0.3 s"
 
 
-def test_an_hour_is_the_limit_unless_it_is_said(tmp_path: Path) -> None:
+def test_four_hours_are_the_limit_unless_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "tool").write_text("#!/bin/sh\n")
     (tmp_path / "tool").chmod(0o755)
-    assert [task.timeout for task in load_directory(tmp_path)[0]] == [3600]
+    assert [task.timeout for task in load_directory(tmp_path)[0]] == [4 * 3600]
     assert [task.timeout for task in load_directory(tmp_path, executable_timeout=None)[0]] == [None]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 
-from tests.support.running import run_all
+from tests.support.running import eventually, run_all, running, within
 from tidemill import App, Cancel, JobContext, Middleware, Worker, WorkerOptions
 
 pytestmark = pytest.mark.versions(18)
@@ -150,3 +151,17 @@ async def test_log_lines(app: App, caplog: pytest.LogCaptureFixture) -> None:
     traces = [record.getMessage() for record in caplog.records if record.exc_info]
     assert len(traces) == 1
     assert "(breaks)" in traces[0]
+
+
+async def test_a_task_that_configures_logging_does_not_silence_the_worker(app: App) -> None:
+    logger, done = logging.getLogger("tidemill"), asyncio.Event()
+
+    @app.task
+    async def configures(payload: Any) -> None:
+        logger.disabled = True
+        done.set()
+
+    async with running(app, heartbeat_interval=0.1):
+        await app.add_job("configures")
+        await within(done)
+        await eventually(lambda: not logger.disabled, "the next heartbeat")

@@ -17,7 +17,7 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.settle import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
-from tidemill.texts import LONGEST_ERROR, log_error, message_of
+from tidemill.texts import LONGEST_ERROR, log_error, message_of, name_of
 
 logger = logging.getLogger("tidemill")
 
@@ -115,7 +115,7 @@ def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) ->
 
 def describe(error: BaseException) -> str:
     """The text of `last_error`: the error's message, with its type in front unless it is Tidemill's."""
-    name = type(error).__name__
+    name = name_of(error)
     text = message_of(error, LONGEST_ERROR - len(name) - 2)
     if not isinstance(error, Outcome | AttemptError) or not text:
         text = f"{name}: {text}" if text else name
