@@ -262,29 +262,3 @@ def test_the_next_slot_is_after_on_the_grid_and_nothing_is_skipped(
     assert all(slot > finished for slot, (_, finished) in zip(slots, batch, strict=True))
     just_before = [(grid, slot - MICROSECOND) for slot, (grid, _) in zip(slots, batch, strict=True)]
     assert next_starts(connection, just_before) == slots
-
-
-@pytest.mark.parametrize(
-    "known",
-    [
-        "Europe/Berlin",
-        "europe/berlin",
-        "UTC",
-        "Etc/GMT+5",
-        "EST5EDT",
-        "CEST",
-        "+02:00",
-        "America/Bahia_Banderas",
-    ],
-)
-def test_time_zones_that_are_known(connection: psycopg.Connection, known: str) -> None:
-    connection.execute("select tidemill._check_timezone(%s)", (known,))
-
-
-@pytest.mark.parametrize("unknown", ["", " ", "Mars/Olympus", "Europe/Berlin1", "Europe/Berlin -1", "Berlin"])
-def test_time_zones_that_are_not(connection: psycopg.Connection, unknown: str) -> None:
-    with pytest.raises(errors.InvalidParameterValue) as refused:
-        connection.execute("select tidemill._check_timezone(%s)", (unknown,))
-
-    assert refused.value.diag.message_primary == f'time zone "{unknown}" not recognized'
-    assert "pg_timezone_names" in (refused.value.diag.message_hint or "")

@@ -1,5 +1,6 @@
 with recursive
-  line as (select tidemill._read_cron(%(cron)s) as fields, coalesce(%(timezone)s, 'UTC') as timezone),
+  line as (select tidemill._read_cron(%(cron)s) as fields, coalesce(%(timezone)s, 'UTC') as timezone
+    from tidemill._check_timezone(%(timezone)s)),
   starts as (
     select 1 as place, tidemill._next_cron(l.fields, l.timezone, pg_catalog.clock_timestamp()) as start from line l
     union all

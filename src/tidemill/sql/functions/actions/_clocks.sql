@@ -1,4 +1,4 @@
--- Time zones: when their clocks are turned, when they show a time, and which zones exist.
+-- Clocks of time zones: when they are turned, and when they show a time.
 
 -- When the zone's clocks are turned, between two instants with different offsets; a full second.
 create or replace function tidemill._clock_turn(low timestamptz, high timestamptz, zone text) returns timestamptz
@@ -54,30 +54,4 @@ create or replace function tidemill._elapsed(length interval) returns interval
 language sql immutable
 as $$
   select make_interval(secs => extract(epoch from length)::double precision)
-$$;
-
-create or replace function tidemill._check_timezone(timezone text) returns void
-language plpgsql stable strict set search_path = pg_catalog, pg_temp
--- Workers may lack the abbreviations that this session has.
-set timezone_abbreviations = 'Default'
-as $$
-#variable_conflict use_variable
-declare
-  known boolean := true;
-begin
-  begin
-    perform timestamptz 'epoch' at time zone timezone;
-  exception when invalid_parameter_value then
-    known := false;
-  end;
-  -- PostgreSQL reads Europe/Berlin1 as a zone of that name, one hour west of Greenwich.
-  if known and timezone ~ '^[A-Za-z_]+/.*[0-9]' then
-    known := exists (select from pg_timezone_names n where lower(n.name) = lower(timezone));
-  end if;
-  if not known then
-    raise exception using errcode = 'invalid_parameter_value',
-      message = format('time zone "%s" not recognized', timezone),
-      hint = 'Use a name of the view pg_timezone_names, such as Europe/Berlin.';
-  end if;
-end
 $$;

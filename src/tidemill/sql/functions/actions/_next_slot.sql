@@ -17,7 +17,7 @@ begin
         a.cron_fields, a.timezone, greatest(after, a.initial_start - interval '1 microsecond')),
       'infinity');
   elsif a.fixed_schedule then
-    return coalesce(tidemill.next_start(a.schedule_interval, a.initial_start, a.timezone, after), 'infinity');
+    return coalesce(tidemill._grid_slot(a.schedule_interval, a.initial_start, a.timezone, after), 'infinity');
   elsif not isfinite(a.schedule_interval) then
     return 'infinity';
   end if;

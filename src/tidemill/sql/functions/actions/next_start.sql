@@ -3,6 +3,35 @@
 create or replace function tidemill.next_start(
   schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz
 ) returns timestamptz
+-- With the owner's rights: callers have none on the functions that it calls.
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill._check_timezone(timezone);
+  return tidemill._grid_slot(schedule_interval, initial_start, timezone, finished_at);
+end
+$$;
+comment on function tidemill.next_start is
+$$The first slot of a fixed schedule after a time.
+
+schedule_interval  distance of the slots, above zero
+initial_start      the first slot
+timezone           months and days are counted on its clocks; NULL means UTC
+finished_at        the slot that is returned is after it
+
+Slots are initial_start + k * schedule_interval, k = 0, 1, 2 ... Each is counted from
+initial_start, so January 31, February 28, March 31 follow each other. An interval
+without months and days, such as '24 hours', counts elapsed time in any zone. A slot
+that clocks skip or show twice is when AT TIME ZONE says it is.
+
+Independent of the session's settings. Returns 'infinity' when no slot is left, NULL
+when an argument other than timezone is NULL.
+Errors: 22023 an interval that is not positive or mixes signs, an unknown time zone,
+initial_start '-infinity'.$$;
+
+create or replace function tidemill._grid_slot(
+  schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz
+) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
@@ -76,20 +105,5 @@ exception
     return 'infinity';
 end
 $$;
-comment on function tidemill.next_start is
-$$The first slot of a fixed schedule after a time.
-
-schedule_interval  distance of the slots, above zero
-initial_start      the first slot
-timezone           months and days are counted on its clocks; NULL means UTC
-finished_at        the slot that is returned is after it
-
-Slots are initial_start + k * schedule_interval, k = 0, 1, 2 ... Each is counted from
-initial_start, so January 31, February 28, March 31 follow each other. An interval
-without months and days, such as '24 hours', counts elapsed time in any zone. A slot
-that clocks skip or show twice is when AT TIME ZONE says it is.
-
-Independent of the session's settings. Returns 'infinity' when no slot is left, NULL
-when an argument other than timezone is NULL.
-Errors: 22023 an interval that is not positive or mixes signs, an unknown time zone,
-initial_start '-infinity'.$$;
+comment on function tidemill._grid_slot is
+  'tidemill.next_start for a time zone that was checked when it was stored; a later version may refuse its name.';
