@@ -212,6 +212,7 @@ async def run_actions(conninfo: str, cli: CommandLine, owner: str) -> None:
     """A worker that starts all actions, one of them as another role."""
     cli.ok("actions", "add", "app.say", "--every", "1h", "--name", "other", "--config", '{"word": "as other"}')
     rows(conninfo, "select tidemill.grant_actions(%s::pg_catalog.regrole)", owner)
+    rows(conninfo, f"grant usage on schema app to {owner}")
     cli.ok("actions", "alter", "other", "--owner", owner)
     for name in ("speak", "fail", "steps", "count", "cron"):
         cli.ok("actions", "alter", name, "--next-start", "2026-01-02T00:00:00Z")
@@ -249,7 +250,7 @@ def call_faces(conninfo: str) -> None:
     """The functions and views that SQL calls directly, natively and by the dialects' names."""
     for schema in ("tidemill", "graphile_worker"):
         [job] = rows(conninfo, f"select * from {schema}.add_job('t', '[1]', job_key => 'k', flags => '{{a,b}}')")
-        rows(conninfo, f"select * from {schema}.add_job('t', '[2]', job_key => 'k', run_at => 'infinity')")
+        rows(conninfo, f"select * from {schema}.add_job('t', '[2]', job_key => 'k', run_at => '2100-01-01Z')")
         rows(
             conninfo,
             f"select * from {schema}.add_jobs(array[row('t', '{{}}', null, null, null, 'l', null, null)]"
@@ -275,7 +276,7 @@ def call_faces(conninfo: str) -> None:
     rows(conninfo, f"call tidemill.run_action({native['id']})")
     rows(conninfo, f"select tidemill.delete_action({native['id']})")
     [job] = rows(conninfo, f"select public.add_job('app.say', '1h', '{config}', check_config => 'app.check') as id")
-    rows(conninfo, f"select * from public.alter_job({job['id']}, next_start => 'infinity', config => '{{}}')")
+    rows(conninfo, f"select * from public.alter_job({job['id']}, next_start => '2100-01-01Z', config => '{{}}')")
     rows(conninfo, f"call public.run_job({job['id']})")
     rows(conninfo, f"select public.delete_job({job['id']})")
     rows(conninfo, "select tidemill.set_on_failure(null)")

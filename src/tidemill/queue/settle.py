@@ -10,6 +10,7 @@ from typing import Literal
 
 import psycopg
 
+from tidemill.database.words import words
 from tidemill.queue.claimed import ClaimedJob
 
 logger = logging.getLogger("tidemill")
@@ -95,11 +96,7 @@ class Settlements:
                 ),
             )
         if failed := kinds.get("failed"):
-            try:
-                result._fail(connection, worker_id, failed)
-            except (psycopg.DataError, UnicodeError):
-                # A message with characters that this database's encoding lacks must not hold up the others.
-                result._fail(connection, worker_id, [_in_ascii(settlement) for settlement in failed])
+            result._fail(connection, worker_id, failed)
         if returned := kinds.get("returned"):
             result._read(
                 returned,
@@ -145,8 +142,22 @@ class Settlements:
             logger.info("job %s (%s) is cancelled", settlement.id, settlement.identifier)
 
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
+        try:
+            self._write_failures(connection, worker_id, failed)
+        except (psycopg.DataError, UnicodeError, OverflowError, ValueError) as error:
+            # One that the database cannot hold must not hold up the others: halve them until it is alone.
+            middle = len(failed) // 2
+            parts = [failed[:middle], failed[middle:]] if middle else [[_storable(failed[0], error)]]
+            for part in parts:
+                self._fail(connection, worker_id, part)
+
+    def _write_failures(
+        self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]
+    ) -> None:
         cursor = connection.execute(
-            "select id, outcome, run_at from tidemill._fail_jobs(%s, %s::bigint[], %s::bigint[], "
+            # Cut to the years that Python knows: an error here would come after the writing.
+            "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
+            "%s, %s::bigint[], %s::bigint[], "
             "%s::pg_catalog.text[], %s::interval[], %s::boolean[], %s::pg_catalog.text[], %s::boolean[])",
             [
                 worker_id,
@@ -186,6 +197,21 @@ def array(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-def _in_ascii(settlement: Settlement) -> Settlement:
-    message = settlement.message or ""
+def _storable(refused: Settlement, error: Exception) -> Settlement:
+    """One that says the same in ASCII, or, if that was refused too, with nothing but a text of why.
+
+    Raises the error if there is nothing left to leave out.
+    """
+    plain = _in_ascii(refused, refused.message or "")
+    if plain != refused:
+        return plain
+    if refused.delay is None and refused.payload is None:
+        raise error
+    why = f"{refused.message} (What followed could not be stored: {words(error)}. "
+    why += "So the default wait applies, and all of the payload runs again.)"
+    return replace(_in_ascii(refused, why), delay=None, payload=None)
+
+
+def _in_ascii(settlement: Settlement, message: str) -> Settlement:
+    message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return replace(settlement, message=message.encode("ascii", "backslashreplace").decode())

@@ -58,8 +58,9 @@ begin
         last_error = case when j.withdrawn = 'cancelled' then j.last_error else h.message end,
         cancelled_after = case when h.cancelled then coalesce(j.cancelled_after, j.attempts) else j.cancelled_after end,
         attempts = case when h.permanent or h.cancelled then j.max_attempts else j.attempts end,
-        run_at = greatest(now(), j.run_at)
-          + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second'),
+        -- A time that a producer has set meanwhile may leave no room for a delay.
+        run_at = case when j.run_at > '290000-01-01 00:00Z' then j.run_at else greatest(now(), j.run_at)
+          + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second') end,
         payload = coalesce(h.payload::json, j.payload),
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null, updated_at = now()
       from held h where j.id = h.id
