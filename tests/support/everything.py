@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 from typer.testing import CliRunner
 
 from tests.support.commands import CommandLine
@@ -59,6 +60,8 @@ def rows(conninfo: str, statement: str, *params: Any) -> list[dict[str, Any]]:
         psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8") as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
+        # Some are infinite.
+        cursor.adapters.register_loader("timestamptz", TextLoader)
         cursor.execute(statement.encode(), params or None)
         return cursor.fetchall() if cursor.description else []
 
