@@ -75,9 +75,11 @@ def load_directory(
 def why_distrusted(path: Path, owners: Collection[int]) -> str | None:
     """Why others than these users could change a file or directory, and what to do; None if they cannot."""
     found = path.stat()
-    if found.st_uid not in owners:
+    # Of a link, its owner counts, too: it can be pointed elsewhere.
+    stranger = next((one.st_uid for one in (path.lstat(), found) if one.st_uid not in owners), None)
+    if stranger is not None:
         return (
-            f"{path} belongs to the user {_user(found.st_uid)}, who could run code as this worker, "
+            f"{path} belongs to the user {_user(stranger)}, who could run code as this worker, "
             f"{_user(os.geteuid())}. Give it to root or to this user (chown), or run the worker as its owner"
         )
     if found.st_mode & stat.S_IWOTH:
@@ -85,6 +87,15 @@ def why_distrusted(path: Path, owners: Collection[int]) -> str | None:
             f"{path} can be written by every user of this machine, who could run code as this worker. "
             f"Take the right away: chmod o-w {shlex.quote(str(path))}"
         )
+    # Those who may write to a directory above can put another thing here, also behind a link.
+    for above in (*path.absolute().parents, *path.resolve().parents):
+        mode = above.stat().st_mode
+        # In a sticky directory, such as /tmp, only the owner of an entry can exchange it.
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return (
+                f"{path} is in {above}, where every user of this machine can exchange it, and so run code as "
+                f"this worker. Take the right away: chmod o-w {shlex.quote(str(above))}"
+            )
     return None
 
 

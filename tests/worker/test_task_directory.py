@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,26 @@ def test_a_directory_that_everybody_can_write_is_refused(lay: Path, name: str) -
         load_directory(lay)
 
 
+def test_a_directory_above_that_everybody_can_write(lay: Path) -> None:
+    shared = lay / "shared"
+    write(shared / "tasks/good.py", SIMPLE)
+    write(lay / "tasks/good.py", SIMPLE)
+    (lay / "tasks/link.py").symlink_to(shared / "tasks/good.py")
+    (lay / "link").symlink_to(shared / "tasks")
+    shared.chmod(0o777)
+    said = f"is in {shared}, where every user of this machine can exchange it, .* chmod o-w {shared}"
+    for directory in (shared / "tasks", lay / "link"):
+        with pytest.raises(TaskLoadError, match=said):
+            load_directory(directory)
+    [task], [problem] = load_directory(lay / "tasks")
+    assert task.identifier == "good"
+    assert re.search(said, str(problem))
+    # As in /tmp, only the owners of entries can exchange them.
+    shared.chmod(0o1777)
+    assert names(lay / "tasks") == ["good", "link"]
+    assert names(lay / "link") == ["good"]
+
+
 def test_a_group_may_write(lay: Path) -> None:
     write(lay / "good.py", SIMPLE, 0o664)
     lay.chmod(0o775)
@@ -187,6 +208,20 @@ def test_a_file_of_somebody_else_does_not_load(lay: Path) -> None:
     [task], [problem] = load_directory(lay)
     assert task.identifier == "good"
     assert "theirs.py belongs to the user 54321, who could run code as this worker, root" in str(problem)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give links away")
+def test_a_link_of_somebody_else(lay: Path) -> None:
+    write(lay / "real/good.py", SIMPLE)
+    (lay / "tasks").symlink_to(lay / "real")
+    os.lchown(lay / "tasks", 54321, -1)
+    with pytest.raises(TaskLoadError, match="tasks belongs to the user 54321"):
+        load_directory(lay / "tasks", trust_owner=False)
+    (lay / "real/link.py").symlink_to(lay / "real/good.py")
+    os.lchown(lay / "real/link.py", 54321, -1)
+    [task], [problem] = load_directory(lay / "real")
+    assert task.identifier == "good"
+    assert "link.py belongs to the user 54321" in str(problem)
 
 
 async def test_dataclasses_of_a_task_file_work(app: App, lay: Path) -> None:
