@@ -19,8 +19,8 @@ from tests.support.commands import PROGRAM, CommandLine
 pytestmark = [pytest.mark.slow, pytest.mark.versions(18)]
 
 NAMESPACES = {
-    "root": ("unshare", "--pid", "--fork", "--mount-proc"),
-    "user": ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"),
+    "root": ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+    "user": ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc"),
 }
 
 _COMMON = """
