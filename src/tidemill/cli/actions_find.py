@@ -37,7 +37,7 @@ def opened(
 
     `runs_users_code`: as for `connect`; for commands that run routines and checks, or find them by name.
     """
-    found = open_database(database, may_read=False)
+    found = open_database(database)
     with connect(found.conninfo, runs_users_code=runs_users_code) as connection, _refusals_in_words():
         connection.add_notice_handler(on_notice)
         yield connection

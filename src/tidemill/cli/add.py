@@ -92,7 +92,7 @@ def add(
         flag,
         key_mode,
     )
-    found = open_database(database, may_read=False)
+    found = open_database(database)
     with connect(found.conninfo) as connection:
         call = client.add_jobs([spec])
         job = _fields(call, _add(connection, call))
@@ -110,7 +110,7 @@ def _add_many(source: str, database: str | None, as_json: bool) -> None:
     added = 0
     with ExitStack() as stack:
         lines = _open(source, stack)
-        found = open_database(database, may_read=False)
+        found = open_database(database)
         specs = _read_specs(lines)
         batch = list(islice(specs, _BATCH))
         stack.enter_context(explained())

@@ -62,17 +62,16 @@ def fail(message: object) -> NoReturn:
     sys.exit(1)
 
 
-def open_database(url: str | None, *, needs_schema: bool = True, may_read: bool = True) -> Database:
+def open_database(url: str | None, *, needs_schema: bool = True) -> Database:
     """The database that a command works on, after a look at its schema; an embedded one is migrated.
 
-    A role that may only add jobs cannot look at the schema: with `may_read` false that is no error.
+    A role that may only add or read jobs cannot look at the schema. If it lacks more, its statements say so.
     """
     database = find_database(url)
     if needs_schema and database.server is not None:
         migrate(database.conninfo)
     elif needs_schema:
-        refusals = () if may_read else (MissingRightsError,)
-        with connect(database.conninfo) as connection, contextlib.suppress(*refusals):
+        with connect(database.conninfo) as connection, contextlib.suppress(MissingRightsError):
             require_schema(connection)
     return database
 

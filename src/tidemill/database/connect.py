@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from tidemill.database.grants import missing_grant
 from tidemill.database.sql import query
 from tidemill.errors import (
     DatabaseUnavailableError,
@@ -164,10 +165,7 @@ def explain(error: psycopg.Error) -> TidemillError | None:
             f"The database has no Tidemill schema, or an older one ({message}). Run `tidemill migrate` on it."
         )
     if state == "42501":
-        return MissingRightsError(
-            f"The database role lacks a right: {message}. Connect as the role that ran "
-            "`tidemill migrate`, or have it grant the right."
-        )
+        return MissingRightsError(f"The database role lacks a right: {message}. {missing_grant(message)}")
     if state == "25006":
         return DatabaseUnavailableError(
             f"The database is read-only: {message}. It may be a standby (connect to the primary), or "
