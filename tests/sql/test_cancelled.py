@@ -122,6 +122,19 @@ def test_for_graphile_worker_it_has_failed_for_good(queue: Queue) -> None:
     assert removed == over
 
 
+@pytest.mark.parametrize("function", ["cancel_jobs", "permanently_fail_jobs"])
+@pytest.mark.parametrize("length", [9_000, 1_234_567])
+def test_a_reason_is_bounded(queue: Queue, function: str, length: int) -> None:
+    reason = "head" + "x" * (length - 8) + "tail"
+    queue.add()
+    queue.rows(f"select from tidemill.{function}(array[1], %s)".encode(), [reason])
+    stored = told(queue)[2].removeprefix("Cancelled: ")
+    assert len(stored) <= 10_000
+    assert (stored == reason) == (length < 10_000)
+    assert (stored[:5], stored[-5:]) == ("headx", "xtail")
+    assert length < 10_000 or " characters left out ... " in stored
+
+
 def test_retrying(queue: Queue) -> None:
     """Has failed, and waits for its retry."""
     names = ["new", "fails", "has failed", "runs", "cancelled", "retried by hand", "its worker died"]

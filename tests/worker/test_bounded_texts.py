@@ -214,6 +214,17 @@ def test_wrong_arguments_are_not_shown_whole() -> None:
         assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize("formatter", FORMATTERS[1:], ids=["text", "json"])
+def test_what_others_log_is_bounded_by_the_command_line(formatter: logging.Formatter) -> None:
+    """asyncio, for instance, logs the errors of tasks that nobody has awaited."""
+    try:
+        flood()
+    except ValueError as error:
+        info = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("asyncio", logging.ERROR, "", 1, "y" * LONG, None, info)
+    assert len(formatter.format(record)) < 450_000
+
+
 @pytest.mark.parametrize("length", [9_999, 10_000, 10_001, 50_000_000])
 def test_bounded(length: int) -> None:
     text = "a" + "x" * (length - 2) + "z"

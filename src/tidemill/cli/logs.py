@@ -10,8 +10,11 @@ from typing import Any, Literal
 import msgspec
 
 from tidemill.cli.visible import visible, visible_json
+from tidemill.texts import bounded
 
 LogFormat = Literal["text", "json"]
+# Of a record: our own are shorter, and others write here, too.
+_LONGEST = 200_000
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -23,11 +26,11 @@ class _Json(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": _whole(record.getMessage()),
+            "message": _whole(bounded(record.getMessage(), _LONGEST)),
         }
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
-            fields["traceback"] = _whole(self.formatException(record.exc_info))
+            fields["traceback"] = _whole(bounded(self.formatException(record.exc_info), _LONGEST))
         return visible_json(msgspec.json.encode(fields, enc_hook=str).decode())
 
 
@@ -42,7 +45,7 @@ class _Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         # Indent further lines, so that no message can forge a line of the log.
-        return visible(super().format(record), lines=True).replace("\n", "\n    ")
+        return visible(bounded(super().format(record), _LONGEST), lines=True).replace("\n", "\n    ")
 
 
 def set_up(log_format: LogFormat, level: str) -> None:

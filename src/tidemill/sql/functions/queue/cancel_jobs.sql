@@ -16,7 +16,7 @@ begin
   cancelled as (
     update tidemill._jobs j set
       cancelled_after = coalesce(j.cancelled_after, j.attempts), attempts = j.max_attempts,
-      last_error = 'Cancelled' || coalesce(': ' || nullif(reason, ''), ''),
+      last_error = tidemill._bounded_error('Cancelled' || coalesce(': ' || nullif(reason, ''), '')),
       updated_at = now(),
       withdrawn = case when not a.idle then 'cancelled' end,
       locked_at = case when not a.idle then j.locked_at end,

@@ -4,7 +4,7 @@ language sql set search_path = pg_catalog, pg_temp
 as $$
   with failed as (
     update tidemill._jobs j set
-      last_error = coalesce(error_message, 'Manually marked as failed'),
+      last_error = coalesce(tidemill._bounded_error(error_message), 'Manually marked as failed'),
       attempts = j.max_attempts, cancelled_after = null, updated_at = now(),
       locked_at = null, locked_by = null, claim_token = null, withdrawn = null
     from tidemill._idle_jobs(job_ids) i(id)
