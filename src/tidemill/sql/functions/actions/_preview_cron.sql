@@ -3,7 +3,10 @@ returns table (start timestamptz, clock text)
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   with recursive
-    line as (select tidemill._read_cron(cron) as fields, coalesce(timezone, 'UTC') as timezone),
+    line as (
+      select tidemill._read_cron(cron) as fields, coalesce(timezone, 'UTC') as timezone
+      from tidemill._check_timezone(timezone)
+    ),
     starts as (
       select 1 as place, tidemill._next_cron(l.fields, l.timezone, clock_timestamp()) as start from line l
       union all
