@@ -18,9 +18,9 @@ LATER = {"initial_start": "2026-03-20 00:00Z"}
 
 TO_CRON = {"cron": "30 * * * *"}
 TO_GRID = {"schedule_interval": "1 hour", "fixed_schedule": True}
-TO_DRIFTING = {"schedule_interval": "1 hour", "fixed_schedule": False}
+TO_DRIFTING: dict[str, Any] = {"schedule_interval": "1 hour", "fixed_schedule": False}
 TO_INTERVAL = {"schedule_interval": "1 hour"}
-TO_ZONE = {"timezone": "Asia/Kolkata"}
+TO_ZONE: dict[str, Any] = {"timezone": "Asia/Kolkata"}
 TO_LATER = {"initial_start": "2026-03-30 00:00Z"}
 TO_EARLIER = {"initial_start": "2026-03-10 01:00Z"}
 KEPT = "kept"

@@ -109,7 +109,7 @@ def test_everywhere_in_sql(connection: psycopg.Connection, given: dict[str, Any]
 
 
 @pytest.mark.parametrize("schedule", [{"every": "1d"}, {"cron": "0 5 * * *"}])
-def test_in_a_decorator(connection: psycopg.Connection, schedule: dict[str, str]) -> None:
+def test_in_a_decorator(connection: psycopg.Connection, schedule: dict[str, Any]) -> None:
     app = App()
     app.task("t", timezone="UTC+2", **schedule)(lambda payload: None)
     with pytest.raises(TaskLoadError, match=r'time zone "UTC\+2" not recognized\. .* use Etc/GMT-2;'):

@@ -100,6 +100,12 @@ def test_what_is_added_is_named_and_so_is_the_lack_of_a_worker(
             ["app.say", "--every", "1h", "--timezone", "Europe/Atlantis"],
             'time zone "Europe/Atlantis" not recogn',
         ),
+        (["app.say", "--cron", "0 5 * * *", "--timezone", "UTC+2"], "use Etc/GMT-2;"),
+        (
+            ["app.say", "--every", "1h", "--timezone", "Europe/Berln", "--initial-start", "2031-01-01"],
+            'time zone "Europe/Berln" not recognized. The view pg_timezone_names has no such name. '
+            "Is Europe/Berlin meant?",
+        ),
         (["app.say", "--every", "1h", "--config", "{word}"], "--config is not JSON"),
         (["app.say", "--every", "1h", "--initial-start", "soon"], "--initial-start: 'soon' is not a time"),
         (["app.say", "--every", "1h", "--if-not-exists"], "needs a name"),
@@ -116,6 +122,31 @@ def test_add_refuses_in_plain_words(
 ) -> None:
     assert words in cli.refused("actions", "add", *arguments)
     assert routines.execute("select count(*) from tidemill._actions where id >= 1000").fetchone() == (0,)
+
+
+def test_times_without_an_offset_are_on_the_actions_clocks(
+    cli: CommandLine, routines: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    add = ("actions", "add", "app.say", "--every", "1d", "--initial-start", "2031-07-01T09:00")
+    cli.ok(*add, "--timezone", "Europe/Berlin")
+    cli.ok(*add)
+    assert [
+        row[0].hour
+        for row in routines.execute(
+            "select initial_start at time zone 'UTC' from tidemill._actions where id >= 1000 order by id"
+        )
+    ] == [7, 9]
+    cli.ok("actions", "alter", "1000", "--next-start", "2031-12-01T09:00")
+    cli.ok("actions", "alter", "1001", "--next-start", "2031-12-01", "--timezone", "Asia/Kolkata")
+    cli.ok("actions", "alter", "1000", "--initial-start", "2031-12-01T09:00:00-01:00", "--timezone", "")
+    assert routines.execute(
+        "select a.initial_start at time zone 'UTC', a.next_start at time zone 'UTC', a.timezone"
+        " from tidemill.actions a where id >= 1000 order by id"
+    ).fetchall() == [
+        (datetime(2031, 12, 1, 10), datetime(2031, 12, 1, 10), None),
+        (datetime(2031, 7, 1, 9), datetime(2031, 11, 30, 18, 30), "Asia/Kolkata"),
+    ]
 
 
 def test_a_signature_tells_which_overload_is_meant(cli: CommandLine, routines: psycopg.Connection) -> None:

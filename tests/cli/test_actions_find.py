@@ -137,6 +137,7 @@ def test_next_tells_the_starts_of_an_action(cli: CommandLine, routines: psycopg.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--cron", "0 5 * * *", "--timezone", "UTC+2"], "use Etc/GMT-2;"),
         ([], "give an action or --cron LINE"),
         (["x", "--cron", "* * * * *"], "give an action or --cron LINE"),
         (["x", "--timezone", "UTC"], "--timezone goes with --cron"),

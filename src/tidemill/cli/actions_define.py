@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -103,7 +104,7 @@ def add(
                 timezone=timezone,
                 config=parse.json_text(config, "--config"),
                 name=name,
-                initial_start=_time(initial_start, "--initial-start"),
+                **_time("initial_start", initial_start),
                 max_runtime=max_runtime,
                 max_retries=max_retries,
                 retry_period=retry_period,
@@ -169,8 +170,6 @@ def alter(
         "config": parse.json_text(config, "--config"),
         "config_merge": parse.json_text(config_merge, "--config-merge"),
         "name": name,
-        "initial_start": _time(initial_start, "--initial-start"),
-        "next_start": _time(next_start, "--next-start", words=("now", "infinity")),
         "max_runtime": max_runtime,
         "max_retries": max_retries,
         "retry_period": retry_period,
@@ -181,6 +180,8 @@ def alter(
         "no_check": no_check or None,
         "job_options": parse.json_text(job_options, "--job-options"),
         "owner": owner,
+        **_time("initial_start", initial_start),
+        **_time("next_start", next_start, words=("now", "infinity")),
     }
     if all(value is None for value in changes.values()):
         raise typer.BadParameter("say what to change, for instance --every 2h (see -h).")
@@ -202,13 +203,21 @@ def _intervals(
     }
 
 
-def _time(text: str | None, option: str, *, words: tuple[str, ...] = ()) -> str | None:
-    if text is None or text in words:
-        return text
+def _time(name: str, text: str | None, *, words: tuple[str, ...] = ()) -> dict[str, str | None]:
+    """A time as parameters of a statement: with an offset, or on the clocks of the action's time zone."""
+    given: dict[str, str | None] = {name: None, f"{name}_clock": None}
+    if text is None:
+        return given
+    if text in words:
+        return given | {name: text}
     try:
-        return parse.moment(text).isoformat()
-    except typer.BadParameter:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is None:
+            return given | {f"{name}_clock": time.isoformat()}
+        return given | {name: time.astimezone(UTC).isoformat()}
+    except (ValueError, OverflowError):
         also = "".join(f" or {word}" for word in words)
+        option = f"--{name.replace('_', '-')}"
         raise typer.BadParameter(
             f"{option}: {text!r} is not a time; use for instance 2027-01-31T09:00:00+01:00{also}."
         ) from None

@@ -29,7 +29,8 @@ TimezoneOption = Annotated[
 ConfigOption = Annotated[str | None, typer.Option(metavar="JSON", help="Passed to the routine or task.")]
 NameOption = Annotated[str | None, typer.Option(help="Goes into application_name, and finds the action.")]
 InitialStartOption = Annotated[
-    str | None, typer.Option(metavar="TIME", help="First start, and what a grid of starts counts from.")
+    str | None,
+    typer.Option(metavar="TIME", help="First start, where a grid begins; without an offset in --timezone."),
 ]
 MaxRuntimeOption = Annotated[
     str | None, typer.Option(metavar="INTERVAL", help="A run that takes longer is stopped; 0: no limit.")

@@ -16,7 +16,10 @@ from (
       then %(check)s::pg_catalog.text::pg_catalog.regprocedure::pg_catalog.oid::pg_catalog.regproc
       else %(check)s::pg_catalog.text::pg_catalog.regproc end,
     name => %(name)s,
-    initial_start => %(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
+    -- Without an offset: on the clocks of the action's time zone.
+    initial_start => coalesce(%(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
+      %(initial_start_clock)s::pg_catalog.text::timestamp
+        at time zone (select coalesce(%(timezone)s, 'UTC') from tidemill._check_timezone(%(timezone)s))),
     max_runtime => %(max_runtime)s::interval,
     max_retries => %(max_retries)s,
     retry_period => %(retry_period)s::interval,

@@ -1,7 +1,7 @@
 -- Which texts are names of time zones, and which name is meant by one that is not.
 
 create or replace function tidemill._check_timezone(timezone text) returns void
-language plpgsql stable strict set search_path = pg_catalog, pg_temp
+language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp
 -- Workers may lack the abbreviations that this session has.
 set timezone_abbreviations = 'Default'
 as $$

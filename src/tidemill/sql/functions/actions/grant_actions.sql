@@ -45,7 +45,7 @@ as $$
     'alter_action', '_alter_action',
     'delete_action', '_delete_action',
     'set_action_owner',
-    'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only',
+    'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only', '_check_timezone',
     'next_start', 'next_runs', '_preview_cron'
   ]::name[]
 $$;
