@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import psycopg
@@ -40,6 +41,52 @@ def test_the_call(connection: psycopg.Connection, run: int) -> None:
     assert prepared["call"] == f"call app.note({action['action_id']}, '{{\"a\": 1}}'::pg_catalog.jsonb)"
     assert prepared["set_role"] is None
     assert action["pid"] == connection.info.backend_pid
+
+
+BIG = "to_jsonb(repeat('x', 1000000))"
+RESULTS = {
+    "function big(integer, jsonb) returns text": f"return {BIG}",
+    "function big(integer, jsonb) returns jsonb": f"return {BIG}",
+    "function big(integer, jsonb) returns text[]": f"return array[{BIG}]",
+    "function big(integer, jsonb) returns void": "return",
+    "function big(integer, jsonb, out one text, out two text)": f"one := {BIG}",
+    "function big(integer, inout two jsonb)": f"two := {BIG}",
+    "procedure big(inout one integer, inout two jsonb)": f"one := 5; two := {BIG}",
+    "procedure big(inout integer, jsonb)": "$1 := 5",
+    "procedure big(integer, inout jsonb)": f"$2 := {BIG}",
+}
+
+
+@pytest.mark.parametrize("created", RESULTS)
+def test_results_stay_on_the_server(connection: psycopg.Connection, created: str) -> None:
+    connection.execute("create table called (config jsonb)")
+    connection.execute(
+        f"create {created} language plpgsql as $x$ begin insert into called values ($2);"
+        f" {RESULTS[created]}; end $x$".encode()
+    )
+    configs = [None, '{"a": "$$ \'b\' \\\\ %s $1"}']
+    for config in configs:
+        connection.execute(
+            "select tidemill.add_action('big', '1 hour', %s::jsonb, initial_start => %s)", [config, NOON]
+        )
+    for started in rows(connection, "select * from tidemill._start_actions('w', 9, %s)", [NOON]):
+        prepared = row(connection, "select * from tidemill._prepare_run(%s)", [started["run_id"]])
+        ended = connection.execute(prepared["call"])
+        assert ended.description is None or ended.fetchall() in ([(0,)], [(1,)])
+    called = connection.execute("select config from called").fetchall()
+    assert called == [(config and json.loads(config),) for config in configs]
+
+
+def test_a_procedure_with_results_may_commit(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "create procedure big(integer, inout jsonb) language plpgsql"
+        " as 'begin commit; $2 := null; rollback; end'"
+    )
+    connection.execute("select tidemill.add_action('big', '1 hour')")
+    [started] = rows(connection, "select * from tidemill._start_actions('w', 1)")
+    connection.execute(
+        row(connection, "select * from tidemill._prepare_run(%s)", [started["run_id"]])["call"]
+    )
 
 
 @pytest.mark.parametrize(

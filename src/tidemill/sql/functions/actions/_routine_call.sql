@@ -51,6 +51,25 @@ If an overload with defaults makes the call ambiguous, it names the parameters. 
 Errors: 42883 no routine with exactly these types, 0A000 an aggregate, a window function or a function
 that returns a set, 42725 a call could mean another routine, too. Messages follow TimescaleDB.$$;
 
+create or replace function tidemill._without_results(call text, run tidemill._action_runs) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (
+    select from pg_proc p
+    where p.oid = tidemill._routine(run.proc_schema, run.proc_name) and p.prokind = 'p' and 'b' = any(p.proargmodes))
+  then
+    return call;
+  end if;
+  -- In a DO, procedures may commit, too. Its text runs under the owner's search path.
+  return format('do %L', format(
+    'declare id pg_catalog.int4 := %s; config pg_catalog.jsonb := %L; begin %s; end', run.action_id, run.config,
+    (select format(c.call, 'id', 'config') from tidemill._routine_call(run.proc_schema, run.proc_name) c)));
+end
+$$;
+comment on function tidemill._without_results is
+  'The call of a run, so that the values of INOUT parameters of a procedure are not sent to the worker.';
+
 create or replace function tidemill._as_format(name text) returns text
 language sql immutable
 as $$ select replace(quote_ident(name), '%', '%%') $$;
