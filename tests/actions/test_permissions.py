@@ -16,6 +16,7 @@ from tests.support.servers import OWNER, Server
 pytestmark = pytest.mark.versions(18, 16)
 
 PUBLIC = (
+    "action_id",
     "add_action",
     "alter_action",
     "delete_action",

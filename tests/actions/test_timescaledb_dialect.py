@@ -340,7 +340,8 @@ class TestViews:
         return row(
             connection,
             "select job_status, last_run_status, last_run_duration, next_start::text, total_failures,"
-            " last_successful_finish::text from timescaledb_information.job_stats where job_id = %s",
+            " last_successful_finish::text, last_run_started_at::text"
+            " from timescaledb_information.job_stats where job_id = %s",
             [job],
         )
 
@@ -351,7 +352,9 @@ class TestViews:
         assert row(connection, jobs, [fixed])["next_start"] is not None
         found = self.stats(connection, at_once)
         assert (found["job_status"], found["last_successful_finish"]) == ("Scheduled", None)
-        assert self.stats(connection, fixed)["last_successful_finish"] == "-infinity"
+        assert found["last_run_started_at"] is None
+        found = self.stats(connection, fixed)
+        assert (found["last_successful_finish"], found["last_run_started_at"]) == ("-infinity", "-infinity")
 
     def test_states(self, connection: psycopg.Connection) -> None:
         job = add_job(connection)

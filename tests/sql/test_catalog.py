@@ -136,6 +136,7 @@ ALTERED_ACTION = (
 NEXT_START = "schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz"
 NEXT_RUNS = "action_id integer, n integer DEFAULT 5, after timestamptz DEFAULT NULL::timestamptz"
 ACTIONS = {
+    "action_id": ("name text", "integer"),
     "add_action": (ADD_ACTION, "integer"),
     "alter_action": (ALTER_ACTION, ALTERED_ACTION),
     "delete_action": ("action_id integer", "void"),

@@ -145,7 +145,7 @@ select
   null::name as hypertable_schema,
   null::name as hypertable_name,
   t.action_id as job_id,
-  s.last_start as last_run_started_at,
+  case when s.action_id is not null then coalesce(s.last_start, '-infinity') end as last_run_started_at,
   case when s.action_id is not null then coalesce(s.last_successful_finish, '-infinity') end
     as last_successful_finish,
   case when t.last_run_success then 'Success' when not t.last_run_success then 'Failed' end as last_run_status,
