@@ -123,17 +123,9 @@ def test_sunday_has_two_numbers(field: str, days: set[int]) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("nonsense", "Could not process line '1' of crontab: 'nonsense'"),
-        ("* * * * t", "Could not process line '1' of crontab: '* * * * t'"),
-        ("* * * * *", "Could not process line '1' of crontab: '* * * * *'"),
-        ("  @daily t  ", "Could not process line '1' of crontab: '@daily t'"),
-        ("0 4 * * MON t", "Could not process line '1' of crontab: '0 4 * * MON t'"),
-        ("* * * * * 1st", "Invalid command specification in line 1 of crontab."),
-        ("* * * * * * t", "Invalid command specification in line 1 of crontab."),
-        ("* * * * * two words", "Invalid command specification in line 1 of crontab."),
+        ("nonsense", "Could not process line '1' of crontab: 'nonsense'; "),
+        ("* * * * * 1st", "Invalid command specification in line 1 of crontab: "),
         ("* * * * * t {} ?id=x", "Failed to parse JSON5 payload on line 1 of crontab: "),
-        ("* * * * * t [1]", "Invalid command specification in line 1 of crontab."),
-        ("* * * * * t ?", "Invalid command specification in line 1 of crontab."),
         (
             "60 * * * * t",
             "Too large value '60' in minutes range in line 1 of crontab: expected values in the range 0-59.",
@@ -179,7 +171,56 @@ def test_sunday_has_two_numbers(field: str, days: set[int]) -> None:
 def test_refusals(line: str, text: str) -> None:
     told = refusal(line)
     # Those that end in a colon are followed by a reason.
-    assert told.startswith(text) if text[-1] in " 9" else told == text
+    assert told.startswith(text) if text[-1] in " 9;" else told == text
+
+
+NEEDS_FIVE = "a line is minute, hour, date, month, day of week and then the task"
+NO_OPTIONS = "is neither options, ?..., nor a payload, {...}"
+
+
+@pytest.mark.parametrize(
+    ("line", "mistake"),
+    [
+        ("nonsense", f"it has 0 of five times before 'nonsense': the minute is missing; {NEEDS_FIVE}"),
+        ("* * * * t", f"it has 4 of five times before 't': the day of week is missing; {NEEDS_FIVE}"),
+        ("* * *", "it has 3 of five times: the month is missing, and the task"),
+        ("* * * * *", "the task is missing after the five times"),
+        ("  @daily t  ", "nicknames are unknown here; write '0 0 * * *' instead of '@daily'"),
+        ("@Weekly t", "nicknames are unknown here; write '0 0 * * 0' instead of '@Weekly'"),
+        ("@reboot t", "nicknames are unknown here; write '0 0 * * *' instead of '@reboot'"),
+        (
+            "CRON_TZ=Europe/Berlin",
+            "settings such as CRON_TZ= are unknown here; times are in UTC, and for another time zone use "
+            "tidemill actions add --task TASK --cron LINE --timezone ZONE",
+        ),
+        ("0 4 * * MON t", "day of week 'MON': names are unknown here; write 1"),
+        ("0 4 * * Sun,tue-Friday t", "day of week 'Sun,tue-Friday': names are unknown here; write 0,2-5"),
+        ("0 4 * jan,DEC * t", "month 'jan,DEC': names are unknown here; write 1,12"),
+        (
+            "0 4 L * * t",
+            "date 'L': ?, L, W and # are unknown here; actions know them: tidemill actions add --task TASK "
+            "--cron LINE",
+        ),
+        (
+            "0 4 ? * 5#2 t",
+            "date '?': ?, L, W and # are unknown here; actions know them: tidemill actions add "
+            "--task TASK --cron LINE",
+        ),
+        ("0 4.5 * * * t", "hour '4.5': a time has digits, '*', '/', '-' and ',' alone"),
+        ("* * * * * * t", "'*' is a sixth time, and a line has five: there are no seconds"),
+        (
+            "* * * * * 1st",
+            "the task '1st' is no name that a crontab can hold: a letter or '_', then letters, digits, '_', "
+            "':', '/' and '-'",
+        ),
+        ("* * * * * two words", f"'words' {NO_OPTIONS}"),
+        ("* * * * * t ?id=x more {}", f"'more {{}}' {NO_OPTIONS}"),
+        ("* * * * * t [1]", "the payload must be an object, {...}"),
+        ("* * * * * t ?", "there are no options after '?'"),
+    ],
+)
+def test_what_is_wrong_with_a_line(line: str, mistake: str) -> None:
+    assert re.split(r" of crontab: (?:'[^;]*'; )?", refusal(line), maxsplit=1)[1] == f"{mistake}."
 
 
 @pytest.mark.parametrize(
@@ -257,7 +298,9 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(CrontabError, match="is not UTF-8"):
         read_crontab(file)
     file.write_text("nonsense")
-    with pytest.raises(CrontabError, match=r"/crontab: Could not process line '1' of crontab: 'nonsense'$"):
+    with pytest.raises(
+        CrontabError, match=r"/crontab: Could not process line '1' of crontab: 'nonsense'; it has"
+    ):
         read_crontab(file)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
+from tidemill.actions.crontab_mistakes import mistake_in_command, mistake_in_line
 from tidemill.errors import CrontabError, InvalidJobError
 from tidemill.payloads import encode_payload
 from tidemill.schedule import time_phrase
@@ -117,7 +118,9 @@ def parse_crontab(text: str) -> list[CrontabItem]:
 def _parse_line(line: str, number: int) -> CrontabItem:
     fields = _LINE.fullmatch(line)
     if fields is None:
-        raise CrontabError(f"Could not process line '{number}' of crontab: '{line}'")
+        raise CrontabError(
+            f"Could not process line '{number}' of crontab: '{line}'; {mistake_in_line(line)}."
+        )
     *times, command = fields.groups()
     ranges = (_MINUTES, _HOURS, _DATES, _MONTHS, _DAYS_OF_WEEK)
     minutes, hours, dates, months, days_of_week = (
@@ -125,7 +128,9 @@ def _parse_line(line: str, number: int) -> CrontabItem:
     )
     parts = _COMMAND.fullmatch(command)
     if parts is None:
-        raise CrontabError(f"Invalid command specification in line {number} of crontab.")
+        raise CrontabError(
+            f"Invalid command specification in line {number} of crontab: {mistake_in_command(command)}."
+        )
     task = parts["task"]
     if len(task) > 128:
         raise CrontabError(f"The task name on line {number} of crontab has more than 128 characters.")
