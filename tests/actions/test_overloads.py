@@ -96,6 +96,21 @@ async def test_what_no_call_can_mean_is_refused(app: App, connection: psycopg.Co
 
 
 @pytest.mark.parametrize(
+    "created",
+    [
+        ("function app.work() returns trigger", "It is a trigger function without parameters."),
+        ("procedure app.work()", "It is a procedure without parameters."),
+        ("function app.work(a bigint) returns integer", "It is a function with the parameters (a bigint)."),
+        ("procedure app.work(integer, jsonb, out text)", "the parameters (IN integer, IN jsonb, OUT text)."),
+    ],
+)
+def test_what_a_routine_is_instead_is_told(connection: psycopg.Connection, created: tuple[str, str]) -> None:
+    connection.execute(f"create {created[0]} language plpgsql as 'begin end'".encode())
+    with refused("42883", "its parameters are not (integer, jsonb)", created[1]):
+        add_action(connection, proc="app.work")
+
+
+@pytest.mark.parametrize(
     "parameters",
     [
         "",

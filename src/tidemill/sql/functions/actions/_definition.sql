@@ -199,6 +199,13 @@ begin
   if tidemill._routine(proc_schema, proc_name) is distinct from routine then
     raise exception using errcode = 'undefined_function',
       message = format('%s cannot run as an action: its parameters are not (integer, jsonb)', routine::regprocedure),
+      detail = (
+        select format('It is a %s %s.',
+          case when p.prorettype in ('trigger'::regtype, 'event_trigger'::regtype) then 'trigger function'
+            when p.prokind = 'p' then 'procedure' when p.prokind = 'f' then 'function'
+            else 'function that aggregates rows' end,
+          coalesce('with the parameters (' || nullif(pg_get_function_arguments(p.oid), '') || ')', 'without parameters'))
+        from pg_proc p where p.oid = routine),
       hint = case
         when tidemill._routine(proc_schema, proc_name) is null
           then 'Custom job actions must accept (integer, jsonb) arguments.'
