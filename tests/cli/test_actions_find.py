@@ -199,3 +199,29 @@ def test_a_run_that_goes_on_is_listed(cli: CommandLine, routines: psycopg.Connec
     [run] = cli.json("actions", "history", "--outcome", "running")
     assert (run["outcome"], run["finished_at"], run["seconds"]) == ("running", None, None)
     assert cli.json("actions", "errors") == []
+
+
+def test_actions_and_history_of_an_owner_that_was_dropped(
+    cli: CommandLine, connection: psycopg.Connection, superuser_conninfo: str
+) -> None:
+    with psycopg.connect(superuser_conninfo, autocommit=True) as superuser:
+        superuser.execute("create role leaver login")
+        superuser.execute("select tidemill.grant_actions('leaver')")
+        superuser.execute("set role leaver")
+        superuser.execute(
+            "select tidemill.add_action(task => 't', schedule_interval => '1 h', name => 'left')"
+        )
+        superuser.execute("reset role")
+        connection.execute("select tidemill._enqueue_actions(9)")
+        superuser.execute("drop owned by leaver")
+        superuser.execute("drop role leaver")
+    [run] = cli.json("actions", "history", "left")
+    assert (run["outcome"], run["owner"].isdecimal()) == ("success", True)
+    assert "left" in cli.ok("actions", "show", "left")
+    connection.execute("select tidemill._sweep_runs()")
+    [found] = [row for row in cli.json("actions") if row["name"] == "left"]
+    assert (found["state"], found["owner"]) == ("paused", run["owner"])
+    cli.ok("actions", "alter", "left", "--owner", connection.info.user)
+    cli.ok("actions", "resume", "left")
+    [found] = [row for row in cli.json("actions") if row["name"] == "left"]
+    assert (found["state"], found["owner"]) == ("scheduled", connection.info.user)
