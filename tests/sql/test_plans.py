@@ -31,8 +31,20 @@ CLAIM: Variables = {
     "mark_priorities": "'{-3,-2,-1,0,1}'::smallint[]",
     "mark_run_ats": "array_fill('-infinity'::timestamptz, array[5])",
     "mark_ids": "array_fill(0::bigint, array[5])",
+    "first_priority": "-32769::integer",
+    "most_levels": "500::integer",
     "after_queue": "2000::bigint",
     "per_queue": "5::integer",
+    "all_queues": "false",
+    "step": "10::integer",
+    "after_run_at": "'-infinity'::timestamptz",
+    "after_id": "0::bigint",
+    "found_queues": "array(select generate_series(2001, 2010)::bigint)",
+    "taken": "'{}'::bigint[]",
+    "room": "10::integer",
+    "locked_queues": "array_fill(2001::bigint, array[10])",
+    "locked_names": "array_fill('q2001'::text, array[10])",
+    "locked_jobs": "array(select id from tidemill._jobs where queue_id = 2001 order by id)",
     "token": "1::bigint",
 }
 SINGLES: LiteralString = (
@@ -58,6 +70,9 @@ SETTLE: Variables = {
     "payloads": "array_fill(null::text, array[500])",
 }
 READY = {("_jobs", "_jobs_ready")}
+DUE = {("_jobs", "_jobs_due_queued")}
+LATER = {("_jobs", "_jobs_later")}
+LATER_QUEUED = {("_jobs", "_jobs_later_queued")}
 JOBS = {("_jobs", "_jobs_pkey")}
 QUEUES = {("_queues", "_queues_pkey")}
 
@@ -74,18 +89,18 @@ class Hot:
 
 
 HOT = {
-    # One row for each of the priorities in use, and one beyond.
-    "the levels": Hot("_lock_jobs", "with recursive levels", CLAIM, READY, 7),
+    # One row for each of the priorities in use.
+    "the levels": Hot("_lock_jobs", "with recursive levels", CLAIM, READY, 6),
     # Ten are found; where a level has none that are due, none is looked at.
     "singles": Hot("_lock_jobs", "select r.id", CLAIM, READY, 10),
-    # Of ten queues: a head, the row, five jobs to look at, and to lock.
-    "queued": Hot(
-        "_lock_queued_jobs",
-        "with recursive heads",
-        CLAIM,
-        {("_jobs", "_jobs_ready_queued"), *JOBS, *QUEUES},
-        10 * (1 + 1 + 5 + 5) + 1,
+    # Where the walk begins, and a step for each of ten queues; all others have no job that is due.
+    "the queues": Hot("_lock_queued_jobs", "with recursive heads", CLAIM, DUE, 10),
+    "the jobs by time": Hot("_lock_queued_jobs", "select array_agg(j.queue_id", CLAIM, LATER, 10),
+    # Of ten queues: the row, and five jobs to look at. None has a job for later.
+    "the runs": Hot(
+        "_lock_queued_jobs", "select array_agg(f.id", CLAIM, {*DUE, *LATER_QUEUED, *QUEUES}, 10 * (1 + 5)
     ),
+    "queued": Hot("_lock_queued_jobs", "select r.id", CLAIM, JOBS, 10),
     "the leases of singles": Hot(
         "_claim_jobs", "update tidemill._jobs", {**CLAIM, "found": SINGLES}, JOBS, 501
     ),
@@ -197,11 +212,11 @@ def nodes(plan: Node) -> Iterator[Node]:
 
 
 def scans(plan: Node) -> set[tuple[str, str]]:
-    """Tables that are read, each with the index or the way that it is read."""
+    """Tables that were read, each with the index or the way that it was read."""
     return {
         (str(node["Relation Name"]), str(node.get("Index Name", node["Node Type"])))
         for node in nodes(plan)
-        if "Relation Name" in node and node["Node Type"] != "ModifyTable"
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable" and node["Actual Loops"] > 0
     }
 
 
@@ -214,9 +229,9 @@ def test_only_the_intended_indexes_are_read(crowded: Queue, name: str, generic: 
     kinds = {node["Node Type"] for node in nodes(plan)}
     assert not {kind for kind in kinds if "Bitmap" in kind or kind in ("Seq Scan", "Hash Join", "Merge Join")}
     for node in nodes(plan):
-        # Only what was given is sorted, never what was found.
+        # Only what was given is sorted, or the few first jobs of a queue, never all that was found.
         if "Sort" in node["Node Type"]:
-            assert [child["Node Type"] for child in node["Plans"]] == ["Function Scan"]
+            assert [child["Node Type"] for child in node["Plans"]] in (["Function Scan"], ["Append"])
     assert examined(plan) <= hot.examines
 
 

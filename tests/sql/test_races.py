@@ -397,7 +397,9 @@ def held_up(queue: Queue) -> Iterator[None]:
     queue.connection.execute(
         sql.SQL(
             "create function tidemill._held_up(identifiers text[], quick text[], express boolean,"
-            " max_jobs integer, forbidden_flags text[], after_queue bigint, per_queue integer)"
+            " max_jobs integer, forbidden_flags text[], after_queue bigint, per_queue integer,"
+            " after_run_at timestamptz default null, after_id bigint default 0,"
+            " later_first boolean default false, most_looks integer default null)"
             " returns setof tidemill._claimed_job language plpgsql as {}"
         ).format(sql.Literal(body))
     )

@@ -13,10 +13,14 @@ from psycopg.types.numeric import Int8BinaryLoader
 from tidemill.database.sql import query
 from tidemill.database.times import moment
 from tidemill.queue.claimed import ClaimedJob, chain_length
-from tidemill.queue.marks import Marks, Ration
+from tidemill.queue.laps import Lap
+from tidemill.queue.marks import Marks, Place, Ration
 
 MOST_OF_ONE_QUEUE = 20
 """The most jobs of one named queue that are claimed at once."""
+# How many queues (or jobs that lead to queues, or priorities) a search looks at in vain: some milliseconds.
+_MOST_LOOKS = 500
+_BEGINNING = moment(-(2**63))
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class Finder:
         self._worker_id = worker_id
         self._identifiers = list(identifiers)
         self._queues_first = False
-        self._after_queue = 0
+        # Named queues are walked in two ways: from queue to queue, and from job to job that became due later.
+        self._queues = Lap(0)
+        self._times: Lap[Place] = Lap((_BEGINNING, 0))
+        self._times_first = False
         self._queue_searches = Ration()
         self.marks = Marks()
 
@@ -69,16 +76,19 @@ class Finder:
 
     def ask(self) -> None:
         """Asks for a search of everything: jobs may be anywhere."""
-        self.marks.full_searches.ask()
-        self._queue_searches.ask()
+        self.marks.ask()
+        self.ask_queues()
 
     def ask_queues(self) -> None:
         """Asks for a search of the named queues: one may have a job."""
+        self._queues.ask()
+        self._times.ask()
         self._queue_searches.ask()
 
     def forget(self) -> None:
         """Forgets what was seen, and asks for a search of everything at once."""
         self.marks.forget()
+        self.ask_queues()
         self._queue_searches.ask(at_once=True)
 
     def find(self, connection: psycopg.Connection, search: Search) -> tuple[list[ClaimedJob], bool]:
@@ -103,22 +113,33 @@ class Finder:
     def _find_singles(
         self, connection: psycopg.Connection, search: Search, room: int
     ) -> tuple[list[ClaimedJob], bool]:
-        places = self.marks.places(thorough=search.look.thorough, told=search.look.told)
+        thorough = search.look.thorough
+        places = self.marks.places(thorough=thorough, told=search.look.told)
+        after = self.marks.levels.place if places is None and not thorough else None
         started = time.perf_counter()
-        priorities, run_ats, ids = places or (None, None, None)
+        priorities, run_ats, ids = (None, None, None) if thorough else places or self.marks.known
         rows = self._rows(
-            connection, self._singles, search, most=room, priorities=priorities, run_ats=run_ats, ids=ids
+            connection,
+            self._singles,
+            search,
+            most=room,
+            priorities=priorities,
+            run_ats=run_ats,
+            ids=ids,
+            after_priority=after,
+            levels=_MOST_LOOKS,
         )
         # The last row is no job: its run_at is the time up to which the scan went.
         *rows, last = rows
         jobs = [ClaimedJob(*row) for row in rows]
-        filled = len(jobs) >= room
+        filled = len(jobs) >= room or last[1] is not None
         self.marks.scanned(
             jobs,
             full=places is None,
             filled=filled,
             until=moment(last[4]),
             seconds=time.perf_counter() - started,
+            last_level=last[3],
         )
         return jobs, filled
 
@@ -129,29 +150,54 @@ class Finder:
             return [], False
         started = time.perf_counter()
         most = min(room, search.most_queues)
-        heads: dict[int, ClaimedJob] = {}
-        tails: dict[int, ClaimedJob] = {}
-        # If no queue is found behind the last one, the rotation starts again at 0 (in a dict, 0 comes once).
-        for after in {self._after_queue: None, 0: None}:
-            for row in self._rows(
-                connection, self._queued, search, most=most, after=after, per_queue=search.per_queue
-            ):
-                job, queue = ClaimedJob(*row), row[11]
-                if queue in tails:
-                    tails[queue].next = job
-                else:
-                    heads[queue] = job
-                tails[queue] = job
-            if heads:
-                break
-        self._after_queue = max(heads, default=0)
-        filled = len(heads) >= most
+        if search.look.thorough:
+            self._queues.ask()
+            self._times.ask()
+        heads, more = self._walk(connection, search, most)
+        if not heads and (self._queues.begins_again or self._times.begins_again):
+            # Nothing was found behind the places of the last search, so it goes on from the beginning.
+            heads, more = self._walk(connection, search, most)
+        filled = more or len(heads) >= most
+        if heads or filled:
+            # What these queues have next was not searched, and not what is before the places of this search.
+            self._queues.ask()
+            self._times.ask()
         if not filled:
             self._queue_searches.spend(time.perf_counter() - started)
-            if heads:
-                # Queues up to the start of this rotation were not searched.
+            if not (self._queues.is_over and self._times.is_over):
                 self._queue_searches.ask()
-        return list(heads.values()), filled
+        return heads, filled
+
+    def _walk(
+        self, connection: psycopg.Connection, search: Search, most: int
+    ) -> tuple[list[ClaimedJob], bool]:
+        """Walks on; returns each queue's first job, and whether the size of payloads ended the walk."""
+        self._times_first = not self._times_first
+        run_at, job_id = self._times.place
+        *rows, last = self._rows(
+            connection,
+            self._queued,
+            search,
+            most=most,
+            after=self._queues.place,
+            per_queue=search.per_queue,
+            after_run_at=run_at,
+            after_id=job_id,
+            later_first=self._times_first,
+            looks=None if search.look.thorough else _MOST_LOOKS,
+        )
+        heads: dict[int, ClaimedJob] = {}
+        tails: dict[int, ClaimedJob] = {}
+        for row in rows:
+            job, queue = ClaimedJob(*row), row[11]
+            if queue in tails:
+                tails[queue].next = job
+            else:
+                heads[queue] = job
+            tails[queue] = job
+        self._queues.went(last[11])
+        self._times.went((moment(last[4]), last[13]))
+        return list(heads.values()), last[1] is not None
 
     def _rows(
         self, connection: psycopg.Connection, statement: LiteralString, search: Search, **params: object

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from tidemill.database.times import moment
 from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.laps import Lap
 
 Place = tuple[datetime, int]
 """A job's place in claim order among those of its priority: run_at, id."""
@@ -17,6 +18,8 @@ _RATION = 10
 # Marks stay this far behind the time of a scan, so that jobs of shorter transactions appear after them.
 _SLACK = timedelta(milliseconds=100)
 _MOST_PRIORITIES = 100
+# Priorities are smallint; a search begins behind a priority.
+_BEFORE_ALL = -(2**15) - 1
 # A search from the marks that takes longer had to begin too early.
 _DEAR_SECONDS = 0.01
 
@@ -65,6 +68,8 @@ class Marks:
     def __init__(self) -> None:
         self._places: dict[int, Place] = {}
         self.full_searches = Ration()
+        self.levels = Lap(_BEFORE_ALL)
+        """The priority behind which the next full search looks for jobs without a mark."""
         self.hints = Ration()
         """Limits what notifications may cost that name places: see `lower`."""
 
@@ -72,10 +77,15 @@ class Marks:
         """Whether a job of this priority was found lately."""
         return priority in self._places
 
+    def ask(self, *, at_once: bool = False) -> None:
+        """Asks for a full search, as `Ration.ask` does."""
+        self.levels.ask()
+        self.full_searches.ask(at_once=at_once)
+
     def forget(self) -> None:
         """Forgets what was seen, and asks for a full search at once."""
         self._places.clear()
-        self.full_searches.ask(at_once=True)
+        self.ask(at_once=True)
 
     def adopt(self, other: Marks) -> None:
         """Takes over what the other has seen: until now it looked for these jobs, too."""
@@ -88,7 +98,7 @@ class Marks:
         self._places = {priority: min(self._places[priority], other._places[priority]) for priority in both}
         other._places = dict(self._places)
         for marks in (self, other):
-            marks.full_searches.ask()
+            marks.ask()
 
     def lower(self, priority: int, place: Place) -> None:
         """Lowers the mark for a job that is, or may again be, at this place."""
@@ -98,17 +108,34 @@ class Marks:
         self._places[priority] = min(before, self._places.get(priority, before))
 
     def places(self, *, thorough: bool, told: bool) -> tuple[list[int], list[datetime], list[int]] | None:
-        """The marks in order of priority; None for a full search."""
+        """The marks, as `known`; None for a full search."""
         if thorough or (self.full_searches.allows and not told):
+            if thorough:
+                self.levels.restart()
             return None
+        return self.known
+
+    @property
+    def known(self) -> tuple[list[int], list[datetime], list[int]]:
+        """The marks in order of priority."""
         priorities = sorted(self._places)
         places = [self._places[priority] for priority in priorities]
         return priorities, [run_at for run_at, _ in places], [job_id for _, job_id in places]
 
     def scanned(
-        self, jobs: Sequence[ClaimedJob], *, full: bool, filled: bool, until: datetime, seconds: float
+        self,
+        jobs: Sequence[ClaimedJob],
+        *,
+        full: bool,
+        filled: bool,
+        until: datetime,
+        seconds: float,
+        last_level: int | None = None,
     ) -> None:
-        """Moves the marks after a scan up to `until` found these jobs; `filled`: it stopped with enough."""
+        """Moves the marks after a scan up to `until` found these jobs.
+
+        `filled`: it stopped with enough; `last_level`: where a full one stopped, having seen many levels.
+        """
         last = jobs[-1].priority if filled else None
         seen = (until - _SLACK, 0)
         # Priorities before that of the last job were scanned to their end.
@@ -117,9 +144,22 @@ class Marks:
                 self._places[priority] = seen
         if filled:
             self._places[jobs[-1].priority] = (moment(jobs[-1].run_at), jobs[-1].id)
-        if len(self._places) > _MOST_PRIORITIES:
+        many = len(self._places) > _MOST_PRIORITIES
+        if many:
             self._places.clear()
         if full:
-            self.full_searches.spend(seconds)
+            self._searched_fully(filled, many, seconds, last_level)
         elif seconds > _DEAR_SECONDS and not filled:
             self.hints.spend(seconds)
+
+    def _searched_fully(self, filled: bool, many: bool, seconds: float, last_level: int | None) -> None:
+        self.full_searches.spend(seconds)
+        if filled:
+            self.levels.restart()
+            if many:
+                # No marks lead on from here, and the jobs that were found are worth the search.
+                self.full_searches.ask(at_once=True)
+            return
+        self.levels.went(_BEFORE_ALL if last_level is None else last_level)
+        if not self.levels.is_over:
+            self.full_searches.ask()

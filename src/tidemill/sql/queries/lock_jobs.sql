@@ -1,4 +1,5 @@
 select * from tidemill._lock_jobs(
   express => true, identifiers => %(identifiers)s, quick => %(quick)s, max_jobs => %(most)s,
   forbidden_flags => %(forbidden)s, mark_priorities => %(priorities)s::smallint[],
-  mark_run_ats => %(run_ats)s::pg_catalog.timestamptz[], mark_ids => %(ids)s::bigint[])
+  mark_run_ats => %(run_ats)s::pg_catalog.timestamptz[], mark_ids => %(ids)s::bigint[],
+  after_priority => %(after_priority)s, most_levels => %(levels)s)

@@ -1,3 +1,5 @@
 select * from tidemill._lock_queued_jobs(
   express => true, identifiers => %(identifiers)s, quick => %(quick)s, max_jobs => %(most)s,
-  forbidden_flags => %(forbidden)s, after_queue => %(after)s, per_queue => %(per_queue)s)
+  forbidden_flags => %(forbidden)s, after_queue => %(after)s, per_queue => %(per_queue)s,
+  after_run_at => %(after_run_at)s, after_id => %(after_id)s, later_first => %(later_first)s,
+  most_looks => %(looks)s)

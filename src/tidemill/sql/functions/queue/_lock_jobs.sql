@@ -1,5 +1,5 @@
--- Finding jobs: the one place that decides which jobs come next. It locks them until
--- the transaction ends, and writes nothing. Hot: tests pin its plans, and the planner
+-- Finding jobs: this file and _lock_queued_jobs.sql decide which jobs come next. They lock them
+-- until the transaction ends, and write nothing. Hot: tests pin their plans, and the planner
 -- may not use statistics, which are wrong right after a bulk load.
 
 create or replace function tidemill._lock_jobs(
@@ -10,7 +10,9 @@ create or replace function tidemill._lock_jobs(
   forbidden_flags text[],
   mark_priorities smallint[],
   mark_run_ats timestamptz[],
-  mark_ids bigint[]
+  mark_ids bigint[],
+  after_priority integer default null,
+  most_levels integer default null
 ) returns setof tidemill._found_job
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
@@ -21,27 +23,13 @@ declare
   -- Looked up at each call: after a restore, numbers that a worker kept may mean other tasks.
   task_ids constant integer[] := tidemill._task_ids(identifiers);
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
-begin
-  if mark_priorities is null then
-    -- One level for each priority in use, so that rows due later at an urgent priority are skipped.
-    -- Its conditions have to match the index _jobs_ready.
-    with recursive levels(priority) as (
-      (select j.priority from tidemill._jobs j
-       where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
-       order by j.priority limit 1)
-      union all
-      select (select j.priority from tidemill._jobs j
-              where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
-                and j.priority > l.priority
-              order by j.priority limit 1)
-      from levels l where l.priority is not null
-    )
-    select array_agg(l.priority), array_agg('-infinity'::timestamptz), array_agg(0)
-      into mark_priorities, mark_run_ats, mark_ids
-      from levels l where l.priority is not null;
-  end if;
-
-  return query
+  first_priority constant integer := coalesce(after_priority, -32769);
+  bytes integer := tidemill._claim_bytes();
+  due_priorities smallint[];
+  last_priority smallint;
+  job tidemill._found_job;
+  more text;
+  jobs cursor for
     select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
            r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags
     from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
@@ -59,101 +47,69 @@ begin
       for update of j skip locked
     ) r
     limit max_jobs;
-  return next row(null, null, null, null, now(), null, null, null, null, null, null)::tidemill._found_job;
+begin
+  if mark_priorities is null or after_priority is not null then
+    -- One level for each priority in use, by its first job: if that one is due later, the level is left out.
+    -- Its conditions have to match the index _jobs_ready.
+    with recursive levels(priority, run_at) as (
+      (select j.priority, j.run_at from tidemill._jobs j
+       where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+         and j.priority > first_priority
+       order by j.priority, j.run_at, j.id limit 1)
+      union all
+      select n.priority, n.run_at
+      from levels l
+      cross join lateral (
+        select j.priority, j.run_at from tidemill._jobs j
+        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+          and j.priority > l.priority
+        order by j.priority, j.run_at, j.id limit 1
+      ) n
+    )
+    select coalesce(array_agg(l.priority) filter (where l.run_at <= now()), '{}'),
+           case when count(*) >= most_levels then max(l.priority) end
+      into due_priorities, last_priority
+      from (select l.* from levels l limit most_levels) l;
+    select array_agg(l.priority order by l.priority), array_agg(l.run_at order by l.priority),
+           array_agg(l.id order by l.priority)
+      into mark_priorities, mark_run_ats, mark_ids
+      from (
+        select d.priority, '-infinity'::timestamptz, 0::bigint from unnest(due_priorities) as d(priority)
+        union all
+        select m.* from unnest(mark_priorities, mark_run_ats, mark_ids) as m(priority, run_at, id)
+        where m.priority <> all(due_priorities)
+      ) as l(priority, run_at, id);
+  end if;
+
+  open jobs;
+  if bytes is null then
+    return query execute format('fetch all from %I', jobs);
+  else
+    -- One by one, so that none is locked, or even read, beyond the one that is too much.
+    while bytes > 0 loop
+      fetch jobs into job;
+      exit when not found;
+      return next job;
+      bytes := bytes - octet_length(job.payload);
+    end loop;
+    if bytes <= 0 then
+      more := 'more';
+    end if;
+  end if;
+  close jobs;
+  -- Workers that do not know of `more` must not look behind the last job either.
+  return next row(null, more, null, last_priority, case when more is null then now() else job.run_at end,
+                  null, null, null, null, null, null)::tidemill._found_job;
 end
 $$;
 comment on function tidemill._lock_jobs is
 $$Locks due jobs of these tasks outside named queues, the most urgent first.
 
-express    true: new jobs without a key, of quick tasks; false: all others
-mark_*     for each priority, the place in claim order (run_at, id) after which to search;
-           NULL: everywhere
-The last row is no job: its run_at is the time up to which jobs were due.$$;
-
-create or replace function tidemill._lock_queued_jobs(
-  identifiers text[],
-  quick text[],
-  express boolean,
-  max_jobs integer,
-  forbidden_flags text[],
-  after_queue bigint,
-  per_queue integer
-) returns setof tidemill._claimed_job
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
-set enable_hashjoin = off set enable_mergejoin = off set jit = off
-as $$
-#variable_conflict use_column
-declare
-  task_ids constant integer[] := tidemill._task_ids(identifiers);
-  quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
-begin
-  return query
-    -- The conditions of the heads have to match the index _jobs_ready_queued.
-    with recursive heads(queue_id) as (
-      (select j.queue_id from tidemill._jobs j
-       where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
-         and j.queue_id > after_queue
-       order by j.queue_id limit 1)
-      union all
-      select (select j.queue_id from tidemill._jobs j
-              where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
-                and j.queue_id > h.queue_id
-              order by j.queue_id limit 1)
-      from heads h where h.queue_id is not null
-    ),
-    free as materialized (
-      -- Lateral keeps the rotation: a join may take the heads in any order.
-      select f.id, f.queue_name, f.run
-      from heads h
-      cross join lateral (
-        select q.id, q.queue_name, n.run
-        from tidemill._queues q
-        cross join lateral (
-          -- Jobs at the head of the queue up to the first one for the other lane: order within a queue is exact.
-          select (array_agg(c.id))
-                   [:coalesce(min(c.place) filter (where c.is_express <> express) - 1, count(*))::integer] as run
-          from (
-            select j.id, j.key is null and j.attempts = 0 and j.task_id = any(quick_ids) as is_express,
-                   row_number() over () as place
-            from (
-              select j.id, j.key, j.attempts, j.task_id
-              from tidemill._jobs j
-              -- The first line has to match the index _jobs_ready_queued.
-              where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
-                and j.run_at <= now() and j.task_id = any(task_ids)
-                and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
-              order by j.priority, j.run_at, j.id
-              limit per_queue
-            ) j
-          ) c
-        ) n
-        where q.id = h.queue_id and q.locked_at is null and cardinality(n.run) > 0
-        for no key update of q skip locked
-      ) f
-      limit max_jobs
-    )
-    select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
-           r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags,
-           f.id, f.queue_name, null::bigint
-    from free f
-    cross join lateral unnest(f.run) as i(id)
-    cross join lateral (
-      -- Exactly these jobs: if some have ended meanwhile, those behind them may be for the other lane.
-      select j.*
-      from tidemill._jobs j
-      -- The id has to match the primary key; the rest is as above, for what changed before the lock.
-      where j.id = i.id and j.queue_id is not distinct from f.id
-        and j.locked_at is null and j.attempts < j.max_attempts
-        and j.run_at <= now() and j.task_id = any(task_ids)
-        and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express
-        and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
-      for update of j skip locked
-    ) r;
-end
-$$;
-comment on function tidemill._lock_queued_jobs is
-$$Locks free named queues, in rotation after after_queue, with up to per_queue due jobs of each.
-
-express    true: queues that begin with a new job without a key, of a quick task, with the jobs of
-           that kind at their head; false: all other queues$$;
+express         true: new jobs without a key, of quick tasks; false: all others
+mark_*          for each priority, the place in claim order (run_at, id) after which to search;
+                NULL: everywhere
+after_priority  search everywhere in the priorities behind this one, too
+most_levels     in so many of them at most; NULL: in all
+The last row is no job. Its run_at is the time up to which jobs were due, its priority the one behind which
+was not searched everywhere (NULL: none), and its identifier `more` if the search ended for the size of the
+payloads.$$;

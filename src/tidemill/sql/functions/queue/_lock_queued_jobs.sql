@@ -1,0 +1,237 @@
+-- Finding the jobs of named queues, as _lock_jobs.sql finds all others. There may be a queue for
+-- each customer, so a claim never walks over queues of which no job is due.
+
+create or replace function tidemill._lock_queued_jobs(
+  identifiers text[],
+  quick text[],
+  express boolean,
+  max_jobs integer,
+  forbidden_flags text[],
+  after_queue bigint,
+  per_queue integer,
+  after_run_at timestamptz default null,
+  after_id bigint default 0,
+  later_first boolean default false,
+  most_looks integer default null
+) returns setof tidemill._claimed_job
+language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+  task_ids constant integer[] := tidemill._task_ids(identifiers);
+  quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
+  -- Workers that do not know of the walk by time go from queue to queue alone.
+  all_queues constant boolean := after_run_at is null;
+  bytes integer := tidemill._claim_bytes();
+  room integer := max_jobs;
+  walk text;
+  looks integer;
+  step integer;
+  seen integer;
+  -- The queues to look at, and of the walk by time the jobs that led there.
+  found_queues bigint[];
+  queue_ids bigint[];
+  run_ats timestamptz[];
+  ids bigint[];
+  place integer;
+  -- What is locked of them, a row for each job.
+  locked_queues bigint[];
+  locked_names text[];
+  locked_jobs bigint[];
+  queue_count integer;
+  taken bigint[] := '{}';
+  more text;
+  job tidemill._claimed_job;
+  jobs cursor for
+    select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
+           r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags,
+           i.queue_id, i.queue_name, null::bigint
+    from unnest(locked_queues, locked_names, locked_jobs) as i(queue_id, queue_name, id)
+    cross join lateral (
+      -- Exactly these jobs: if some have ended meanwhile, those behind them may be for the other lane.
+      select j.*
+      from tidemill._jobs j
+      -- The id has to match the primary key; the rest is as below, for what changed before the lock.
+      where j.id = i.id and j.queue_id is not distinct from i.queue_id
+        and j.locked_at is null and j.attempts < j.max_attempts
+        and j.run_at <= now() and j.task_id = any(task_ids)
+        and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express
+        and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+      for update of j skip locked
+    ) r;
+begin
+  foreach walk in array
+    case when all_queues then '{queues}' when later_first then '{times,queues}' else '{queues,times}' end::text[]
+  loop
+    looks := coalesce(most_looks, 2147483647);
+    step := room;
+    while room > 0 and looks > 0 loop
+      step := case when bytes is null then least(step, looks) else 1 end;
+      if walk = 'queues' then
+        -- From queue to queue. The conditions have to match the indexes _jobs_due_queued and _jobs_later_queued.
+        with recursive heads(queue_id) as (
+          select after_queue
+          union all
+          select least(
+            (select j.queue_id from tidemill._jobs j
+             where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+               and j.run_at <= j.created_at and j.queue_id > h.queue_id
+             order by j.queue_id limit 1),
+            case when all_queues then
+              (select j.queue_id from tidemill._jobs j
+               where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+                 and j.run_at > j.created_at and j.queue_id > h.queue_id
+               order by j.queue_id limit 1)
+            end)
+          from heads h where h.queue_id is not null
+        )
+        select array_agg(h.queue_id)
+          into found_queues
+          from (select h.queue_id from heads h where h.queue_id is not null offset 1 limit step) h;
+        seen := coalesce(cardinality(found_queues), 0);
+      else
+        -- From job to job, in the order in which they are due. The conditions have to match the index _jobs_later.
+        select array_agg(j.queue_id), array_agg(j.run_at), array_agg(j.id)
+          into queue_ids, run_ats, ids
+          from (
+            select j.queue_id, j.run_at, j.id from tidemill._jobs j
+            where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+              and j.run_at > j.created_at and j.run_at <= now() and (j.run_at, j.id) > (after_run_at, after_id)
+            order by j.run_at, j.id limit step
+          ) j;
+        seen := coalesce(cardinality(queue_ids), 0);
+        select array_agg(q.id order by q.place)
+          into found_queues
+          from (select q.id, min(q.place) as place from unnest(queue_ids) with ordinality as q(id, place)
+                group by q.id) q;
+      end if;
+
+      select array_agg(f.id), array_agg(f.queue_name), array_agg(i.id), count(*) filter (where i.place = 1)
+        into locked_queues, locked_names, locked_jobs, queue_count
+        from (
+          -- Lateral keeps the rotation: a join may take the heads in any order.
+          select f.id, f.queue_name, f.run
+          from unnest(found_queues) as h(queue_id)
+          cross join lateral (
+            select q.id, q.queue_name, n.run
+            from tidemill._queues q
+            cross join lateral (
+              -- Jobs at the head of the queue up to the first one for the other lane: order within a queue is exact.
+              select (array_agg(c.id))
+                       [:coalesce(min(c.place) filter (where c.is_express <> express) - 1, count(*))::integer] as run
+              from (
+                select j.id, j.key is null and j.attempts = 0 and j.task_id = any(quick_ids) as is_express,
+                       row_number() over () as place
+                from (
+                  select j.id, j.key, j.attempts, j.task_id from (
+                    (select j.id, j.key, j.attempts, j.task_id, j.priority, j.run_at
+                     from tidemill._jobs j
+                     -- The first two lines have to match the index _jobs_due_queued.
+                     where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                       and j.run_at <= j.created_at
+                       and j.run_at <= now() and j.task_id = any(task_ids)
+                       and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+                     order by j.priority, j.run_at, j.id
+                     limit per_queue)
+                    union all
+                    (select l.id, l.key, l.attempts, l.task_id, l.priority, l.run_at
+                     from (
+                       -- Level by level, so that jobs for later at an urgent priority are skipped.
+                       with recursive levels(priority) as (
+                         (select j.priority from tidemill._jobs j
+                          where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                            and j.run_at > j.created_at
+                          order by j.priority limit 1)
+                         union all
+                         select (select j.priority from tidemill._jobs j
+                                 where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                                   and j.run_at > j.created_at and j.priority > l.priority
+                                 order by j.priority limit 1)
+                         from levels l where l.priority is not null
+                       )
+                       select j.*
+                       from levels l
+                       cross join lateral (
+                         select j.*
+                         from tidemill._jobs j
+                         -- The first two lines have to match the index _jobs_later_queued.
+                         where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                           and j.run_at > j.created_at and j.priority = l.priority
+                           and j.run_at <= now() and j.task_id = any(task_ids)
+                           and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+                         order by j.run_at, j.id
+                         limit per_queue
+                       ) j
+                       limit per_queue
+                     ) l)
+                  ) j
+                  order by j.priority, j.run_at, j.id
+                  limit per_queue
+                ) j
+              ) c
+            ) n
+            where q.id = h.queue_id and q.locked_at is null and cardinality(n.run) > 0 and q.id <> all(taken)
+            for no key update of q skip locked
+          ) f
+          limit room
+        ) f
+        cross join lateral unnest(f.run) with ordinality as i(id, place);
+      if locked_jobs is not null then
+        open jobs;
+        if bytes is null then
+          return query execute format('fetch all from %I', jobs);
+        else
+          -- One by one, so that none is locked, or even read, beyond the one that is too much.
+          while bytes > 0 loop
+            fetch jobs into job;
+            exit when not found;
+            return next job;
+            bytes := bytes - octet_length(job.payload);
+          end loop;
+        end if;
+        close jobs;
+      end if;
+      taken := taken || locked_queues;
+      room := room - queue_count;
+      looks := looks - step + queue_count;
+
+      -- Where this walk ended, or that it came to its end.
+      if walk = 'queues' then
+        after_queue := case when room = 0 then locked_queues[cardinality(locked_queues)]
+                            when seen = step then found_queues[seen] else 0 end;
+      else
+        place := case when room = 0 then array_position(queue_ids, locked_queues[cardinality(locked_queues)])
+                      when seen = step then seen end;
+        after_run_at := coalesce(run_ats[place], '-infinity');
+        after_id := coalesce(ids[place], 0);
+      end if;
+      if bytes <= 0 then
+        more := 'more';
+        room := 0;
+      end if;
+      exit when seen < step;
+      -- Some were busy: so may the next ones be.
+      step := 50;
+    end loop;
+  end loop;
+  if not all_queues then
+    return next row(null, more, null, null, after_run_at, null, null, null, null, null, null,
+                    after_queue, null, after_id)::tidemill._claimed_job;
+  end if;
+end
+$$;
+comment on function tidemill._lock_queued_jobs is
+$$Locks free named queues, in rotation, with up to per_queue due jobs of each.
+
+express       true: queues that begin with a new job without a key, of a quick task, with the jobs of
+              that kind at their head; false: all other queues
+after_queue   where to go on among queues with a job that was due when it was added
+after_run_at, after_id
+              and where among jobs that became due later, in the order of run_at and id;
+              NULL: from after_queue on among all queues, and without the last row
+later_first   go on among the latter first
+most_looks    how many queues, and how many jobs of the latter, to look at in vain; NULL: any number
+The last row is no job. It has the places where to go on (-infinity and 0: from the beginning), and its
+identifier is `more` if the search ended for the size of the payloads.$$;
