@@ -216,7 +216,7 @@ def scans(plan: Node) -> set[tuple[str, str]]:
     return {
         (str(node["Relation Name"]), str(node.get("Index Name", node["Node Type"])))
         for node in nodes(plan)
-        if "Relation Name" in node and node["Node Type"] != "ModifyTable" and node["Actual Loops"] > 0
+        if "Relation Name" in node and node["Node Type"] != "ModifyTable" and node.get("Actual Loops") != 0
     }
 
 
