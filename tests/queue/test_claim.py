@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 import psycopg
 import pytest
 
 from tests.support.hand_worker import HandWorker
+from tidemill.queue import claim, marks
 from tidemill.queue.claim import Look
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
@@ -71,3 +74,108 @@ def test_no_queue_comes_twice_before_the_others(bench: Bench) -> None:
 def test_both_kinds_share_a_claim(bench: Bench) -> None:
     bench.add("a", None)
     assert bench.run() == ["a", None]
+
+
+# Searches in parts
+
+
+LOOK = Look(quick=[], forbidden_flags=[], thorough=False, told=False)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> Bench:
+    """A lane whose searches look at two queues in vain, or two jobs, or two priorities."""
+    monkeypatch.setattr(claim, "_MOST_LOOKS", 2)
+    monkeypatch.setattr(marks, "_RATION", 0)
+    return bench
+
+
+def add_foreign(bench: Bench, count: int, more: LiteralString = "") -> None:
+    bench.connection.execute(
+        "select tidemill.add_job('foreign', queue_name => 'f' || n"
+        + more
+        + ") from generate_series(1, %s) n",
+        [count],
+    )
+
+
+def looks_until_found(bench: Bench) -> list[list[str | None]]:
+    """Looks that are asked for, until none is; returns what they found."""
+    found = []
+    while bench.lane.finder.next_search is not None:
+        found.append(bench.run(LOOK))
+        assert len(found) < 100
+    return found
+
+
+def test_a_search_among_many_queues_goes_on_until_all_were_looked_at(short: Bench) -> None:
+    add_foreign(short, 9)
+    short.add("mine")
+    found = looks_until_found(short)
+    assert [one for one in found if one] == [["mine"]]
+    assert len(found) > 5
+    # Then there is nothing to ask for, until something happens.
+    assert short.lane.finder.next_search is None
+    short.lane.finder.ask_queues()
+    assert [one for one in looks_until_found(short) if one] == []
+
+
+def test_a_search_among_many_jobs_for_later_goes_on_until_all_were_looked_at(short: Bench) -> None:
+    add_foreign(short, 9, ", run_at => '2020-01-01'")
+    short.add("mine")
+    short.connection.execute("update tidemill._jobs set created_at = run_at - interval '1 hour'")
+    found = looks_until_found(short)
+    assert [one for one in found if one] == [["mine"]]
+    assert len(found) > 5
+
+
+def test_a_search_among_many_priorities_goes_on_until_all_were_looked_at(short: Bench) -> None:
+    short.connection.execute(
+        "select tidemill.add_job('t', priority => n, run_at => '2099-01-01') from generate_series(1, 9) n"
+    )
+    short.connection.execute("select tidemill.add_job('t', priority => 8)")
+    found = looks_until_found(short)
+    assert [one for one in found if one] == [[None]]
+    assert len(found) > 4
+
+
+@pytest.mark.parametrize("look", [LOOK, EVERYWHERE], ids=["in parts", "thorough"])
+def test_queues_whose_jobs_are_locked_hold_up_no_others(short: Bench, database: str, look: Look) -> None:
+    """A producer that replaces jobs has them locked; the queues are free."""
+    short.add(*"abcdefgh")
+    with psycopg.connect(database) as producer:
+        producer.execute("select from tidemill._jobs for update")
+        short.add("mine")
+        found = [short.run(look) for _ in range(8)]
+    assert [one for one in found if one] == [["mine"]]
+
+
+def test_a_thorough_search_is_made_at_once(short: Bench) -> None:
+    add_foreign(short, 9)
+    short.add("mine")
+    assert short.run() == ["mine"]
+    assert short.run() == []
+
+
+def test_both_walks_take_turns(short: Bench) -> None:
+    """Of queues whose jobs were due when they were added, and of others."""
+    short.add(*"abcd")
+    short.connection.execute("update tidemill._jobs set run_at = run_at - interval '1 hour'")
+    short.add(*"efgh")
+    short.connection.execute(
+        "update tidemill._jobs set created_at = run_at - interval '1 hour'"
+        " where queue_id in (select id from tidemill._queues where queue_name < 'e')"
+    )
+    assert [short.run() for _ in range(4)] == [["a", "b"], ["e", "f"], ["c", "d"], ["g", "h"]]
+
+
+def test_large_payloads_end_a_claim_and_the_next_one_follows(bench: Bench) -> None:
+    bench.connection.execute(
+        "select tidemill.add_job('t', to_json(x)) from generate_series(1, 2),"
+        " (select string_agg(md5(n::text), '') from generate_series(1, 300000) n) as large(x)"
+    )
+    assert bench.run() == [None]
+    assert bench.more
+    assert bench.run() == [None]
+    assert bench.run() == []
+    assert not bench.more
