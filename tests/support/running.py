@@ -34,7 +34,7 @@ async def within(event: asyncio.Event, timeout: float = 30.0) -> None:
 
 @asynccontextmanager
 async def running(app: App, **options: Any) -> AsyncIterator[Worker]:
-    """A worker that runs inside the block, and is stopped at its end."""
+    """A worker that runs inside the block, and is stopped at its end; one that is stopping is not hurried."""
     worker = Worker(app, WorkerOptions(**{"migrate": False, **options}))
     run = asyncio.ensure_future(worker.run())
     ready = asyncio.ensure_future(worker.ready.wait())
@@ -48,7 +48,8 @@ async def running(app: App, **options: Any) -> AsyncIterator[Worker]:
         raise
     finally:
         ready.cancel()
-        worker.stop()
+        if not worker._stop_asked.is_set():
+            worker.stop()
         await run
 
 
