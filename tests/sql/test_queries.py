@@ -25,7 +25,7 @@ def test_a_statement_can_be_prepared(connection: psycopg.Connection, name: str) 
         return f"${numbers.setdefault(match[1], len(numbers) + 1)}"
 
     text = (QUERIES / f"{name}.sql").read_text().rstrip().removesuffix(";")
-    text = re.sub(r"%\((\w+)\)s", numbered, text).replace("%%", "%")
+    text = re.sub(r"%\((\w+)\)[sb]", numbered, text).replace("%%", "%")
     if name == "specs_from_json":
         # A part of a statement: what comes before and after depends on the job key modes.
         text = f"select from {text} tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"

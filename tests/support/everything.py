@@ -60,8 +60,9 @@ def rows(conninfo: str, statement: str, *params: Any) -> list[dict[str, Any]]:
         psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8") as connection,
         connection.cursor(row_factory=dict_row) as cursor,
     ):
-        # Some are infinite.
-        cursor.adapters.register_loader("timestamptz", TextLoader)
+        # Some times are infinite, and settings change how intervals look.
+        for name in ("timestamptz", "interval"):
+            cursor.adapters.register_loader(name, TextLoader)
         cursor.execute(statement.encode(), params or None)
         return cursor.fetchall() if cursor.description else []
 

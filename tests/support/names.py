@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_NO_NAMES = r"--[^\n]*|/\*.*?\*/|e?'(?:[^']|'')*'|\"[^\"]*\"|\boperator\(pg_catalog\.[^)]*\)|%\(\w+\)s|%s"
+_NO_NAMES = r"--[^\n]*|/\*.*?\*/|e?'(?:[^']|'')*'|\"[^\"]*\"|\boperator\(pg_catalog\.[^)]*\)|%\(\w+\)[sb]|%[sb]"
 # PL/pgSQL's own assignments, and what RAISE takes.
 _PLPGSQL = r"#variable_conflict \w+|get (?:stacked )?diagnostics [^;]*;|raise [^;]*using [^;]*;"
 _SYNTAX = (

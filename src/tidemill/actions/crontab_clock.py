@@ -15,7 +15,7 @@ import psycopg
 
 from tidemill.actions.crontab import CrontabItem
 from tidemill.database.patient import KeptConnection
-from tidemill.database.sql import query
+from tidemill.database.sql import query, with_nulls
 from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
@@ -221,15 +221,15 @@ class CrontabClock:
         return wait
 
 
-def _parameters(due: Sequence[Due]) -> dict[str, list[Any]]:
+def _parameters(due: Sequence[Due]) -> dict[str, list[Any] | None]:
     return {
         "identifiers": [one.item.identifier for one in due],
         "minutes": [one.minute for one in due],
         "tasks": [one.item.task for one in due],
         "payloads": [one.payload() for one in due],
-        "queue_names": [one.item.queue_name for one in due],
-        "max_attempts": [one.item.max_attempts for one in due],
-        "job_keys": [one.item.job_key for one in due],
-        "job_key_modes": [one.item.job_key_mode for one in due],
-        "priorities": [one.item.priority for one in due],
+        "queue_names": with_nulls([one.item.queue_name for one in due]),
+        "max_attempts": with_nulls([one.item.max_attempts for one in due]),
+        "job_keys": with_nulls([one.item.job_key for one in due]),
+        "job_key_modes": with_nulls([one.item.job_key_mode for one in due]),
+        "priorities": with_nulls([one.item.priority for one in due]),
     }

@@ -1,4 +1,4 @@
-"""Loads the SQL files that ship with the package."""
+"""Loads the SQL files that ship with the package, and prepares their parameters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from typing import LiteralString
+from typing import LiteralString, TypeVar
+
+T = TypeVar("T")
 
 _ROOT = resources.files("tidemill") / "sql"
 
@@ -69,6 +71,15 @@ def dialects() -> dict[str, LiteralString]:
 def query(name: str) -> LiteralString:
     """The statement in `sql/queries/<name>.sql`."""
     return _text(_ROOT / "queries" / f"{name}.sql")
+
+
+def with_nulls(values: list[T | None]) -> list[T | None] | None:
+    """A list as parameter of `unnest` that reads the same where array_nulls is off; give it as %b.
+
+    There the word NULL in the text of an array is a text. Binary arrays are no text, but psycopg writes one as text
+    if it has nothing but NULLs.
+    """
+    return None if all(value is None for value in values) else values
 
 
 def digest(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 
 import psycopg
 
+from tidemill.database.sql import with_nulls
 from tidemill.database.words import words
 from tidemill.queue.claimed import ClaimedJob
 
@@ -147,8 +148,8 @@ class Settlements:
         except (psycopg.DataError, UnicodeError, OverflowError, ValueError) as error:
             # One that the database cannot hold must not hold up the others: halve them until it is alone.
             middle = len(failed) // 2
-            parts = [failed[:middle], failed[middle:]] if middle else [[_storable(failed[0], error)]]
-            for part in parts:
+            parts = [failed[:middle], failed[middle:]] if middle else [_storable(failed[0], error)]
+            for part in filter(None, parts):
                 self._fail(connection, worker_id, part)
 
     def _write_failures(
@@ -158,14 +159,14 @@ class Settlements:
             # Cut to the years that Python knows: an error here would come after the writing.
             "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
             "%s, %s::bigint[], %s::bigint[], "
-            "%s::pg_catalog.text[], %s::interval[], %s::boolean[], %s::pg_catalog.text[], %s::boolean[])",
+            "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[])",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
-                [s.message for s in failed],
-                [None if s.delay is None else timedelta(seconds=s.delay) for s in failed],
+                with_nulls([s.message for s in failed]),
+                with_nulls([None if s.delay is None else timedelta(seconds=s.delay) for s in failed]),
                 [s.permanent for s in failed],
-                [s.payload for s in failed],
+                with_nulls([s.payload for s in failed]),
                 [s.cancelled for s in failed],
             ],
         )
@@ -197,19 +198,22 @@ def array(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
-def _storable(refused: Settlement, error: Exception) -> Settlement:
+def _storable(refused: Settlement, error: Exception) -> list[Settlement]:
     """One that says the same in ASCII, or, if that was refused too, with nothing but a text of why.
 
-    Raises the error if there is nothing left to leave out.
+    None if there is nothing left to leave out. Then the job is freed as one that nobody has in hand.
     """
     plain = _in_ascii(refused, refused.message or "")
     if plain != refused:
-        return plain
+        return [plain]
     if refused.delay is None and refused.payload is None:
-        raise error
+        logger.error(
+            "job %s (%s): its failure cannot be written: %s", refused.id, refused.identifier, words(error)
+        )
+        return []
     why = f"{refused.message} (What followed could not be stored: {words(error)}. "
     why += "So the default wait applies, and all of the payload runs again.)"
-    return replace(_in_ascii(refused, why), delay=None, payload=None)
+    return [replace(_in_ascii(refused, why), delay=None, payload=None)]
 
 
 def _in_ascii(settlement: Settlement, message: str) -> Settlement:

@@ -2,8 +2,14 @@ begin isolation level read committed;
 set local search_path = pg_catalog, pg_temp;
 -- While we wait for a view's lock, its readers wait behind us: so give up after a while.
 select set_config('lock_timeout', '30s', true) where current_setting('lock_timeout') = '0';
+-- Behind a pooler the session has the settings of its role and database.
+set local array_nulls = on;
 set local check_function_bodies = off;
 set local client_min_messages = warning;
+set local quote_all_identifiers = off;
+set local row_security = on;
+set local standard_conforming_strings = on;
+set local transform_null_equals = off;
 -- One installer at a time in a database, by a lock that a role without rights on the table cannot take. Before
 -- there is the table, nobody can make it beside us: the second one fails, and finds it when it starts again.
 do $$
