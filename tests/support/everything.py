@@ -232,15 +232,18 @@ async def run_actions(conninfo: str, cli: CommandLine, owner: str) -> None:
         async def broken(payload: Any) -> None:
             ran.append(payload["message"])
 
-        await run_all(app)
-        await run_all(app)
+        # Behind a pooler, in transactions that are serializable, a worker with `once` may give up.
+        for _ in range(20):
+            await run_all(app)
+            found = {
+                (run["name"], run["outcome"]): run["output"]
+                for run in rows(conninfo, "select * from tidemill.action_history")
+                if not run["by_hand"]
+            }
+            if {"note", "the shop is closed"} <= set(ran) and len(found) >= 7:
+                break
     assert {"note", "the shop is closed"} <= set(ran)
-    # A slot that was missed is skipped where the action says so.
-    found = {
-        (run["name"], run["outcome"]): run["output"]
-        for run in rows(conninfo, "select * from tidemill.action_history")
-        if not run["by_hand"]
-    }
+    assert {name for name, outcome in found if outcome not in ("success", "skipped")} == {"fail"}
     assert found["speak", "success"] == "NOTICE:  it says {null}"
     assert found["other", "success"] == "NOTICE:  it says as other"
     assert found.keys() >= {("fail", "failure"), ("steps", "success"), ("count", "success")}

@@ -213,10 +213,15 @@ class Run:
         try:
             # Until the run is prepared, which gives the session back its own settings.
             settle_own_session(connection)
+            # Behind a pooler the session has another level, perhaps.
+            connection.execute("begin isolation level read committed")
             row = connection.execute(
                 "select call, set_role from tidemill._prepare_run(%s::bigint)", [self.started.run_id]
             ).fetchone()
+            connection.execute("commit")
         except psycopg.Error as error:
+            with contextlib.suppress(psycopg.Error):
+                connection.execute("rollback")
             if (stopped := self._stopped(error)) is not None:
                 return stopped
             if error.sqlstate is None or error.sqlstate[:2] in _NOT_OF_THE_ACTION:
