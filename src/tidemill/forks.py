@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures.thread import _WorkItem
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any, NoReturn, Protocol
@@ -151,6 +152,8 @@ def _in_child() -> None:
             _reset_signals(worker.loop)
             if worker.thread == threading.get_ident():
                 _watch(worker.driver)
+        # Threads of an executor, as of asyncio.to_thread, wait for more work for ever.
+        _watch(_WorkItem.run.__code__)
     _unblock()
 
 
@@ -175,7 +178,7 @@ def _reset_signals(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _watch(driver: CodeType) -> None:
-    """Has the child end when it comes back to the event loop from a callback or an asyncio task."""
+    """Has the child end when it comes back to the driver: from a callback, an asyncio task, a call."""
     outermost: FrameType | None = None
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code is not driver:
@@ -183,7 +186,7 @@ def _watch(driver: CodeType) -> None:
         if frame.f_code in _guards or frame.f_globals.get("__name__") == "multiprocessing.popen_fork":
             return
         outermost, frame = frame, frame.f_back
-    if outermost is None:
+    if frame is None or outermost is None:
         return
     error: BaseException | None = None
 

@@ -134,6 +134,54 @@ def spawned(job: JobContext, method: str) -> Any:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def exit_code(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def kill(job: JobContext, method: str) -> Any:
+    """Ends a child, and a child of a child, by signals."""
+    codes = []
+    for depth in (1, 2):
+        here, there = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            pid = os.fork() if depth == 2 else 0
+            if pid:
+                os.kill(pid, signal.SIGTERM)
+                os._exit(-exit_code(pid))
+            os.write(there, b"!")
+            sleep_for_ever()
+        if depth == 1:
+            os.read(here, 1)
+            os.kill(pid, signal.SIGTERM)
+        codes.append(exit_code(pid))
+    return codes
+
+
+def grandchild(job: JobContext, method: str) -> Any:
+    """Both come back to the worker's code, the child of the child with a job that it has added."""
+    pid = os.fork()
+    if pid == 0:
+        pid = os.fork()
+        if pid == 0:
+            job.sync.add_job("nobody", [os.getpid(), 0])
+            sys.exit(3)
+        sys.exit(exit_code(pid) + 1)
+    return exit_code(pid)
+
+
+def leave(job: JobContext, method: str) -> Any:
+    """Leaves a child, which adds a job once the worker is gone."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        job.sync.add_job("nobody", [os.getpid(), 0])
+        sleep_for_ever()
+    return pid
+
+
 PLAIN: dict[str, Callable[[JobContext, str], Any]] = {
     case.__name__: case
     for case in (
@@ -145,6 +193,9 @@ PLAIN: dict[str, Callable[[JobContext, str], Any]] = {
         worker_in_child,
         preexec,
         spawned,
+        kill,
+        grandchild,
+        leave,
     )
 }
 
@@ -192,6 +243,24 @@ async def fork_connected(what: str, job: JobContext) -> int:
     return code
 
 
+def fork_in_thread(what: str) -> int:
+    pid = os.fork()
+    if pid == 0:
+        if what == "exit":
+            sys.exit(3)
+        if what == "raise":
+            raise ValueError("a mistake of the child")
+        return 0
+    return exit_code(pid)
+
+
+async def in_executor(method: str) -> list[int]:
+    """As asyncio's own documentation has it."""
+    loop = asyncio.get_running_loop()
+    with ProcessPoolExecutor(2, context(method)) as processes:
+        return await asyncio.gather(*(loop.run_in_executor(processes, square, n) for n in range(4)))
+
+
 async def fork_terminal(what: str) -> int:
     pid, terminal = pty.fork()
     if pid == 0:
@@ -213,7 +282,7 @@ class ForkingHook(Middleware):
 
 
 def end_of_last() -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(children.pop(), 0)[1])
+    return exit_code(children.pop())
 
 
 def fork_once() -> list[str]:
@@ -247,7 +316,7 @@ def make_tasks() -> None:
             if payload["how"] == "exit":
                 sys.exit(3)
             return
-        tell(job, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        tell(job, exit_code(pid))
 
     @app.task
     async def blocking(payload: Any, job: JobContext) -> None:
@@ -265,6 +334,10 @@ def make_tasks() -> None:
                 result = await fork_beside(how)
             case "connected":
                 result = await fork_connected(how, job)
+            case "thread":
+                result = await asyncio.to_thread(fork_in_thread, how)
+            case "executor":
+                result = await in_executor(how)
             case "terminal":
                 result = await fork_terminal(how)
         tell(job, result)

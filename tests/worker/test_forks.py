@@ -64,6 +64,7 @@ def outcome(connection: psycopg.Connection, worker: WorkerProcess, task: str, ca
     told = connection.execute("select job_id, value from told order by job_id").fetchall()
     connection.execute("delete from told")
     assert [job_id for job_id, _ in told] == sorted([job, *others])
+    assert connection.execute("select from tidemill.workers").rowcount == 1
     done = [line.partition(" done in")[0] for line in worker.log.splitlines() if "done in" in line]
     assert len(done) == len(set(done))
     return dict(told)[job]
@@ -86,6 +87,23 @@ def test_processes_of_multiprocessing(
     assert outcome(connection, worker, task, "pool", how) == squares
     assert outcome(connection, worker, task, "executor", how) == squares
     assert outcome(connection, worker, task, "terminate", how) == -signal.SIGTERM
+    stop(worker)
+
+
+def test_processes_that_an_event_loop_waits_for(
+    worker: WorkerProcess, connection: psycopg.Connection
+) -> None:
+    for how in ("fork", "forkserver", "spawn"):
+        assert outcome(connection, worker, "fork", "executor", how) == [0, 1, 4, 9]
+    stop(worker)
+
+
+@pytest.mark.parametrize("task", ["plain", "blocking"])
+def test_children_of_children(worker: WorkerProcess, connection: psycopg.Connection, task: str) -> None:
+    assert outcome(connection, worker, task, "kill", "") == [-signal.SIGTERM, signal.SIGTERM]
+    assert outcome(connection, worker, task, "grandchild", "") == 4
+    assert connection.execute("select from tidemill.jobs where identifier = 'nobody'").rowcount == 1
+    assert worker.log.count("ends here") == 2
     stop(worker)
 
 
@@ -140,6 +158,14 @@ def test_a_child_that_comes_back_from_an_asyncio_task_ends(
     stop(worker)
 
 
+def test_a_child_that_comes_back_to_a_thread_of_asyncio_ends(
+    worker: WorkerProcess, connection: psycopg.Connection
+) -> None:
+    codes = {"exit": 3, "return": 0, "raise": 1}
+    assert {how: outcome(connection, worker, "fork", "thread", how) for how in codes} == codes
+    stop(worker)
+
+
 def test_a_child_that_comes_back_from_a_hook_ends(
     worker: WorkerProcess, connection: psycopg.Connection
 ) -> None:
@@ -176,6 +202,18 @@ def test_a_child_does_not_keep_the_sessions_of_a_killed_worker(
             wait_until(lambda: sessions() == 0, "the sessions to end")
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_a_child_may_outlive_its_worker(worker: WorkerProcess, connection: psycopg.Connection) -> None:
+    child = outcome(connection, worker, "plain", "leave", "")
+    try:
+        stop(worker)
+        wait_until(
+            lambda: connection.execute("select from tidemill.jobs where identifier = 'nobody'").rowcount == 1,
+            "the child to go on alone",
+        )
+    finally:
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_child_on_a_terminal_of_its_own(worker: WorkerProcess, connection: psycopg.Connection) -> None:
