@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -86,6 +87,22 @@ def test_an_app_in_a_module(cli: CommandLine, connection: psycopg.Connection) ->
     assert connection.execute("select count(*) from tidemill.jobs").fetchone() == (0,)
     assert "has no App called 'app'" in cli.refused("worker", "--app", "shop", "--once")
     assert "does not import" in cli.refused("worker", "--app", "shopp", "--once")
+
+
+@pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
+def test_it_runs_on_uvloop(cli: CommandLine) -> None:
+    (cli.directory / "shop.py").write_text(
+        "import asyncio\nimport uvloop\nfrom tidemill import App\n\napp = App()\n\n"
+        "@app.task\nasync def tell(payload):\n"
+        "    print(type(asyncio.get_running_loop()).__module__, flush=True)\n\n"
+        "if __name__ == '__main__':\n    uvloop.run(app.run_until_empty())\n"
+    )
+    cli.ok("add", "tell")
+    assert cli.ok("worker", "--app", "shop", "--once") == "uvloop\n"
+    cli.ok("add", "tell")
+    own = [sys.executable, "shop.py"]
+    done = subprocess.run(own, cwd=cli.directory, env=cli.environment(), capture_output=True, check=True)
+    assert done.stdout == b"uvloop\n"
 
 
 def test_a_worker_without_tasks_runs_actions_alone(cli: CommandLine, connection: psycopg.Connection) -> None:
