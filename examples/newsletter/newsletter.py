@@ -43,7 +43,7 @@ async def main() -> None:
         while waiting:
             await app.run_until_empty()
             now = [await app.get_job(job.id) for job in jobs]
-            waiting = [job for job in now if job is not None and job.state != "failed"]
+            waiting = [job for job in now if job is not None and job.state not in ("failed", "cancelled")]
             if waiting:
                 print(f"{len(waiting)} will be tried again, for instance: {waiting[0].last_error}")
                 await asyncio.sleep(0.2)
