@@ -17,9 +17,9 @@ from (
       else %(check)s::pg_catalog.text::pg_catalog.regproc end,
     name => %(name)s,
     -- Without an offset: on the clocks of the action's time zone.
-    initial_start => coalesce(%(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
-      %(initial_start_clock)s::pg_catalog.text::timestamp
-        at time zone (select coalesce(%(timezone)s, 'UTC') from tidemill._check_timezone(%(timezone)s))),
+    initial_start => coalesce(
+      %(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
+      %(initial_start_clock)s::pg_catalog.text::timestamp at time zone zone.name),
     max_runtime => %(max_runtime)s::interval,
     max_retries => %(max_retries)s,
     retry_period => %(retry_period)s::interval,
@@ -29,5 +29,8 @@ from (
     job_options => %(job_options)s::pg_catalog.text::pg_catalog.jsonb,
     scheduled => %(scheduled)s,
     if_not_exists => %(if_not_exists)s) as id
+  from (
+    select coalesce(%(timezone)s::pg_catalog.text, 'UTC') as name from tidemill._check_timezone(%(timezone)s)
+  ) as zone
   offset 0
 ) a

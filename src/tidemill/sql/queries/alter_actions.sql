@@ -4,11 +4,12 @@ select a.action_id,
     then tidemill.set_action_owner(
       a.action_id, pg_catalog.quote_ident(%(owner)s::pg_catalog.text)::pg_catalog.regrole)::pg_catalog.text end
 from pg_catalog.unnest(%(ids)s::integer[]) as given (id)
-  left join tidemill.actions was on was.id operator(pg_catalog.=) given.id,
+  left join tidemill.actions was on was.id operator(pg_catalog.=) given.id
+  cross join lateral (values (coalesce(%(timezone)s::pg_catalog.text, was.timezone, ''))) as clocks (zone),
   lateral (
-    select case when coalesce(%(timezone)s, was.timezone) operator(pg_catalog.<>) ''
-      then coalesce(%(timezone)s, was.timezone) else 'UTC' end as name
-    from tidemill._check_timezone(case when %(timezone)s operator(pg_catalog.<>) '' then %(timezone)s end)
+    select case when clocks.zone operator(pg_catalog.=) '' then 'UTC' else clocks.zone end as name
+    from tidemill._check_timezone(
+      case when %(timezone)s::pg_catalog.text operator(pg_catalog.<>) '' then %(timezone)s::pg_catalog.text end)
   ) as zone,
   lateral tidemill.alter_action(
     given.id,
@@ -25,9 +26,11 @@ from pg_catalog.unnest(%(ids)s::integer[]) as given (id)
       else %(check)s::pg_catalog.text::pg_catalog.regproc end,
     name => %(name)s,
     -- Without an offset: on the clocks of the action's time zone.
-    initial_start => coalesce(%(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
+    initial_start => coalesce(
+      %(initial_start)s::pg_catalog.text::pg_catalog.timestamptz,
       %(initial_start_clock)s::pg_catalog.text::timestamp at time zone zone.name),
-    next_start => coalesce(%(next_start)s::pg_catalog.text::pg_catalog.timestamptz,
+    next_start => coalesce(
+      %(next_start)s::pg_catalog.text::pg_catalog.timestamptz,
       %(next_start_clock)s::pg_catalog.text::timestamp at time zone zone.name),
     max_runtime => %(max_runtime)s::interval,
     max_retries => %(max_retries)s,
