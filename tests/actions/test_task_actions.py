@@ -47,6 +47,17 @@ def test_a_task_action_with_options(connection: psycopg.Connection, clock: Clock
     assert jobs == [("q", -5, 3, "k", ["x"], NOON + HOUR, 1)]
 
 
+def test_options_without_a_key_hold_in_one_statement(connection: psycopg.Connection, clock: Clock) -> None:
+    options = [None, '{"queue_name": "q", "priority": -5}', '{"max_attempts": 1e1, "flags": ["x"]}', "{}"]
+    for given in options:
+        add_action(connection, task="report", initial_start=NOON, **({"job_options": given} if given else {}))
+    assert clock.enqueue(NOON) == 4
+    jobs = connection.execute(
+        "select queue_name, priority, max_attempts, flags from tidemill.jobs order by id"
+    ).fetchall()
+    assert jobs == [(None, 0, 25, None), ("q", -5, 25, None), (None, 0, 10, ["x"]), (None, 0, 25, None)]
+
+
 def test_a_job_that_cannot_be_added_is_a_failed_run(connection: psycopg.Connection, clock: Clock) -> None:
     good = add_action(connection, task="good", initial_start=NOON)
     bad = add_action(connection, task="bad", initial_start=NOON)

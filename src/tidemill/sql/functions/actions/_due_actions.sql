@@ -2,19 +2,18 @@
 
 -- In SQL and without a SET clause, so that PostgreSQL inlines it.
 create or replace function tidemill._due_actions(tasks boolean, at timestamptz)
-returns table (action_id integer, place bigint)
+returns table (action_id integer, turn bigint, waits_since timestamptz)
 language sql stable
 as $$
-  select d.action_id,
-    row_number() over (
-      -- A worker may take one routine at a time: then its owner comes after those who were waiting already.
-      order by d.nr, greatest(d.next_start, case when d.nr = 1 and not tasks then (
-        select r.started_at from tidemill._action_runs r
-        where r.owner = d.owner and r.task is null and not r.by_hand and r.outcome is distinct from 'skipped'
-        order by r.started_at desc limit 1) end), d.action_id)
+  select d.action_id, d.turn,
+    -- A worker may take one routine at a time: then its owner comes after those who were waiting already.
+    greatest(d.next_start, case when d.turn = 1 and not tasks then (
+      select r.started_at from tidemill._action_runs r
+      where r.owner = d.owner and r.task is null and not r.by_hand and r.outcome is distinct from 'skipped'
+      order by r.started_at desc limit 1) end) as waits_since
   from (
     select s.action_id, s.next_start, a.owner,
-      row_number() over (partition by a.owner order by s.next_start, s.action_id) as nr
+      row_number() over (partition by a.owner order by s.next_start, s.action_id) as turn
     from tidemill._action_states s
     join tidemill._actions a on a.id = s.action_id
     where s.run_id is null and s.next_start <= at and a.scheduled and (a.task is not null) = tasks
@@ -22,9 +21,10 @@ as $$
       and (tasks or pg_catalog.pg_has_role(session_user, a.owner::oid, 'MEMBER')
         or coalesce(nullif(s.next_start, '-infinity'), a.created_at) < at - interval '10 seconds')
   ) d
+  order by d.turn, waits_since, d.action_id
 $$;
 comment on function tidemill._due_actions is
-$$Due task actions, or due routines, with their places in the order in which they are taken.
+$$Due task actions, or due routines, in the order in which they are taken: by turn, waits_since and action_id.
 
 Owners take turns: first comes each owner's longest due action, then each owner's second one, and so on.
 Of routines, the first ones are ordered by the later of when they became due and when their owner's last
@@ -43,7 +43,8 @@ begin
       join tidemill._action_states s on s.action_id = d.action_id
       join tidemill._actions a on a.id = d.action_id
       where s.run_id is null and s.next_start <= at and a.scheduled
-      order by d.place
+      -- The order in which they come, so that only those that are taken are read here.
+      order by d.turn, d.waits_since, d.action_id
       limit most
       -- The action is not locked: a pause at this very moment may come too late, as it would a moment later.
       for no key update of s skip locked;
@@ -54,7 +55,8 @@ begin
       join tidemill._action_states s on s.action_id = d.action_id
       join tidemill._actions a on a.id = d.action_id
       where s.run_id is null and s.next_start <= at and a.scheduled
-      order by d.place
+      -- The order in which they come, so that only those that are taken are read here.
+      order by d.turn, d.waits_since, d.action_id
       limit most
       -- Both rows are locked: a transaction that pauses or deletes the action sees the run, or comes first.
       for no key update of s, a skip locked;

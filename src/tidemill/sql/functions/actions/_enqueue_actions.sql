@@ -11,7 +11,7 @@ declare
   due tidemill._due_task;
   added integer;
 begin
-  select array_agg(d), array_agg(d) filter (where (d.action).job_options is null) into taken, plain
+  select array_agg(d), array_agg(d) filter (where (d.action).job_options ->> 'job_key' is null) into taken, plain
     from tidemill._take_due(true, most, at) d;
   added := coalesce(cardinality(taken), 0);
   begin
@@ -21,7 +21,7 @@ begin
     plain := '{}';
   end;
   foreach due in array coalesce(taken, '{}') loop
-    if (due.action).job_options is not null or plain = '{}' then
+    if (due.action).job_options ->> 'job_key' is not null or plain = '{}' then
       added := added - (not tidemill._enqueue_action(due, at))::integer;
     end if;
   end loop;
@@ -42,9 +42,12 @@ begin
   with added as (
     select j.id, row_number() over (order by j.id) as nr
     from tidemill.add_jobs(array(
-      select row((p.action).task, coalesce((p.action).config, '{}')::json, null, p.slot, null, null, null, null)
-               ::tidemill.job_spec
-      from unnest(plain) with ordinality p (action, state, slot, nr) order by nr)) j
+      select row((p.action).task, coalesce((p.action).config, '{}')::json, o ->> 'queue_name', p.slot,
+                 tidemill._whole(o, 'max_attempts'), null, tidemill._whole(o, 'priority'),
+                 tidemill._flags_of(o))::tidemill.job_spec
+      from unnest(plain) with ordinality p (action, state, slot, nr),
+        lateral (values ((p.action).job_options)) options (o)
+      order by nr)) j
   ),
   ended as (
     insert into tidemill._action_runs
@@ -63,7 +66,7 @@ begin
 end
 $$;
 comment on function tidemill._enqueue_plain_actions is
-  'Adds the jobs of actions without job options, and records the runs, in one statement.';
+  'Adds the jobs of actions without a job key, and records the runs, in one statement.';
 
 create or replace function tidemill._enqueue_action(due tidemill._due_task, at timestamptz) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -123,8 +126,15 @@ as $$
     job_key => a.job_options ->> 'job_key',
     job_key_mode => a.job_options ->> 'job_key_mode',
     priority => tidemill._whole(a.job_options, 'priority'),
-    flags => case when jsonb_typeof(a.job_options -> 'flags') = 'array'
-      then array(select jsonb_array_elements_text(a.job_options -> 'flags')) end)).id
+    flags => tidemill._flags_of(a.job_options))).id
 $$;
 comment on function tidemill._add_action_job is
   'Adds a job of a task action with the action''s options, and returns its id.';
+
+create or replace function tidemill._flags_of(options jsonb) returns text[]
+language sql immutable
+as $$
+  select case when jsonb_typeof(options -> 'flags') = 'array'
+    then array(select jsonb_array_elements_text(options -> 'flags')) end
+$$;
+comment on function tidemill._flags_of is 'The flags in job options; NULL if there are none.';
