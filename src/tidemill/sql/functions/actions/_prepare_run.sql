@@ -40,7 +40,6 @@ begin
   end if;
   select format(c.call, run.action_id, quote_nullable(run.config::text) || '::pg_catalog.jsonb') into call
     from tidemill._routine_call(run.proc_schema, run.proc_name) c;
-  call := tidemill._without_results(call, run);
   work_mem := run.config ->> 'work_mem';
   slot := run.slot::text;
   if owner.rolname <> session_user then
@@ -75,6 +74,7 @@ begin
   exception when others then
     null;
   end;
+  call := tidemill._without_results(call, run);
   return next;
 end
 $$;
