@@ -41,10 +41,11 @@ CLAIM: Variables = {
     "after_id": "0::bigint",
     "found_queues": "array(select generate_series(2001, 2010)::bigint)",
     "taken": "'{}'::bigint[]",
-    "room": "10::integer",
-    "locked_queues": "array_fill(2001::bigint, array[10])",
-    "locked_names": "array_fill('q2001'::text, array[10])",
-    "locked_jobs": "array(select id from tidemill._jobs where queue_id = 2001 order by id)",
+    "most": "10::integer",
+    "locked_queues": "'{2001,2002}'::bigint[]",
+    "locked_names": "'{q2001,q2002}'::text[]",
+    "locked_runs": "array(select array_agg(id)::text from tidemill._jobs where queue_id in (2001, 2002)"
+    " group by queue_id)",
     "token": "1::bigint",
 }
 SINGLES: LiteralString = (
@@ -100,7 +101,7 @@ HOT = {
     "the runs": Hot(
         "_lock_queued_jobs", "select array_agg(f.id", CLAIM, {*DUE, *LATER_QUEUED, *QUEUES}, 10 * (1 + 5)
     ),
-    "queued": Hot("_lock_queued_jobs", "select r.id", CLAIM, JOBS, 10),
+    "queued": Hot("_lock_queued_jobs", "select r.id", CLAIM, JOBS, 20),
     "the leases of singles": Hot(
         "_claim_jobs", "update tidemill._jobs", {**CLAIM, "found": SINGLES}, JOBS, 501
     ),

@@ -24,7 +24,7 @@ declare
   task_ids constant integer[] := tidemill._task_ids(identifiers);
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
   first_priority constant integer := coalesce(after_priority, -32769);
-  bytes integer := tidemill._claim_bytes();
+  bytes integer := 8 * 1024 * 1024;
   due_priorities smallint[];
   last_priority smallint;
   job tidemill._found_job;
@@ -82,20 +82,20 @@ begin
   end if;
 
   open jobs;
-  if bytes is null then
-    return query execute format('fetch all from %I', jobs);
-  else
-    -- One by one, so that none is locked, or even read, beyond the one that is too much.
-    while bytes > 0 loop
-      fetch jobs into job;
-      exit when not found;
-      return next job;
-      bytes := bytes - octet_length(job.payload);
-    end loop;
+  -- One by one, so that none is locked, or even read, beyond the one that is too much.
+  for place in 1 .. max_jobs loop
+    fetch jobs into job;
+    exit when not found;
+    return next job;
+    bytes := bytes - octet_length(job.payload);
     if bytes <= 0 then
       more := 'more';
+      exit;
+    elsif place = 8 and not tidemill._has_large_payloads() then
+      return query execute format('fetch all from %I', jobs);
+      exit;
     end if;
-  end if;
+  end loop;
   close jobs;
   -- Workers that do not know of `more` must not look behind the last job either.
   return next row(null, more, null, last_priority, case when more is null then now() else job.run_at end,

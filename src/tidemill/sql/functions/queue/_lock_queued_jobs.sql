@@ -24,7 +24,8 @@ declare
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
   -- Workers that do not know of the walk by time go from queue to queue alone.
   all_queues constant boolean := after_run_at is null;
-  bytes integer := tidemill._claim_bytes();
+  bytes integer := 8 * 1024 * 1024;
+  counts_bytes boolean;
   room integer := max_jobs;
   walk text;
   looks integer;
@@ -35,11 +36,12 @@ declare
   queue_ids bigint[];
   run_ats timestamptz[];
   ids bigint[];
-  place integer;
-  -- What is locked of them, a row for each job.
+  last_queue bigint;
+  most integer;
+  -- Those of them that are locked, with the ids of the jobs to take of each: an array, written as text.
   locked_queues bigint[];
   locked_names text[];
-  locked_jobs bigint[];
+  locked_runs text[];
   queue_count integer;
   taken bigint[] := '{}';
   more text;
@@ -47,14 +49,15 @@ declare
   jobs cursor for
     select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
            r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags,
-           i.queue_id, i.queue_name, null::bigint
-    from unnest(locked_queues, locked_names, locked_jobs) as i(queue_id, queue_name, id)
+           q.id, q.queue_name, null::bigint
+    from unnest(locked_queues, locked_names, locked_runs) as q(id, queue_name, run)
+    cross join lateral unnest(q.run::bigint[]) as i(id)
     cross join lateral (
       -- Exactly these jobs: if some have ended meanwhile, those behind them may be for the other lane.
       select j.*
       from tidemill._jobs j
       -- The id has to match the primary key; the rest is as below, for what changed before the lock.
-      where j.id = i.id and j.queue_id is not distinct from i.queue_id
+      where j.id = i.id and j.queue_id is not distinct from q.id
         and j.locked_at is null and j.attempts < j.max_attempts
         and j.run_at <= now() and j.task_id = any(task_ids)
         and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express
@@ -68,7 +71,7 @@ begin
     looks := coalesce(most_looks, 2147483647);
     step := room;
     while room > 0 and looks > 0 loop
-      step := case when bytes is null then least(step, looks) else 1 end;
+      step := case when counts_bytes then 1 else least(step, looks) end;
       if walk = 'queues' then
         -- From queue to queue. The conditions have to match the indexes _jobs_due_queued and _jobs_later_queued.
         with recursive heads(queue_id) as (
@@ -91,6 +94,7 @@ begin
           into found_queues
           from (select h.queue_id from heads h where h.queue_id is not null offset 1 limit step) h;
         seen := coalesce(cardinality(found_queues), 0);
+        after_queue := case when seen = step then found_queues[seen] else 0 end;
       else
         -- From job to job, in the order in which they are due. The conditions have to match the index _jobs_later.
         select array_agg(j.queue_id), array_agg(j.run_at), array_agg(j.id)
@@ -102,14 +106,19 @@ begin
             order by j.run_at, j.id limit step
           ) j;
         seen := coalesce(cardinality(queue_ids), 0);
+        after_run_at := coalesce(run_ats[step], '-infinity');
+        after_id := coalesce(ids[step], 0);
         select array_agg(q.id order by q.place)
           into found_queues
           from (select q.id, min(q.place) as place from unnest(queue_ids) with ordinality as q(id, place)
                 group by q.id) q;
       end if;
+      exit when seen = 0;
+      counts_bytes := coalesce(counts_bytes, tidemill._has_large_payloads());
+      most := case when counts_bytes then 1 else room end;
 
-      select array_agg(f.id), array_agg(f.queue_name), array_agg(i.id), count(*) filter (where i.place = 1)
-        into locked_queues, locked_names, locked_jobs, queue_count
+      select array_agg(f.id), array_agg(f.queue_name), array_agg(f.run::text), count(*)
+        into locked_queues, locked_names, locked_runs, queue_count
         from (
           -- Lateral keeps the rotation: a join may take the heads in any order.
           select f.id, f.queue_name, f.run
@@ -175,15 +184,15 @@ begin
             where q.id = h.queue_id and q.locked_at is null and cardinality(n.run) > 0 and q.id <> all(taken)
             for no key update of q skip locked
           ) f
-          limit room
-        ) f
-        cross join lateral unnest(f.run) with ordinality as i(id, place);
-      if locked_jobs is not null then
+          limit most
+        ) f;
+
+      if queue_count > 0 then
         open jobs;
-        if bytes is null then
+        if not counts_bytes then
           return query execute format('fetch all from %I', jobs);
         else
-          -- One by one, so that none is locked, or even read, beyond the one that is too much.
+          -- One by one, as in _lock_jobs.
           while bytes > 0 loop
             fetch jobs into job;
             exit when not found;
@@ -193,26 +202,25 @@ begin
         end if;
         close jobs;
       end if;
-      taken := taken || locked_queues;
-      room := room - queue_count;
-      looks := looks - step + queue_count;
-
-      -- Where this walk ended, or that it came to its end.
-      if walk = 'queues' then
-        after_queue := case when room = 0 then locked_queues[cardinality(locked_queues)]
-                            when seen = step then found_queues[seen] else 0 end;
-      else
-        place := case when room = 0 then array_position(queue_ids, locked_queues[cardinality(locked_queues)])
-                      when seen = step then seen end;
-        after_run_at := coalesce(run_ats[place], '-infinity');
-        after_id := coalesce(ids[place], 0);
-      end if;
       if bytes <= 0 then
         more := 'more';
-        room := 0;
       end if;
-      exit when seen < step;
-      -- Some were busy: so may the next ones be.
+      taken := taken || locked_queues;
+      room := case when more is null then room - queue_count else 0 end;
+      if queue_count = most then
+        -- What is behind the last of them was not looked at.
+        last_queue := locked_queues[most];
+        if walk = 'queues' then
+          after_queue := last_queue;
+        else
+          after_run_at := run_ats[array_position(queue_ids, last_queue)];
+          after_id := ids[array_position(queue_ids, last_queue)];
+        end if;
+      else
+        exit when seen < step;
+        looks := looks - step;
+      end if;
+      -- Some may be busy.
       step := 50;
     end loop;
   end loop;
