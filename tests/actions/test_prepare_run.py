@@ -136,7 +136,7 @@ def test_the_owners_search_path_leads_to_no_code_with_the_workers_rights(
         superuser.execute(f"alter role {owner} set work_mem = '5MB'".encode())
         superuser.execute(f"alter role {owner} set search_path = {owner}, pg_catalog".encode())
         superuser.execute(f"alter role {owner} set application_name = 'x'".encode())
-        superuser.execute("update tidemill._action_runs set config = '{\"work_mem\": \"7MB\"}'")
+        superuser.execute('update tidemill._action_runs set config = \'{"work_mem": "7MB"}\'')
         prepared = row(connection, "select * from tidemill._prepare_run(%s)", [run])
         assert prepared["set_role"] == owner
         [(path,)] = connection.execute("show search_path").fetchall()

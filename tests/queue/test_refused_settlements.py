@@ -64,7 +64,9 @@ def test_each_bad_one_alone_is_changed(connection: psycopg.Connection) -> None:
     assert said.count("no") == 42
     waits = "select count(*) from tidemill.jobs where run_at > now() + interval '50 seconds' and state = 'scheduled'"
     assert connection.execute(waits).fetchone() == (44,)
-    assert connection.execute("select count(*) from tidemill.jobs where payload::text <> '[1,2]'").fetchone() == (0,)
+    assert connection.execute(
+        "select count(*) from tidemill.jobs where payload::text <> '[1,2]'"
+    ).fetchone() == (0,)
 
 
 @pytest.mark.parametrize("run_at", ["294276-12-31 23:59:59Z", "infinity", "290000-01-01Z"])
@@ -100,9 +102,7 @@ def narrow(request: pytest.FixtureRequest, server: Server) -> Iterator[psycopg.C
 @pytest.mark.versions(18)
 def test_characters_that_the_database_lacks(narrow: psycopg.Connection) -> None:
     tokens = claimed(narrow, 5)
-    result = failed(
-        narrow, tokens, job_2={"message": "\N{BALLOON} up"}, job_4={"payload": '["\N{BALLOON}"]'}
-    )
+    result = failed(narrow, tokens, job_2={"message": "\N{BALLOON} up"}, job_4={"payload": '["\N{BALLOON}"]'})
     assert len(result.retried) == 5
     said = errors(narrow)
     assert said[1] == r"\U0001f388 up"

@@ -12,15 +12,15 @@ from tests.support.documents import ROOT
 _DECOYS = Path(__file__).with_name("decoys.sql")
 # What grammar makes of IN, BETWEEN, LIKE, CASE and NULLIF.
 _IMPLIED = {"=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*"}
-_OPERATOR = re.compile(r"(?<=[\s)\w])(\|\||->>?|#>>?|@>|<@|&&|!?~\*?|\?[|&]?|<>|[<>]=?|=|\+|-|\*|/|%)(?=[\s(%'\w])")
+_OPERATOR = re.compile(
+    r"(?<=[\s)\w])(\|\||->>?|#>>?|@>|<@|&&|!?~\*?|\?[|&]?|<>|[<>]=?|=|\+|-|\*|/|%)(?=[\s(%'\w])"
+)
 
 
 def lay_decoys(connection: psycopg.Connection, schema: str = "public") -> None:
     """Makes decoys for whatever our SQL uses of pg_catalog."""
     source = ROOT / "src/tidemill"
-    text = "\n".join(
-        file.read_text() for file in sorted(source.rglob("*")) if file.suffix in (".sql", ".py")
-    )
+    text = "\n".join(file.read_text() for file in sorted(source.rglob("*")) if file.suffix in (".sql", ".py"))
     words = sorted(set(re.findall(r"[a-z_][a-z0-9_]*", text)))
     connection.execute("set search_path = pg_catalog")
     connection.execute(_DECOYS.read_text().replace("@schema", schema).encode())

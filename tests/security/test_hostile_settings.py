@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +17,10 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.dialects import open_public
 from tests.support.everything import everything
 from tests.support.proxy import pooler
+from tests.support.running import eventually, run_all, running, within
 from tests.support.servers import OWNER, Server
+from tidemill import App
+from tidemill.errors import DatabaseUnavailableError
 
 # Each of them a role may choose for itself, and most of them somebody has chosen.
 HOSTILE = {
@@ -99,3 +105,69 @@ def test_no_function_depends_on_how_strings_are_read(connection: psycopg.Connect
     for name, body in found:
         text = re.sub(r"--[^\n]*|[eE]'(?:[^'\\]|''|\\.)*'", "", body)
         assert re.search(plain, text) is None, name
+
+
+def set_for_owner(superuser: psycopg.Connection, **settings: str) -> None:
+    """For the sessions of the database's owner that are opened from now on."""
+    for setting, value in settings.items():
+        superuser.execute(
+            f"alter role {OWNER} in database {superuser.info.dbname} set {setting} = '{value}'".encode()
+        )
+
+
+@pytest.mark.versions(18, 16)
+@pytest.mark.parametrize("lane", ["lease", "express"])
+async def test_timeouts_end_no_session_of_a_worker(
+    database: str,
+    connection: psycopg.Connection,
+    superuser: psycopg.Connection,
+    caplog: pytest.LogCaptureFixture,
+    lane: str,
+) -> None:
+    timeouts = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_session_timeout",
+        "idle_in_transaction_session_timeout",
+    ]
+    if superuser.info.server_version >= 170000:
+        timeouts.append("transaction_timeout")
+    set_for_owner(superuser, **dict.fromkeys(timeouts, "100ms"))
+    begun, ends = asyncio.Event(), asyncio.Event()
+    async with App(database) as app:
+
+        @app.task
+        async def waits(payload: Any) -> None:
+            begun.set()
+            await ends.wait()
+
+        connection.execute("select tidemill.add_job('waits')")
+        # The listener is silent for longer than that, too.
+        async with running(app, lane=lane, heartbeat_interval=5):
+            await within(begun)
+            old = (
+                "select from pg_stat_activity where datname = current_database() and state like 'idle%'"
+                " and application_name like 'worker-%' and state_change < clock_timestamp() - interval '0.4 s'"
+            )
+            await eventually(lambda: connection.execute(old.encode()).rowcount > 0, "an idle session")
+            ends.set()
+            await eventually(
+                lambda: connection.execute("select from tidemill._jobs").rowcount == 0, "the end"
+            )
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.versions(18)
+async def test_a_read_only_default_is_respected_and_told(
+    database: str, connection: psycopg.Connection, superuser: psycopg.Connection
+) -> None:
+    """Hosts set it when a disk is full; then nothing counts as a failure of jobs and actions."""
+    connection.execute("create procedure app.work(integer, jsonb) language sql as 'select'")
+    connection.execute("select tidemill.add_action('app.work', '1 hour'), tidemill.add_job('t')")
+    set_for_owner(superuser, default_transaction_read_only="on")
+    async with App(database) as app:
+        app.task("t")(lambda payload: None)
+        with pytest.raises(DatabaseUnavailableError, match="default_transaction_read_only"):
+            await run_all(app)
+    assert connection.execute("select attempts from tidemill.jobs").fetchall() == [(0,)]
+    assert connection.execute("select from tidemill.action_history").rowcount == 0

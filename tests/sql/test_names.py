@@ -14,7 +14,8 @@ SOURCE = ROOT / "src/tidemill"
 # The tour's statements are examples. Those of the installer run under a search path that it sets.
 QUERIES = [file for file in (SOURCE / "sql/queries").glob("*.sql") if not file.stem.startswith("demo_")]
 QUERIES += [
-    SOURCE / f"sql/queries/install/{name}.sql" for name in ("has_schema", "newer_than", "parts", "schema_owner")
+    SOURCE / f"sql/queries/install/{name}.sql"
+    for name in ("has_schema", "newer_than", "parts", "schema_owner")
 ]
 MODULES = [file for file in SOURCE.rglob("*.py") if not file.stem.startswith("demo")]
 

@@ -128,7 +128,9 @@ async def run_jobs(conninfo: str, lane: str) -> None:
             # The row is locked until the job has a lease.
             await eventually(lambda: app.sync.cancel_jobs([hanging.id], "enough"), "the job to be cancelled")
             await eventually(
-                lambda: "running" not in [job["state"] for job in rows(conninfo, "select * from tidemill.jobs")],
+                lambda: (
+                    "running" not in [job["state"] for job in rows(conninfo, "select * from tidemill.jobs")]
+                ),
                 "the end",
             )
         given_up = await app.add_job("gives_up")
@@ -186,9 +188,32 @@ def command_actions(cli: CommandLine) -> None:
     """The commands about actions; leaves some for a worker."""
     cli.ok("actions", "on-failure", "broken")
     word = json.dumps({"word": "{null}"})
-    cli.ok("actions", "add", "app.say", "--every", "1h", "--name", "say", "--config", word, "--check", "app.check")
-    cli.ok("actions", "add", "app.fail(integer, pg_catalog.jsonb)", "--every", "90s", "--drifting", "--name", "fail")
-    cli.ok("actions", "add", "app.in_steps", "--every", "1 day", "--timezone", "Asia/Tokyo", "--name", "steps")
+    cli.ok(
+        "actions",
+        "add",
+        "app.say",
+        "--every",
+        "1h",
+        "--name",
+        "say",
+        "--config",
+        word,
+        "--check",
+        "app.check",
+    )
+    cli.ok(
+        "actions",
+        "add",
+        "app.fail(integer, pg_catalog.jsonb)",
+        "--every",
+        "90s",
+        "--drifting",
+        "--name",
+        "fail",
+    )
+    cli.ok(
+        "actions", "add", "app.in_steps", "--every", "1 day", "--timezone", "Asia/Tokyo", "--name", "steps"
+    )
     cli.ok("actions", "add", "app.count", "--every", "1h", "--name", "count", "--max-runtime", "1h")
     cli.ok("actions", "add", "--task", "note", "--cron", "30 4 * * 1", "--name", "cron", "--missed", "skip")
     cli.ok("actions", "add", "app.say", "--every", "1h", "--name", "say", "--if-not-exists")
@@ -200,7 +225,9 @@ def command_actions(cli: CommandLine) -> None:
     cli.ok("actions", "resume", "speak", "steps")
     [speak] = [action for action in cli.json("actions") if action["name"] == "speak"]
     assert speak["schedule_interval"] == "2 hours"
-    assert datetime.fromisoformat(speak["initial_start"]) == datetime.fromisoformat("2026-01-02T03:04:05+00:00")
+    assert datetime.fromisoformat(speak["initial_start"]) == datetime.fromisoformat(
+        "2026-01-02T03:04:05+00:00"
+    )
     assert len(cli.json("actions", "next", "cron")) > 1
     cli.ok("actions", "next", "--cron", "0 3 * * *", "--timezone", "America/New_York")
     for name in ("speak", "steps", "count", "cron"):
@@ -214,7 +241,9 @@ def command_actions(cli: CommandLine) -> None:
 
 async def run_actions(conninfo: str, cli: CommandLine, owner: str) -> None:
     """A worker that starts all actions, one of them as another role."""
-    cli.ok("actions", "add", "app.say", "--every", "1h", "--name", "other", "--config", '{"word": "as other"}')
+    cli.ok(
+        "actions", "add", "app.say", "--every", "1h", "--name", "other", "--config", '{"word": "as other"}'
+    )
     rows(conninfo, "select tidemill.grant_actions(%s::pg_catalog.regrole)", owner)
     rows(conninfo, f"grant usage on schema app to {owner}")
     cli.ok("actions", "alter", "other", "--owner", owner)
@@ -256,21 +285,32 @@ async def run_actions(conninfo: str, cli: CommandLine, owner: str) -> None:
 def call_faces(conninfo: str) -> None:
     """The functions and views that SQL calls directly, natively and by the dialects' names."""
     for schema in ("tidemill", "graphile_worker"):
-        [job] = rows(conninfo, f"select * from {schema}.add_job('t', '[1]', job_key => 'k', flags => '{{a,b}}')")
+        [job] = rows(
+            conninfo, f"select * from {schema}.add_job('t', '[1]', job_key => 'k', flags => '{{a,b}}')"
+        )
         rows(conninfo, f"select * from {schema}.add_job('t', '[2]', job_key => 'k', run_at => '2100-01-01Z')")
         rows(
             conninfo,
             f"select * from {schema}.add_jobs(array[row('t', '{{}}', null, null, null, 'l', null, null)]"
             f"::{schema}.job_spec[])",
         )
-        assert [r["id"] for r in rows(conninfo, f"select id from {schema}.reschedule_jobs(array[{job['id']}])")]
+        assert [
+            r["id"] for r in rows(conninfo, f"select id from {schema}.reschedule_jobs(array[{job['id']}])")
+        ]
         rows(conninfo, f"select * from {schema}.permanently_fail_jobs(array[{job['id']}], 'x')")
         rows(conninfo, f"select * from {schema}.remove_job('l')")
         assert len(rows(conninfo, f"select * from {schema}.jobs")) == 1
-        assert rows(conninfo, f"select id from {schema}.complete_jobs(array[{job['id']}])") == [{"id": job["id"]}]
+        assert rows(conninfo, f"select id from {schema}.complete_jobs(array[{job['id']}])") == [
+            {"id": job["id"]}
+        ]
         rows(conninfo, f"select {schema}.force_unlock_workers('{{a}}')")
     rows(conninfo, "select * from tidemill.cancel_jobs('{1}', 'x')")
-    for name in ("tidemill.actions", "tidemill.action_stats", "tidemill.action_history", "tidemill.action_errors"):
+    for name in (
+        "tidemill.actions",
+        "tidemill.action_stats",
+        "tidemill.action_history",
+        "tidemill.action_errors",
+    ):
         rows(conninfo, f"select * from {name}")
     for name in ("jobs", "job_stats", "job_history", "job_errors"):
         rows(conninfo, f"select * from timescaledb_information.{name}")
@@ -282,8 +322,13 @@ def call_faces(conninfo: str) -> None:
     rows(conninfo, f"select tidemill.alter_action({native['id']}, config_merge => '{{\"a\": null}}')")
     rows(conninfo, f"call tidemill.run_action({native['id']})")
     rows(conninfo, f"select tidemill.delete_action({native['id']})")
-    [job] = rows(conninfo, f"select public.add_job('app.say', '1h', '{config}', check_config => 'app.check') as id")
-    rows(conninfo, f"select * from public.alter_job({job['id']}, next_start => '2100-01-01Z', config => '{{}}')")
+    [job] = rows(
+        conninfo, f"select public.add_job('app.say', '1h', '{config}', check_config => 'app.check') as id"
+    )
+    rows(
+        conninfo,
+        f"select * from public.alter_job({job['id']}, next_start => '2100-01-01Z', config => '{{}}')",
+    )
     rows(conninfo, f"call public.run_job({job['id']})")
     rows(conninfo, f"select public.delete_job({job['id']})")
     rows(conninfo, "select tidemill.set_on_failure(null)")

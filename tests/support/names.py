@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_NO_NAMES = r"--[^\n]*|/\*.*?\*/|e?'(?:[^']|'')*'|\"[^\"]*\"|\boperator\(pg_catalog\.[^)]*\)|%\(\w+\)[sb]|%[sb]"
+_NO_NAMES = (
+    r"--[^\n]*|/\*.*?\*/|e?'(?:[^']|'')*'|\"[^\"]*\"|\boperator\(pg_catalog\.[^)]*\)|%\(\w+\)[sb]|%[sb]"
+)
 # PL/pgSQL's own assignments, and what RAISE takes.
 _PLPGSQL = r"#variable_conflict \w+|get (?:stacked )?diagnostics [^;]*;|raise [^;]*using [^;]*;"
 _SYNTAX = (
@@ -17,7 +19,9 @@ _SYNTAX = (
 _TYPES = "bigint boolean double integer interval real smallint timestamp varchar"
 _CALL = re.compile(r"(\S+\s+)?(?<![.\w])([a-z_]\w*)\s*\(")
 # The grammar makes operators of these.
-_HIDDEN = re.compile(r"\b(?:in\s*\(|between\b|i?like\b|nullif\b|distinct\s+from\b|similar\b|case\s+(?!\s|when\b))")
+_HIDDEN = re.compile(
+    r"\b(?:in\s*\(|between\b|i?like\b|nullif\b|distinct\s+from\b|similar\b|case\s+(?!\s|when\b))"
+)
 
 
 def unqualified(text: str) -> list[str]:

@@ -100,7 +100,9 @@ class Listener:
                 selector.select(min(left, self._look()))
                 connection.pgconn.consume_input()
                 while notification := connection.pgconn.notifies():
-                    channel, payload = notification.relname.decode(), notification.extra.decode()
+                    # In the encoding of the session, whatever that is.
+                    channel = notification.relname.decode(errors="replace")
+                    payload = notification.extra.decode(errors="replace")
                     if channel in self._lookers:
                         self._waiting.add(channel)
                     elif channel != PING:

@@ -169,7 +169,8 @@ class Heartbeat:
     def _sign_off(self, connection: psycopg.Connection) -> None:
         worker = [self._registration.worker_id]
         connection.execute(
-            "delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text", worker
+            "delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text",
+            worker,
         )
         connection.execute("select tidemill._deregister_worker(%s)", worker)
 

@@ -98,7 +98,9 @@ class Looks:
             self._is_busy = self._was_full or self._found >= _BUSY_RATE * elapsed
             self._window_began, self._found, self._was_full = now, 0, False
         if self._is_busy and self._declared:
-            execute("delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text")
+            execute(
+                "delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text"
+            )
             self._declared = False
         if more:
             self._at = 0.0
