@@ -27,7 +27,8 @@ def break_it(
         f"  raise exception 'not now' using errcode = '{sqlstate}'; end $$;".encode()
     )
     connection.execute(
-        f"create trigger refuse before {event} on tidemill.{table} for each row execute function app.refuse()".encode()
+        f"create trigger refuse before {event} on tidemill.{table}"
+        " for each row execute function app.refuse()".encode()
     )
 
 

@@ -1,4 +1,4 @@
-"""Settings of a role or database that change what statements mean: Tidemill does the same under all of them."""
+"""Settings of a role or database that change what statements mean: Tidemill does the same under all."""
 
 from __future__ import annotations
 
@@ -147,7 +147,8 @@ async def test_timeouts_end_no_session_of_a_worker(
             await within(begun)
             old = (
                 "select from pg_stat_activity where datname = current_database() and state like 'idle%'"
-                " and application_name like 'worker-%' and state_change < clock_timestamp() - interval '0.4 s'"
+                " and application_name like 'worker-%'"
+                " and state_change < clock_timestamp() - interval '0.4 s'"
             )
             await eventually(lambda: connection.execute(old.encode()).rowcount > 0, "an idle session")
             ends.set()

@@ -1,4 +1,4 @@
-"""A tour of all that Tidemill does in a database, which may be a hostile place: every lane, command and function."""
+"""A tour of all that Tidemill does in a database, which may be a hostile place."""
 
 from __future__ import annotations
 

@@ -12,10 +12,12 @@ _NO_NAMES = (
 )
 # PL/pgSQL's own assignments, and what RAISE takes.
 _PLPGSQL = r"#variable_conflict \w+|get (?:stacked )?diagnostics [^;]*;|raise [^;]*using [^;]*;"
-_SYNTAX = (
-    "and any array all as by case coalesce conflict distinct else except exists extract filter from greatest in lateral least "
-    "limit not on or order over recursive return returning row rows select set then union using values when where with"
-).split()
+_SYNTAX = {
+    "and", "any", "array", "all", "as", "by", "case", "coalesce", "conflict", "distinct", "else",
+    "except", "exists", "extract", "filter", "from", "greatest", "in", "lateral", "least", "limit",
+    "not", "on", "or", "order", "over", "recursive", "return", "returning", "row", "rows", "select",
+    "set", "then", "union", "using", "values", "when", "where", "with",
+}  # fmt: skip
 _TYPES = "bigint boolean double integer interval real smallint timestamp varchar"
 _CALL = re.compile(r"(\S+\s+)?(?<![.\w])([a-z_]\w*)\s*\(")
 # The grammar makes operators of these.

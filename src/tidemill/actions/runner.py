@@ -21,7 +21,7 @@ logger = logging.getLogger("tidemill")
 
 _IDLE_SECONDS = 60.0
 _LONGEST_OUTPUT = 64 * 1024
-# Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server itself.
+# Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server.
 _NOT_OF_THE_ACTION = {"08", "25", "40", "53", "55", "57", "58", "XX"}
 
 
@@ -51,8 +51,14 @@ class Ending:
 
     def in_ascii(self) -> Ending:
         """With texts that any database can hold, whatever its encoding."""
-        texts = {name: _ascii(text) for name, text in vars(self).items() if isinstance(text, str)}
-        return replace(self, **texts)
+        return replace(
+            self,
+            message=_ascii(self.message),
+            detail=_ascii(self.detail),
+            hint=_ascii(self.hint),
+            context=_ascii(self.context),
+            output=_ascii(self.output),
+        )
 
 
 class Backends:
@@ -291,7 +297,9 @@ class Run:
         )
 
 
-def _ascii(text: str) -> str:
+def _ascii(text: str | None) -> str | None:
+    if text is None:
+        return None
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("ascii", "backslashreplace").decode()
 
 

@@ -186,7 +186,8 @@ class _Tour:
         show(fax + ";")
         connection.execute(fax)
         rows = connection.execute(
-            "select id, state, identifier, has_worker from tidemill.jobs where identifier operator(pg_catalog.=) 'send_fax'"
+            "select id, state, identifier, has_worker from tidemill.jobs"
+            " where identifier operator(pg_catalog.=) 'send_fax'"
         ).fetchall()
         columns = ("id", "state", "identifier", "has_worker")
         found = [dict(zip(columns, row, strict=True)) for row in rows]

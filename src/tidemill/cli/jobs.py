@@ -105,7 +105,8 @@ def retry(
         jobs,
         database,
         as_json,
-        "select id from tidemill.reschedule_jobs(%(ids)s::bigint[], run_at => pg_catalog.now(), attempts => 0)",
+        "select id from tidemill.reschedule_jobs("
+        "%(ids)s::bigint[], run_at => pg_catalog.now(), attempts => 0)",
     )
 
 

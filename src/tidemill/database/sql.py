@@ -76,8 +76,8 @@ def query(name: str) -> LiteralString:
 def with_nulls(values: list[T | None]) -> list[T | None] | None:
     """A list as parameter of `unnest` that reads the same where array_nulls is off; give it as %b.
 
-    There the word NULL in the text of an array is a text. Binary arrays are no text, but psycopg writes one as text
-    if it has nothing but NULLs.
+    There the word NULL in the text of an array is a text. A binary array has no words, but psycopg
+    writes one that has nothing but NULLs as text.
     """
     return None if all(value is None for value in values) else values
 

@@ -225,7 +225,8 @@ def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:
     """One job by id or by key; None if there is none."""
     return Call(
         f"select {_COLUMNS} from tidemill.jobs "
-        "where id operator(pg_catalog.=) %(id)s::bigint or key operator(pg_catalog.=) %(key)s::pg_catalog.text",
+        "where id operator(pg_catalog.=) %(id)s::bigint "
+        "or key operator(pg_catalog.=) %(key)s::pg_catalog.text",
         {"id": job_id, "key": key},
         _maybe_job,
     )

@@ -135,7 +135,8 @@ class Heartbeat:
         connection = self._connection.open()
         registration = self._registration
         row = connection.execute(
-            "select alive, cancelled from tidemill._heartbeat(%s, pg_catalog.make_interval(secs => %s), %s, %s)",
+            "select alive, cancelled"
+            " from tidemill._heartbeat(%s, pg_catalog.make_interval(secs => %s), %s, %s)",
             [registration.worker_id, registration.lease_seconds, self._in_hand(), self._stopping()],
         ).fetchone()
         assert row is not None
