@@ -36,14 +36,15 @@ class Log(logging.Handler):
             self.records.append(record)
             self.told.set()
 
-    @property
-    def lines(self) -> list[str]:
-        return [f"{record.levelname} {record.getMessage()}" for record in self.records]
+    def lines(self, who: str = "") -> list[str]:
+        """Those about someone: on a busy machine, the test's own code may be told of, too."""
+        told = [f"{record.levelname} {record.getMessage()}" for record in self.records]
+        return [line for line in told if who in line]
 
-    async def both(self, who: str, place: str, limit: str = "0.05") -> None:
+    async def both(self, who: str, place: str, limit: str = "0.2") -> None:
         """Waits for the end of a hold, and expects its two lines."""
-        await eventually(lambda: len(self.records) >= 2, f"two lines: {self.lines}")
-        first, second = self.lines
+        await eventually(lambda: len(self.lines(who)) >= 2, f"two lines: {self.lines()}")
+        first, second = self.lines(who)
         assert first.startswith(
             f"WARNING {who} has held up the event loop for over {limit} s, at {__file__}:"
         )
@@ -67,8 +68,8 @@ def log(app: App) -> Iterator[Log]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_watch, "_LIMIT_SECONDS", 0.05)
-    monkeypatch.setattr(loop_watch, "_PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(loop_watch, "_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(loop_watch, "_PAUSE_SECONDS", 0.01)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -186,12 +187,12 @@ async def test_code_that_lets_no_thread_run(app: App, log: Log) -> None:
         re.match("(a+)+$", "a" * 24 + "b")
 
     job = await app.add_job("holds")
-    async with running(app):
-        await eventually(lambda: len(log.lines) >= 2, f"two lines: {log.lines}")
     # Another thread may run before the watch does.
     who = rf"(job {job.id} \(holds\)|code that lets no other thread run)"
     place = rf"(at {re.escape(__file__)}:\d+ in \S+\.holds|and was gone when it could be looked for)"
-    assert re.match(f"WARNING {who} has held up the event loop for over 0.05 s, {place}: ", log.lines[0])
+    expected = re.compile(f"WARNING {who} has held up the event loop for over 0.2 s, {place}: ")
+    async with running(app):
+        await eventually(lambda: any(map(expected.match, log.lines())), "a line")
 
 
 @pytest.mark.usefixtures("impatient")
@@ -245,20 +246,20 @@ async def test_the_same_place_is_told_once(app: App, log: Log, monkeypatch: pyte
     for _ in range(2):
         await app.add_job("holds")
     await run_all(app, concurrency=1)
-    places = [line.split(" in ")[0] for line in log.lines if line.startswith("WARNING")]
-    assert len(places) == len(set(places)) == 4
+    places = [line.split(" in ")[0] for line in log.lines("(holds)") if line.startswith("WARNING")]
+    assert len(places) == len(set(places)) >= 4
 
 
 @pytest.mark.usefixtures("impatient")
 async def test_plain_functions_are_not_told_of(app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Semaphore(0)
-    answers = LoopWatch._answers_in_time
+    ask = LoopWatch._ask
 
-    def counted(watch: LoopWatch, answered: threading.Event) -> bool:
+    def counted(watch: LoopWatch, since: float, held: bool) -> None:
+        ask(watch, since, held)
         asked.release()
-        return answers(watch, answered)
 
-    monkeypatch.setattr(LoopWatch, "_answers_in_time", counted)
+    monkeypatch.setattr(LoopWatch, "_ask", counted)
 
     @app.task
     def plain(payload: Any) -> None:
@@ -267,7 +268,7 @@ async def test_plain_functions_are_not_told_of(app: App, log: Log, monkeypatch: 
 
     await app.add_job("plain")
     await run_all(app)
-    assert log.lines == []
+    assert log.lines("(plain)") == []
 
 
 @pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")

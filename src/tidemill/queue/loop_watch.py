@@ -92,8 +92,8 @@ class LoopWatch:
         self._stopped.set()
 
     def _run(self) -> None:
-        # Once the loop is closed, it can be asked no more.
-        with contextlib.suppress(RuntimeError):
+        # Once the loop is closed, it can be asked no more; once its thread has ended, that has no clock.
+        with contextlib.suppress(RuntimeError, OSError):
             began = self._now()
             while not self._stopped.wait(_PAUSE_SECONDS):
                 # If this thread could not run, either, the loop may answer, and still has held up all.
@@ -104,8 +104,14 @@ class LoopWatch:
     def _ask(self, since: float, held: bool) -> None:
         answered = threading.Event()
         self._loop.call_soon_threadsafe(answered.set)
-        if not held and self._answers_in_time(answered):
-            return
+        while not held:
+            began = self._now()
+            if answered.wait(_LIMIT_SECONDS):
+                return
+            held = self._has_held_all_since(began, _LIMIT_SECONDS)
+            if time.monotonic() < began.time + 2 * _LIMIT_SECONDS:
+                break
+            # The process was stopped for a while, unless the loop's thread held the GIL.
         hold = self._find(held)
         if hold is not None:
             hold.log.warning(
@@ -120,17 +126,6 @@ class LoopWatch:
                 return
         if hold is not None:
             hold.log.info("%s held up the event loop for %.1f s", hold.who, time.monotonic() - since)
-
-    def _answers_in_time(self, answered: threading.Event) -> bool:
-        while True:
-            began = self._now()
-            if answered.wait(_LIMIT_SECONDS):
-                return True
-            if time.monotonic() < began.time + 2 * _LIMIT_SECONDS:
-                return False
-            if self._has_held_all_since(began, _LIMIT_SECONDS):
-                return False
-            # The process was stopped for a while. So ask again.
 
     def _now(self) -> _Moment:
         return _Moment(time.monotonic(), time.clock_gettime(self._clock) if self._clock is not None else 0.0)
