@@ -13,7 +13,6 @@ _ACTIONS = {
     "delete_action",
     "set_action_owner",
     "run_action",
-    "_preview_cron",
 }
 _OWNERS = {
     "remove_job",

@@ -46,7 +46,7 @@ as $$
     'delete_action', '_delete_action',
     'set_action_owner',
     'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only', '_check_timezone',
-    'next_start', 'next_runs', 'action_id', '_names_like', '_preview_cron'
+    'next_start', 'next_runs', 'action_id', '_names_like'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_actions is
