@@ -115,7 +115,7 @@ TASK: dict[str, list[tuple[Any, str]]] = {
     "every": [
         (True, "every True of task 't' is not a time"),
         ("1 fortnight", "is not a time"),
-        (0, "more than 0"),
+        (0, "must be at least 1 second"),
     ],
     "cron": [(5, "cron 5 of task 't' must be a text"), ("", "must be a text")],
     "timezone": [(1, "timezone 1 of task 't' needs `every` or `cron`")],

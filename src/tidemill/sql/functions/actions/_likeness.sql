@@ -11,7 +11,7 @@ comment on function tidemill._likeness is
   'The share of pairs of neighbouring letters and digits that two texts have in common: 1 for the same ones, 0 for none.';
 
 create or replace function tidemill._letter_pairs(word text) returns text[]
-language sql immutable
+language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select array(
     select distinct substr(w.letters, i, 2) from generate_series(1, greatest(length(w.letters) - 1, 1)) i)

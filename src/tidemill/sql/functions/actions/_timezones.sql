@@ -1,7 +1,7 @@
 -- Which texts are names of time zones, and which name is meant by one that is not.
 
 create or replace function tidemill._check_timezone(timezone text) returns void
-language plpgsql stable strict security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable strict set search_path = pg_catalog, pg_temp
 -- Workers may lack the abbreviations that this session has.
 set timezone_abbreviations = 'Default'
 as $$
@@ -37,11 +37,11 @@ Names are those of pg_timezone_names, and abbreviations. POSIX zones such as UTC
 their numbers count hours westwards, the opposite of what people mean.$$;
 
 create or replace function tidemill._is_timezone_with_digits(timezone text) returns boolean
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   -- The view reads a file for each zone, which takes 50 ms.
   select timezone ~* '^(etc/gmt(\+([0-9]|1[0-2])|-([0-9]|1[0-4])|0)|gmt[+-]?0|est5edt|cst6cdt|mst7mdt|pst8pdt)$'
-    or exists (select from pg_catalog.pg_timezone_names n where lower(n.name) = lower(timezone))
+    or exists (select from pg_timezone_names n where lower(n.name) = lower(timezone))
 $$;
 
 create or replace function tidemill._timezone_hint(timezone text) returns text
@@ -80,12 +80,12 @@ $$;
 comment on function tidemill._timezone_hint is 'What to write instead of a text that is no time zone.';
 
 create or replace function tidemill._meant_timezone(timezone text) returns text
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select n.name
   -- Of a POSIX zone such as CET-1CEST,M3.5.0 its first letters.
   from (values (coalesce(substring(timezone from '^([A-Za-z]{3,})[+-]?[0-9]'), timezone))) w (word),
-    pg_catalog.pg_timezone_names n,
+    pg_timezone_names n,
     lateral (values (greatest(
       tidemill._likeness(w.word, n.name),
       -- A place without its continent.

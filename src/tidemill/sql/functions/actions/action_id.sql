@@ -41,12 +41,12 @@ Errors: 42704 no action has the name (the hint has those that are like it), 4271
 has their ids), 22023 NULL.$$;
 
 create or replace function tidemill._names_like(name text) returns text[]
-language sql stable security definer set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(n.quoted order by n.likeness desc, n.quoted)
   from (
     select distinct format('"%s"', a.name) as quoted, tidemill._likeness(_names_like.name, a.name) as likeness
-    from tidemill._actions a where a.name is not null
+    from tidemill.actions a where a.name is not null
     order by likeness desc, quoted limit 3
   ) n
   where n.likeness >= 0.5

@@ -45,8 +45,9 @@ as $$
     'alter_action', '_alter_action',
     'delete_action', '_delete_action',
     'set_action_owner',
-    'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only', '_check_timezone',
-    'next_start', 'next_runs', 'action_id', '_names_like'
+    'run_action', '_run_action', '_end_hand_run', '_context_below', '_refuse_read_only',
+    'next_start', 'next_runs', 'action_id', '_names_like', '_likeness', '_letter_pairs',
+    '_check_timezone', '_is_timezone_with_digits', '_timezone_hint', '_meant_timezone'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_actions is
