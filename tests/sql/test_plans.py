@@ -90,8 +90,8 @@ class Hot:
 
 
 HOT = {
-    # One row for each of the priorities in use.
-    "the levels": Hot("_lock_jobs", "with recursive levels", CLAIM, READY, 6),
+    # One row for each of the priorities in use (before 18, averages of rows are rounded).
+    "the levels": Hot("_lock_jobs", "with recursive levels", CLAIM, READY, 7),
     # Ten are found; where a level has none that are due, none is looked at.
     "singles": Hot("_lock_jobs", "select r.id", CLAIM, READY, 10),
     # Where the walk begins, and a step for each of ten queues; all others have no job that is due.
@@ -232,7 +232,11 @@ def test_only_the_intended_indexes_are_read(crowded: Queue, name: str, generic: 
     for node in nodes(plan):
         # Only what was given is sorted, or the few first jobs of a queue, never all that was found.
         if "Sort" in node["Node Type"]:
-            assert [child["Node Type"] for child in node["Plans"]] in (["Function Scan"], ["Append"])
+            assert {child["Node Type"] for child in node["Plans"]} < {
+                "Function Scan",
+                "Append",
+                "Subquery Scan",
+            }
     assert examined(plan) <= hot.examines
 
 

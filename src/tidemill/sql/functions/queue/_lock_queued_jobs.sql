@@ -25,7 +25,9 @@ declare
   -- Workers that do not know of the walk by time go from queue to queue alone.
   all_queues constant boolean := after_run_at is null;
   bytes integer := 8 * 1024 * 1024;
-  counts_bytes boolean;
+  -- Few jobs are measured in any case; where there are large ones, queues are taken one by one, too.
+  are_few constant boolean := max_jobs * per_queue <= 8;
+  are_large boolean;
   room integer := max_jobs;
   walk text;
   looks integer;
@@ -71,7 +73,7 @@ begin
     looks := coalesce(most_looks, 2147483647);
     step := room;
     while room > 0 and looks > 0 loop
-      step := case when counts_bytes then 1 else least(step, looks) end;
+      step := case when are_large then 1 else least(step, looks) end;
       if walk = 'queues' then
         -- From queue to queue. The conditions have to match the indexes _jobs_due_queued and _jobs_later_queued.
         with recursive heads(queue_id) as (
@@ -114,8 +116,8 @@ begin
                 group by q.id) q;
       end if;
       exit when seen = 0;
-      counts_bytes := coalesce(counts_bytes, tidemill._has_large_payloads());
-      most := case when counts_bytes then 1 else room end;
+      are_large := coalesce(are_large, not are_few and tidemill._has_large_payloads());
+      most := case when are_large then 1 else room end;
 
       select array_agg(f.id), array_agg(f.queue_name), array_agg(f.run::text), count(*)
         into locked_queues, locked_names, locked_runs, queue_count
@@ -189,7 +191,7 @@ begin
 
       if queue_count > 0 then
         open jobs;
-        if not counts_bytes then
+        if not (are_few or are_large) then
           return query execute format('fetch all from %I', jobs);
         else
           -- One by one, as in _lock_jobs.
