@@ -155,6 +155,11 @@ def test_a_thorough_search_is_made_at_once(short: Bench) -> None:
     short.add("mine")
     assert short.run() == ["mine"]
     assert short.run() == []
+    short.connection.execute(
+        "select tidemill.add_job('t', priority => n, run_at => '2099-01-01') from generate_series(1, 9) n"
+    )
+    short.connection.execute("select tidemill.add_job('t', priority => 8)")
+    assert short.run() == [None]
 
 
 def test_both_walks_take_turns(short: Bench) -> None:

@@ -127,7 +127,7 @@ class Finder:
             run_ats=run_ats,
             ids=ids,
             after_priority=after,
-            levels=_MOST_LOOKS,
+            levels=None if thorough else _MOST_LOOKS,
         )
         # The last row is no job: its run_at is the time up to which the scan went.
         *rows, last = rows

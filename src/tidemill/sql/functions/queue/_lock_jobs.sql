@@ -70,15 +70,22 @@ begin
            case when count(*) >= most_levels then max(l.priority) end
       into due_priorities, last_priority
       from (select l.* from levels l limit most_levels) l;
-    select array_agg(l.priority order by l.priority), array_agg(l.run_at order by l.priority),
-           array_agg(l.id order by l.priority)
-      into mark_priorities, mark_run_ats, mark_ids
-      from (
-        select d.priority, '-infinity'::timestamptz, 0::bigint from unnest(due_priorities) as d(priority)
-        union all
-        select m.* from unnest(mark_priorities, mark_run_ats, mark_ids) as m(priority, run_at, id)
-        where m.priority <> all(due_priorities)
-      ) as l(priority, run_at, id);
+    if last_priority is null and first_priority < -32768 then
+      -- All levels were seen.
+      mark_priorities := due_priorities;
+      mark_run_ats := array_fill('-infinity'::timestamptz, array[cardinality(due_priorities)]);
+      mark_ids := array_fill(0::bigint, array[cardinality(due_priorities)]);
+    else
+      select array_agg(l.priority order by l.priority), array_agg(l.run_at order by l.priority),
+             array_agg(l.id order by l.priority)
+        into mark_priorities, mark_run_ats, mark_ids
+        from (
+          select d.priority, '-infinity'::timestamptz, 0::bigint from unnest(due_priorities) as d(priority)
+          union all
+          select m.* from unnest(mark_priorities, mark_run_ats, mark_ids) as m(priority, run_at, id)
+          where m.priority <> all(due_priorities)
+        ) as l(priority, run_at, id);
+    end if;
   end if;
 
   open jobs;

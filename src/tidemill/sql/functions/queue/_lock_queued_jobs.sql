@@ -97,6 +97,7 @@ begin
           from (select h.queue_id from heads h where h.queue_id is not null offset 1 limit step) h;
         seen := coalesce(cardinality(found_queues), 0);
         after_queue := case when seen = step then found_queues[seen] else 0 end;
+        exit when seen = 0;
       else
         -- From job to job, in the order in which they are due. The conditions have to match the index _jobs_later.
         select array_agg(j.queue_id), array_agg(j.run_at), array_agg(j.id)
@@ -110,12 +111,12 @@ begin
         seen := coalesce(cardinality(queue_ids), 0);
         after_run_at := coalesce(run_ats[step], '-infinity');
         after_id := coalesce(ids[step], 0);
+        exit when seen = 0;
         select array_agg(q.id order by q.place)
           into found_queues
           from (select q.id, min(q.place) as place from unnest(queue_ids) with ordinality as q(id, place)
                 group by q.id) q;
       end if;
-      exit when seen = 0;
       are_large := coalesce(are_large, not are_few and tidemill._has_large_payloads());
       most := case when are_large then 1 else room end;
 
