@@ -133,7 +133,7 @@ async def test_ids_of_running_jobs_cancel_none(
         # One that is cancelled in truth: the worker has looked by then.
         await app.cancel_jobs([jobs[0].id])
         await eventually(
-            lambda: connection.execute("select from tidemill.jobs where state = 'failed'").rowcount == 1,
+            lambda: connection.execute("select from tidemill.jobs where state = 'cancelled'").rowcount == 1,
             "the one that is cancelled",
         )
         assert connection.execute("select from tidemill.jobs where state = 'running'").rowcount == 4

@@ -37,7 +37,7 @@ Names are those of pg_timezone_names, and abbreviations. POSIX zones such as UTC
 their numbers count hours westwards, the opposite of what people mean.$$;
 
 create or replace function tidemill._is_timezone_with_digits(timezone text) returns boolean
-language sql stable set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp set standard_conforming_strings = on
 as $$
   -- The view reads a file for each zone, which takes 50 ms.
   select timezone ~* '^(etc/gmt(\+([0-9]|1[0-2])|-([0-9]|1[0-4])|0)|gmt[+-]?0|est5edt|cst6cdt|mst7mdt|pst8pdt)$'
@@ -45,7 +45,7 @@ as $$
 $$;
 
 create or replace function tidemill._timezone_hint(timezone text) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set standard_conforming_strings = on
 as $$
 #variable_conflict use_variable
 declare
