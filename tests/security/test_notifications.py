@@ -139,5 +139,5 @@ async def test_ids_of_running_jobs_cancel_none(
         assert connection.execute("select from tidemill.jobs where state = 'running'").rowcount == 4
         ends.set()
     assert connection.execute("select state, last_error from tidemill.jobs").fetchall() == [
-        ("failed", "Cancelled")
+        ("cancelled", "Cancelled")
     ]
