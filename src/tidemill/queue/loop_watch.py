@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tidemill.context import JobLogger
 from tidemill.coroutines import driver_of_loop
@@ -29,6 +29,9 @@ _PAUSE_SECONDS = 0.25
 # For so long, the same attempt is not told of twice at the same place.
 _QUIET_SECONDS = 60.0
 _MOST_JOBS = 5
+_ADVICE = "Make it a plain function (def), or await asyncio.to_thread(...) there"
+_OF_GIL = "code that lets no other thread run (it keeps Python's GIL)"
+_ADVICE_FOR_GIL = "A thread would not help: give it less to do at a time, or a process"
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
 _LIBRARIES = (
     "<frozen ",
@@ -79,12 +82,14 @@ class LoopWatch:
         self._driver = driver_of_loop()
         self._runners = runners
         self._stopped = threading.Event()
+        self._looked = self._now()
         self._told: tuple[object, ...] = ()
         self._quiet_until = 0.0
         self._thread = threading.Thread(target=self._run, name="tidemill-loop-watch", daemon=True)
 
     def start(self) -> None:
         """Starts the thread."""
+        self._looked = self._now()
         self._thread.start()
 
     def stop(self) -> None:
@@ -94,70 +99,75 @@ class LoopWatch:
     def _run(self) -> None:
         # Once the loop is closed, it can be asked no more; once its thread has ended, that has no clock.
         with contextlib.suppress(RuntimeError, OSError):
-            began = self._now()
             while not self._stopped.wait(_PAUSE_SECONDS):
+                since = self._looked.time
                 # If this thread could not run, either, the loop may answer, and still has held up all.
-                held = self._has_held_all_since(began, _PAUSE_SECONDS)
-                self._ask(began.time if held else time.monotonic(), held)
-                began = self._now()
+                if self._was_late(_PAUSE_SECONDS) == "held":
+                    self._ask(since, True)
+                else:
+                    self._ask(self._looked.time, False)
 
     def _ask(self, since: float, held: bool) -> None:
         answered = threading.Event()
         self._loop.call_soon_threadsafe(answered.set)
         while not held:
-            began = self._now()
-            if answered.wait(_LIMIT_SECONDS):
+            is_answered = answered.wait(_LIMIT_SECONDS)
+            late = self._was_late(0.0 if is_answered else _LIMIT_SECONDS)
+            held = late == "held"
+            if is_answered and not held:
                 return
-            held = self._has_held_all_since(began, _LIMIT_SECONDS)
-            if time.monotonic() < began.time + 2 * _LIMIT_SECONDS:
+            if late == "no":
                 break
-            # The process was stopped for a while, unless the loop's thread held the GIL.
         hold = self._find(held)
         if hold is not None:
             hold.log.warning(
                 "%s has held up the event loop for over %g s, %s: until it lets go, no async task of this "
-                "worker continues. Make it a plain function (def), or await asyncio.to_thread(...) there",
+                "worker continues. %s",
                 hold.who,
                 _LIMIT_SECONDS,
                 hold.place,
+                _ADVICE_FOR_GIL if held else _ADVICE,
             )
         while not answered.wait(_LIMIT_SECONDS):
             if self._stopped.is_set():
                 return
+        self._looked = self._now()
         if hold is not None:
             hold.log.info("%s held up the event loop for %.1f s", hold.who, time.monotonic() - since)
 
     def _now(self) -> _Moment:
         return _Moment(time.monotonic(), time.clock_gettime(self._clock) if self._clock is not None else 0.0)
 
-    def _has_held_all_since(self, began: _Moment, planned: float) -> bool:
-        """Whether a wait took much longer than planned, because the loop's thread held the GIL."""
-        now = self._now()
-        return (
-            now.time > began.time + planned + _LIMIT_SECONDS
-            and now.worked > began.worked + _LIMIT_SECONDS / 2
-        )
+    def _was_late(self, planned: float) -> Literal["no", "held", "stopped"]:
+        """Whether this thread waited much longer than planned, and whether the loop's thread worked then.
+
+        If it did, it held the GIL all the time; if not, the process was stopped, or had no processor.
+        """
+        before, self._looked = self._looked, self._now()
+        if self._looked.time < before.time + planned + _LIMIT_SECONDS:
+            return "no"
+        return "held" if self._looked.worked > before.worked + _LIMIT_SECONDS / 2 else "stopped"
 
     def _find(self, held: bool) -> _Hold | None:
         """Who holds up the loop; None if no code of users' does, or if this was told a moment ago."""
         frame = self._users_frame()
         if frame is None:
-            gone = "and was gone when it could be looked for"
-            return _Hold("code that lets no other thread run", gone, logger) if held else None
+            return _Hold(_OF_GIL, "and was gone when it could be looked for", logger) if held else None
         place = f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}"
         jobs = self._jobs()
         found = (place, *((job.id, job.attempt) for job in jobs))
         if found == self._told and time.monotonic() < self._quiet_until:
             return None
         self._told, self._quiet_until = found, time.monotonic() + _QUIET_SECONDS
-        names = [f"job {job.id} ({job.identifier})" for job in jobs[:_MOST_JOBS]]
-        match jobs:
-            case []:
-                return _Hold("code that belongs to no job", place, logger)
-            case [job]:
-                fields = {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}
-                return _Hold(names[0], place, JobLogger(logger, fields))
-        return _Hold(f"one of {len(jobs)} jobs, {', '.join(names)}", place, logger)
+        names = ", ".join(f"job {job.id} ({job.identifier})" for job in jobs[:_MOST_JOBS])
+        who = f"one of {len(jobs)} jobs, {names}" if len(jobs) > 1 else names or "code that belongs to no job"
+        if held:
+            # The loop's thread may have come a little further before this one could run.
+            return _Hold(_OF_GIL, f"{place} or just before ({who})", logger)
+        if len(jobs) != 1:
+            return _Hold(who, place, logger)
+        fields = {"job_id": jobs[0].id, "task": jobs[0].identifier, "attempt": jobs[0].attempt}
+        return _Hold(who, place, JobLogger(logger, fields))
 
     def _users_frame(self) -> FrameType | None:
         """The innermost frame that is neither ours nor a library's; or else what we called."""
