@@ -69,7 +69,7 @@ SETTLE: Variables = {
     "delays": "array_fill(null::interval, array[500])",
     "permanent": "array_fill(false, array[500])",
     "payloads": "array_fill(null::text, array[500])",
-    "cancelled": "array_fill(false, array[500])",
+    "cancels": "array_fill(false, array[500])",
 }
 READY = {("_jobs", "_jobs_ready")}
 DUE = {("_jobs", "_jobs_due_queued")}

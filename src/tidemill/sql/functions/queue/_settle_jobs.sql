@@ -34,7 +34,7 @@ $$;
 
 create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
-  delays interval[], permanent boolean[], payloads text[], cancelled boolean[] default null
+  delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -43,7 +43,7 @@ as $$
 begin
   return query
     with given as materialized (
-      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads, cancelled)
+      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads, cancels)
         as g(id, token, message, delay, permanent, payload, cancelled)
       order by g.id
     ),
@@ -83,7 +83,7 @@ delays     wait before the next attempt, from now or run_at, whichever is later;
            exp(least(10, attempts)) seconds
 permanent  true spends all attempts
 payloads   replaces the job's payload; NULL: unchanged
-cancelled  true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for$$;
+cancels    true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
