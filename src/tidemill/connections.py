@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -172,6 +173,7 @@ class Connections:
                 min_size=0,
                 max_size=self._size,
                 configure=_prepare_async,
+                check=_check_async,
                 open=False,
             )
         if self._pool is not None and self._pool.closed:
@@ -249,6 +251,7 @@ class Connections:
             min_size=0,
             max_size=self._sync_size,
             configure=_prepare,
+            check=_check,
             open=True,
         )
 
@@ -261,3 +264,29 @@ def _prepare(connection: psycopg.Connection) -> None:
 async def _prepare_async(connection: psycopg.AsyncConnection) -> None:
     forks.keep_from_children(connection)
     await prepare_async_session(connection)
+
+
+def _check(connection: psycopg.Connection) -> None:
+    """Raises psycopg.OperationalError if the server has ended the connection while it was idle.
+
+    Without a round trip where it is alive.
+    """
+    from psycopg_pool import ConnectionPool
+
+    if _has_news(connection):
+        ConnectionPool.check_connection(connection)
+
+
+async def _check_async(connection: psycopg.AsyncConnection) -> None:
+    """See `_check`."""
+    from psycopg_pool import AsyncConnectionPool
+
+    if _has_news(connection):
+        await AsyncConnectionPool.check_connection(connection)
+
+
+def _has_news(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
+    # An idle session is told of its end, of settings that change, and of nothing else.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -118,9 +118,8 @@ def _user(number: int) -> str:
 def _files(directory: Path, owners: Collection[int], prefix: str = "") -> Iterator[tuple[Path, str, str]]:
     for entry in directory.iterdir():
         if entry.name.startswith(("_", ".")):
-            if entry.suffix == ".py" and entry.exists():
-                # Tasks may import it.
-                _expect_trusted(entry, owners)
+            for imported in _importable(entry):
+                _expect_trusted(imported, owners)
             continue
         if entry.is_dir():
             # Do not follow links to directories: one may lead back up.
@@ -133,6 +132,17 @@ def _files(directory: Path, owners: Collection[int], prefix: str = "") -> Iterat
             logger.info("%s is passed over: not a task's name", entry)
             continue
         yield entry, prefix + match[1], match[2]
+
+
+def _importable(entry: Path) -> Iterator[Path]:
+    """What Python may load of an entry that is no task: helpers, and compiled files in `__pycache__`."""
+    if entry.name.startswith("_") and entry.is_dir():
+        yield entry
+        # Links to directories are followed once: one may lead back up.
+        for place, directories, files in os.walk(entry):
+            yield from (Path(place, name) for name in [*directories, *files] if Path(place, name).exists())
+    elif entry.suffix in (".py", ".so") and entry.exists():
+        yield entry
 
 
 def _load_python(path: Path, identifier: str) -> Task[Any]:

@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from tests.support.waiting import wait_until
 from tidemill import App
@@ -155,3 +157,35 @@ async def test_a_close_that_is_cancelled_closes_all_the_same(
     await asyncio.gather(closing, return_exceptions=True)
     assert not app.is_open
     await asyncio.to_thread(wait_until, lambda: not kept & connected(connection), "the connections to close")
+
+
+@pytest.mark.parametrize("face", ["async", "blocking"])
+async def test_connections_that_ended_while_they_were_idle_are_replaced(
+    database: str, connection: psycopg.Connection, face: str
+) -> None:
+    async def add() -> None:
+        if face == "async":
+            await app.add_job("noop")
+        else:
+            await asyncio.to_thread(app.sync.add_job, "noop")
+
+    async with App(database) as app:
+        for _ in range(3):
+            await add()
+            assert connected(connection)
+            connection.execute(
+                "select pg_terminate_backend(pid, 30000) from unnest(%s::integer[]) pid",
+                [list(connected(connection))],
+            )
+            # The server has said goodbye, so the socket has news.
+            assert not connected(connection)
+        await add()
+    assert connection.execute("select count(*) from tidemill.jobs").fetchone() == (4,)
+
+
+async def test_a_living_connection_is_not_asked(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(AsyncConnectionPool, "check_connection", asked.append)
+    async with App(database) as app:
+        assert await backend(app) == await backend(app)
+    assert not asked

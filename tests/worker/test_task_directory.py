@@ -147,8 +147,8 @@ def test_a_file_that_everybody_can_write_does_not_load(lay: Path, name: str) -> 
     write(lay / "good.py", SIMPLE)
     write(lay / "program", PROGRAM, 0o755)
     write(lay / "users/verify.py", SIMPLE)
-    write(lay / "_kept/target.txt", SIMPLE)
-    (lay / "link.py").symlink_to(lay / "_kept/target.txt")
+    write(lay / ".kept/target.txt", SIMPLE)
+    (lay / "link.py").symlink_to(lay / ".kept/target.txt")
     (lay / name).chmod(0o777)
     tasks, [problem] = load_directory(lay)
     assert len(tasks) == 3
@@ -222,6 +222,21 @@ def test_a_link_of_somebody_else(lay: Path) -> None:
     [task], [problem] = load_directory(lay / "real")
     assert task.identifier == "good"
     assert "link.py belongs to the user 54321" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "place", ["__pycache__/good.cpython-311.pyc", "_lib/help.py", "users/_lib/help.py", "_c.so"]
+)
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_tasks_import_is_looked_at(lay: Path, place: str, what: str) -> None:
+    write(lay / "good.py", SIMPLE)
+    open_to_all = write(lay / place, "", 0o644)
+    if what == "directory" and open_to_all.parent != lay:
+        open_to_all = open_to_all.parent
+    assert names(lay) == ["good"]
+    open_to_all.chmod(0o777)
+    with pytest.raises(TaskLoadError, match=f"{open_to_all} can be written by every user"):
+        load_directory(lay)
 
 
 async def test_dataclasses_of_a_task_file_work(app: App, lay: Path) -> None:
