@@ -139,7 +139,7 @@ async def run_jobs(conninfo: str, lane: str) -> None:
         assert await app.get_job(parts.id) is not None
         found = await app.get_job(given_up.id)
         assert found is not None
-        assert (found.state, found.last_error) == ("failed", "no more")
+        assert (found.state, found.last_error) == ("cancelled", "no more")
         found = await app.get_job(key="batch")
         assert found is not None
         assert (found.state, found.payload) == ("scheduled", [2])
@@ -177,7 +177,7 @@ def command_jobs(cli: CommandLine) -> None:
     [keyed] = cli.json("jobs", "--key", "late")
     assert cli.json("jobs", "show", str(keyed["id"]))["payload"] == {"a": None}
     assert cli.json("jobs", "cancel", "--queue", "slow", "--reason", "why")["changed"] == [job["id"]]
-    assert cli.json("jobs", "retry", "--state", "failed")["changed"] == [job["id"]]
+    assert cli.json("jobs", "retry", "--state", "cancelled")["changed"] == [job["id"]]
     cli.ok("jobs", "reschedule", str(job["id"]), "--in", "1h", "--priority", "1", "--attempts", "1")
     assert len(cli.json("jobs", "remove", "--task", "late")["changed"]) == 4
     assert cli.json("jobs") == []

@@ -92,7 +92,7 @@ def cut_answer_to(way: Proxy, statement: bytes, answer: bytes) -> list[Link]:
     ("statement", "answer", "times"),
     [
         (b"_lock_jobs", b"SELECT 9", 1),
-        (b"_lock_queued_jobs", b"SELECT 4", 1),
+        (b"_lock_queued_jobs", b"SELECT 5", 1),
         (b"_settle_batch", b"SELECT 1", 2),
         (b"_settle_batch", b"COMMIT", 1),
     ],
