@@ -99,12 +99,15 @@ class App:
 
     @property
     def database_url(self) -> str | None:
-        """The database that was named; it can be changed until the database is first used."""
+        """The database that was named; it can be changed until the database is first used.
+
+        Later a change raises TidemillError.
+        """
         return self._connections.database_url
 
     @database_url.setter
     def database_url(self, database: str | None) -> None:
-        self._connections.database_url = database
+        self._connections.name_database(database)
 
     async def migrate(self) -> MigrationReport:
         """Brings the schema to this version. It is safe to call this again, and in parallel."""

@@ -22,6 +22,7 @@ from tidemill.database.connect import (
 )
 from tidemill.database.find import Database, find_database
 from tidemill.database.migrate import migrate
+from tidemill.errors import TidemillError
 from tidemill.slots import Slots
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ class Connections:
                 if self._database.server is not None:
                     migrate(self._database.conninfo)
             return self._database
+
+    def name_database(self, url: str | None) -> None:
+        """Names another database. Raises TidemillError if one is in use already."""
+        with self._database_lock:
+            if self._database is not None and url != self.database_url:
+                raise TidemillError(
+                    "app.database_url cannot be changed any longer: the app uses a database already. Set it "
+                    "before the app's first call, or make another App."
+                )
+            self.database_url = url
 
     def fit(self, size: int, sync_size: int, *, at_most: bool) -> None:
         """Sets the sizes of the pools for a worker; `at_most`: a smaller size that the user gave stays.
@@ -267,10 +278,7 @@ async def _prepare_async(connection: psycopg.AsyncConnection) -> None:
 
 
 def _check(connection: psycopg.Connection) -> None:
-    """Raises psycopg.OperationalError if the server has ended the connection while it was idle.
-
-    Without a round trip where it is alive.
-    """
+    """Raises psycopg.OperationalError if the server has ended an idle connection; others it does not ask."""
     from psycopg_pool import ConnectionPool
 
     if _has_news(connection):

@@ -66,22 +66,20 @@ def log_error(
     log.error(message + "\n%s", *args, bounded(text, _LONGEST_TRACEBACK), extra=extra)
 
 
-def enable_loggers() -> None:
-    """Enables our loggers again, if the configuration of users' logging has disabled them.
+class _AlwaysEnabled(logging.Logger):
+    """A logger that the configuration of users' logging does not silence.
 
     `logging.config.dictConfig` and `fileConfig` disable all loggers that exist and that they do not name.
     """
-    ours = [
-        logger
-        for name, logger in list(logging.root.manager.loggerDict.items())
-        if isinstance(logger, logging.Logger) and (name == "tidemill" or name.startswith("tidemill."))
-    ]
-    disabled = [logger for logger in ours if logger.disabled]
-    for logger in disabled:
-        logger.disabled = False
-    if disabled:
-        disabled[0].info(
-            "the configuration of logging had disabled %s: enabled again ('disable_existing_loggers': False "
-            "leaves it enabled)",
-            ", ".join(logger.name for logger in disabled),
-        )
+
+    @property
+    def disabled(self) -> bool:
+        """False."""
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+
+logging.getLogger("tidemill").__class__ = _AlwaysEnabled

@@ -23,7 +23,6 @@ from tidemill.database.sql import query
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogJobs
 from tidemill.parts import Host, Parts, assemble
-from tidemill.texts import enable_loggers
 from tidemill.worker_options import WorkerOptions, checked_options
 
 logger = logging.getLogger("tidemill")
@@ -82,7 +81,6 @@ class Worker:
                 "a worker, too. Start one as a program of its own (`tidemill worker`), or in a process that "
                 "multiprocessing makes with the method 'spawn'."
             )
-        enable_loggers()
         loop = asyncio.get_running_loop()
         handled = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
         for signum in handled:

@@ -187,3 +187,18 @@ def test_changes_pass_over_what_is_not_there(cli: CommandLine) -> None:
     assert "Passed over" in cli.refused("jobs", "retry", "41")
     assert "say what to change" in cli.refused("jobs", "reschedule", "41")
     assert "give the ids of jobs, or a filter" in cli.refused("jobs", "cancel")
+
+
+@pytest.mark.parametrize("option", ["error", "task", "queue", "since", "until"])
+def test_an_empty_value_does_not_widen_the_choice(cli: CommandLine, option: str) -> None:
+    """Such as that of a variable that is not set: `--error "$TEXT"`."""
+    cli.ok("add", "x")
+    for words in (["list"], ["remove", "--state", "ready"], ["retry"]):
+        assert f"--{option} is empty" in cli.refused("jobs", *words, f"--{option}", "")
+    assert [job["id"] for job in cli.json("jobs")] == [1]
+
+
+@pytest.mark.parametrize("option", ["--in", "--run-at"])
+def test_an_empty_time_is_refused(cli: CommandLine, option: str) -> None:
+    assert "''" in cli.refused("add", "x", option, "")
+    assert cli.json("jobs") == []

@@ -43,7 +43,6 @@ def test_an_apps_configuration_does_not_silence_the_worker(cli: CommandLine, how
     done = cli.run("worker", "--app", "shop", "--once")
     assert done.returncode == 0
     assert f"{prefix}job 1 (works) done in" in done.stderr
-    assert "the configuration of logging had disabled tidemill: enabled again" in done.stderr
 
 
 def test_what_an_app_says_about_our_logger_counts(cli: CommandLine) -> None:

@@ -18,7 +18,7 @@ from tidemill import App
 from tidemill.cli import main
 from tidemill.database import find, server_programs
 from tidemill.database.find import find_database, is_under_pytest, nearest_folder
-from tidemill.errors import DatabaseUnavailableError
+from tidemill.errors import DatabaseUnavailableError, TidemillError
 
 NAMELESS = "A test would run the jobs of a database that it does not name"
 
@@ -190,6 +190,9 @@ class TestInTests:
         app.sync.add_job("work")
         app.sync.run_until_empty()
         assert jobs(by_default) == 1
+        with pytest.raises(TidemillError, match=r"^app.database_url cannot be changed any longer"):
+            app.database_url = "postgresql://elsewhere/other"
+        assert app.database_url == by_default
 
     def test_the_variable_means_nothing_outside_of_tests(
         self, by_default: str, monkeypatch: pytest.MonkeyPatch

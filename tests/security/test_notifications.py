@@ -58,14 +58,14 @@ def flood(stranger: psycopg.Connection, ids: list[int]) -> None:
 
 @pytest.mark.parametrize("encoding", ["UTF8", "LATIN9"])
 async def test_a_flood_of_garbage_on_every_channel(
-    app: App,
     database: str,
     connection: psycopg.Connection,
     stranger: psycopg.Connection,
     caplog: pytest.LogCaptureFixture,
     encoding: str,
 ) -> None:
-    app.database_url = make_conninfo(database, client_encoding=encoding)
+    caplog.set_level(logging.INFO, "tidemill")
+    app = App(make_conninfo(database, client_encoding=encoding))
     ends = asyncio.Event()
     ran: list[Any] = []
 
@@ -78,7 +78,7 @@ async def test_a_flood_of_garbage_on_every_channel(
     async def note(payload: Any) -> None:
         ran.append(payload)
 
-    async with running(app, lane="lease", heartbeat_interval=0.5) as worker:
+    async with app, running(app, lane="lease", heartbeat_interval=0.5) as worker:
         jobs = [await app.add_job("waits", number) for number in range(3)]
         await eventually(
             lambda: (

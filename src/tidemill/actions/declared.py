@@ -56,7 +56,7 @@ def _declare(connection: psycopg.Connection, task: Task[Any]) -> None:
         words = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
         raise TaskLoadError(
             f"The schedule of task {task.identifier!r} is refused: "
-            + " ".join(word.rstrip(".") + "." for word in words if word)
+            + " ".join(word if word.endswith("?") else word.rstrip(".") + "." for word in words if word)
         ) from error
     if outcome != "kept":
         when = f"every {schedule.every}" if schedule.every is not None else f"cron {schedule.cron}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal, cast
@@ -76,16 +75,11 @@ def add(
     if source is not None:
         _add_many(source, database, as_json)
         return
-    if run_at and wait:
-        raise typer.BadParameter("give --run-at or --in, not both.")
-    when: datetime | timedelta | None = parse.moment(run_at) if run_at else None
-    if wait:
-        when = parse.duration(wait)
     spec = JobSpec(
         cast(str, identifier),
         parse.payload(payload),
         queue,
-        when,
+        parse.start(run_at, wait),
         max_attempts,
         key,
         priority,

@@ -149,11 +149,7 @@ def reschedule(
     as_json: JsonOption = False,
 ) -> None:
     """Change when and how jobs run."""
-    if run_at and wait:
-        raise typer.BadParameter("give --run-at or --in, not both.")
-    when: datetime | timedelta | None = parse.moment(run_at) if run_at else None
-    if wait:
-        when = parse.duration(wait)
+    when = parse.start(run_at, wait)
     if when is None and priority is None and attempts is None and max_attempts is None:
         raise typer.BadParameter(
             "say what to change: --run-at, --in, --priority, --attempts or --max-attempts."

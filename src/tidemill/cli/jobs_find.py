@@ -51,6 +51,12 @@ class JobFilter:
         str | None, typer.Option("--until", metavar="WHEN", help="Only those of before; as --since.")
     ] = None
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if value == "":
+                # Most likely a variable of a script that is not set: it would widen the choice.
+                raise typer.BadParameter(f"--{name} is empty: give it a value, or leave it out.")
+
     def __bool__(self) -> bool:
         return any(astuple(self))
 

@@ -34,6 +34,15 @@ def moment(text: str) -> datetime:
         ) from None
 
 
+def start(run_at: str | None, wait: str | None) -> datetime | timedelta | None:
+    """The options --run-at and --in; None for neither. Raises typer.BadParameter."""
+    if run_at is not None and wait is not None:
+        raise typer.BadParameter("give --run-at or --in, not both.")
+    if run_at is not None:
+        return moment(run_at)
+    return None if wait is None else duration(wait)
+
+
 def since(text: str) -> dict[str, datetime | timedelta]:
     """Either {"within": duration}, to be counted back on the database's clock, or {"since": time}.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tidemill.cli.collector import paused, suit_batches
 from tidemill.errors import CrontabError, TaskLoadError, TidemillError
-from tidemill.texts import enable_loggers, message_of
+from tidemill.texts import message_of
 from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice, WorkerOptions
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def run_worker(
             migrate=not no_migrate,
         )
         loaded = _load(app, tasks, executable_timeout or None)
-        enable_loggers()
         if not loaded.tasks:
             _allow_no_tasks(options)
         runner = _runner()
@@ -126,7 +125,7 @@ def _load_app(name: str) -> App:
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskLoadError(
             f"--app {name}: the module {module_name!r} does not import: "
             f"{type(error).__name__}: {message_of(error)}"

@@ -179,14 +179,14 @@ def explain(error: psycopg.Error) -> TidemillError | None:
 def _unavailable(words: str, state: str | None) -> str:
     """Says whether a server refused the connection or could not be reached, and what to do."""
     end = "" if words.endswith("?") else "."
+    said = f"{words} {state}"
+    remedy = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, said)), None)
     # Servers of all languages say FATAL.
-    if state is None and "FATAL:" not in words:
+    if state is None and remedy is None and "FATAL:" not in words:
         return (
             f"Cannot reach the database: {words}{end} Check that the server "
             "runs and that --database or DATABASE_URL is right; leave both out to use the embedded one."
         )
-    said = f"{words} {state}"
-    remedy = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, said)), None)
     return (
         f"The database server {'ended' if state in _ENDED else 'refuses'} the connection: {words}{end} "
         f"{remedy or 'Check the user, the password and the database in --database or DATABASE_URL.'}"

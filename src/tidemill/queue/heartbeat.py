@@ -15,7 +15,6 @@ from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 from tidemill.database.words import words
 from tidemill.errors import SchemaError
-from tidemill.texts import enable_loggers
 
 logger = logging.getLogger("tidemill")
 
@@ -130,8 +129,6 @@ class Heartbeat:
             self._on_cancel(reasons)
 
     def _beat(self) -> None:
-        # A task may have configured logging.
-        enable_loggers()
         connection = self._connection.open()
         registration = self._registration
         row = connection.execute(

@@ -201,7 +201,7 @@ def array(numbers: Iterable[int]) -> str:
 def _storable(refused: Settlement, error: Exception) -> list[Settlement]:
     """One that says the same in ASCII, or, if that was refused too, with nothing but a text of why.
 
-    None if there is nothing left to leave out. Then the job is freed as one that nobody has in hand.
+    Empty if there is nothing left to leave out. Then the job is freed as one that nobody has in hand.
     """
     plain = _in_ascii(refused, refused.message or "")
     if plain != refused:

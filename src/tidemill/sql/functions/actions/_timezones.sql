@@ -84,12 +84,13 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select n.name
   -- Of a POSIX zone such as CET-1CEST,M3.5.0 its first letters.
-  from (values (coalesce(substring(timezone from '^([A-Za-z]{3,})[+-]?[0-9]'), timezone))) w (word),
+  from (values (tidemill._letter_pairs(
+      coalesce(substring(timezone from '^([A-Za-z]{3,})[+-]?[0-9]'), timezone)))) w (pairs),
     pg_timezone_names n,
     lateral (values (greatest(
-      tidemill._likeness(w.word, n.name),
+      tidemill._likeness(w.pairs, n.name),
       -- A place without its continent.
-      tidemill._likeness(w.word, substring(n.name from '[^/]*$')) - 0.01))) l (likeness)
+      tidemill._likeness(w.pairs, substring(n.name from '[^/]*$')) - 0.01))) l (likeness)
   where l.likeness >= 0.6
   order by l.likeness desc, n.name
   limit 1

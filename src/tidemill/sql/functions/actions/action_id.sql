@@ -45,8 +45,9 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select array_agg(n.quoted order by n.likeness desc, n.quoted)
   from (
-    select distinct format('"%s"', a.name) as quoted, tidemill._likeness(_names_like.name, a.name) as likeness
-    from tidemill.actions a where a.name is not null
+    select distinct format('"%s"', a.name) as quoted, tidemill._likeness(w.pairs, a.name) as likeness
+    from (values (tidemill._letter_pairs(_names_like.name))) w (pairs), tidemill.actions a
+    where a.name is not null
     order by likeness desc, quoted limit 3
   ) n
   where n.likeness >= 0.5
