@@ -183,6 +183,21 @@ def test_files_that_everybody_can_write_are_not_obeyed(tmp_path: Path) -> None:
     assert "chmod o-w crontab, or name it: --crontab crontab" in refused
 
 
+@pytest.mark.parametrize("words", [(), ("--app", "shop")])
+def test_modules_in_a_directory_that_everybody_can_write(cli: CommandLine, words: tuple[str, ...]) -> None:
+    (cli.directory / "hello.py").write_text("raise SystemExit('imported')\n")
+    (cli.directory / "shop.py").write_text("from tidemill import App\napp = App()\napp.task(print)\n")
+    tasks = cli.directory / "own" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "greet.py").write_text("import hello\ndef task(payload): ...\n")
+    cli.directory.chmod(0o1777)
+    done = cli.run("worker", "--once", "--tasks", "own/tasks", *words)
+    assert f"{cli.directory} can be written by every user of this machine" in done.stderr
+    # A named app is looked for there all the same.
+    assert ("imported" in done.stderr) == bool(words)
+    assert ("No module named 'hello'" in done.stderr) != bool(words)
+
+
 def test_tasks_with_schedules_become_actions(cli: CommandLine, connection: psycopg.Connection) -> None:
     folder = cli.directory / "tasks"
     folder.mkdir()

@@ -86,8 +86,7 @@ def run_worker(
 def _load(app_name: str | None, directory: Path | None, executable_timeout: float | None) -> App:
     from tidemill.app import App
 
-    # Find users' modules in the working directory, as `python -m` does.
-    sys.path.insert(0, os.fspath(Path.cwd()))
+    _search_here(is_needed=app_name is not None)
     app = _load_app(app_name) if app_name else App()
     named = directory is not None
     if directory is None and app_name is None and Path("tasks").is_dir():
@@ -95,6 +94,23 @@ def _load(app_name: str | None, directory: Path | None, executable_timeout: floa
     if directory is not None:
         _load_directory(directory, app, executable_timeout, named=named)
     return app
+
+
+def _search_here(*, is_needed: bool) -> None:
+    """Has users' modules found in the working directory, as `python -m` does.
+
+    One where everybody can put modules is left out, unless an app is to be found there.
+    """
+    from tidemill.task_directory import why_distrusted
+
+    here = Path.cwd()
+    problem = why_distrusted(here, {0, os.geteuid(), here.stat().st_uid})
+    if problem is not None:
+        if not is_needed:
+            logger.warning("%s: modules are not looked for there", problem)
+            return
+        logger.warning("%s", problem)
+    sys.path.insert(0, os.fspath(here))
 
 
 def _crontab_beside(tasks: Path | None) -> Path | None:
