@@ -10,24 +10,36 @@ declare
   cascades boolean;
   a record;
 begin
-  get diagnostics stack = pg_context;
   begin
-    -- Inside a routine or DO, current_query() is the statement that called it, and the stack has the present one.
-    cascades := tidemill._cascades(
-      coalesce(substring(stack from E'^[^\\n]*\\nSQL statement "(.*?)"\\n(?:PL|SQL)'), current_query()), tg_tag,
-      current_setting('standard_conforming_strings') = 'off');
-    select array_agg(x.id), array_agg(x.id) filter (where d.original or not d.normal)
+    -- Most drops concern no action, and must cost next to nothing.
+    if not exists (
+      select from pg_event_trigger_dropped_objects() d where d.classid = 'pg_proc'::regclass and not d.is_temporary)
+    then
+      return;
+    end if;
+    select array_agg(x.id), array_agg(x.id) filter (where x.original or not x.normal)
       into gone, named
-      from pg_event_trigger_dropped_objects() d
-      join tidemill._actions x
-        on x.proc_oid = d.objid
-        or x.proc_schema = d.address_names[1] and x.proc_name = d.address_names[2]
-          and d.address_args = '{integer,pg_catalog.jsonb}'
-      where d.classid = 'pg_proc'::regclass and not d.is_temporary
-        and x.proc_schema <> 'tidemill'
+      from (
+        select c.id, c.proc_schema, c.proc_name, c.proc_oid, d.original, d.normal
+        from pg_event_trigger_dropped_objects() d
+        join tidemill._actions c
+          on c.proc_oid = d.objid
+          or c.proc_schema = d.address_names[1] and c.proc_name = d.address_names[2]
+            and d.address_args = '{integer,pg_catalog.jsonb}'
+        where d.classid = 'pg_proc'::regclass and not d.is_temporary
+        -- What follows is for those few alone.
+        offset 0) x
+      where x.proc_schema <> 'tidemill'
         -- A routine may still be found, by its name or by its OID.
         and tidemill._routine(x.proc_schema, x.proc_name) is null
         and not exists (select from pg_proc p where p.oid = x.proc_oid);
+    if named is not null then
+      get diagnostics stack = pg_context;
+      -- Inside a routine or DO, current_query() is the statement that called it, and the stack has the present one.
+      cascades := tidemill._cascades(
+        coalesce(substring(stack from E'^[^\\n]*\\nSQL statement "(.*?)"\\n(?:PL|SQL)'), current_query()), tg_tag,
+        current_setting('standard_conforming_strings') = 'off');
+    end if;
   exception when others then
     -- A fault of ours must never make a user's DROP fail.
     raise warning 'actions that need what is dropped were not looked for: %', sqlerrm;
@@ -60,55 +72,86 @@ create or replace function tidemill._cascades(query text, tag text, backslashes 
 language plpgsql immutable set search_path = pg_catalog, pg_temp set standard_conforming_strings = on
 as $$
 declare
-  dollar constant text := '\$(?:[^\W\d]\w*)?\$';
-  plain text := '';
-  place integer := 1;
-  opened integer;
-  sign text;
-  token text;
+  -- What has a meaning of its own stands alone. A search from place to place would read the query anew each time.
+  pieces text[];
+  plain text[] := '{}';
+  n integer;
+  i integer := 1;
+  piece text;
+  tag_of_string text;
   depth integer;
+  escapes boolean;
 begin
   -- A longer script would take too long.
   if length(query) > 200000 then
     return false;
   end if;
-  loop
-    opened := regexp_instr(query, '--|/\*|[''"$]', place);
-    exit when opened = 0;
-    plain := plain || substr(query, place, opened - place);
-    sign := substr(query, opened, 1);
-    if sign = '-' then
-      token := regexp_substr(query, '[^\n\r]*', opened);
-    elsif sign = '/' then
-      place := opened + 2;
-      depth := 1;
-      while depth > 0 loop
-        place := nullif(regexp_instr(query, '/\*|\*/', place), 0);
-        exit when place is null;
-        depth := depth + case substr(query, place, 1) when '/' then 1 else -1 end;
-        place := place + 2;
+  select array_agg(m[1]) into pieces
+    from regexp_matches(query, '\w+|[\n\r''"$/*\\-]|[^\w\n\r''"$/*\\-]+', 'g') m;
+  n := coalesce(cardinality(pieces), 0);
+  while i <= n loop
+    piece := pieces[i];
+    if piece = '-' and pieces[i + 1] = '-' then
+      while i <= n and pieces[i] not in (e'\n', e'\r') loop
+        i := i + 1;
       end loop;
-      token := substr(query, opened, coalesce(place, length(query) + 1) - opened);
-    elsif sign = '"' then
-      token := regexp_substr(query, '"(?:[^"]|"")*"', opened);
-    elsif sign = '$' then
-      -- A dollar in a name, or of a parameter, opens no string.
-      token := '$';
-      if plain !~ '[\w$]$' and regexp_instr(query, dollar, opened) = opened then
-        token := regexp_substr(query, dollar, opened);
-        token := token || split_part(substr(query, opened + length(token)), token, 1) || token;
+      plain := array_append(plain, ' ');
+      continue;
+    elsif piece = '/' and pieces[i + 1] = '*' then
+      depth := 0;
+      loop
+        if pieces[i] = '/' and pieces[i + 1] = '*' then
+          depth := depth + 1;
+          i := i + 1;
+        elsif pieces[i] = '*' and pieces[i + 1] = '/' then
+          depth := depth - 1;
+          i := i + 1;
+        end if;
+        i := i + 1;
+        exit when depth = 0 or i > n;
+      end loop;
+      plain := array_append(plain, ' ');
+      continue;
+    elsif piece = '"' then
+      -- A doubled quote is as good as two names.
+      i := i + 1;
+      while i <= n and pieces[i] <> '"' loop
+        i := i + 1;
+      end loop;
+      piece := '?';
+    elsif piece = '''' then
+      escapes := backslashes or plain[cardinality(plain)] in ('e', 'E')
+        and coalesce(plain[cardinality(plain) - 1], '') <> '$';
+      i := i + 1;
+      while i <= n and (pieces[i] <> '''' or pieces[i + 1] = '''') loop
+        i := i + case when pieces[i] = '''' or escapes and pieces[i] = '\' and pieces[i + 1] in ('\', '''') then 2 else 1 end;
+      end loop;
+      piece := '?';
+    -- A dollar in a name, or of a parameter, opens no string.
+    elsif piece = '$' and coalesce(plain[cardinality(plain)], '') !~ '[\w$]$' then
+      tag_of_string := case
+        when pieces[i + 1] = '$' then ''
+        when pieces[i + 1] ~ '^[^\W\d]' and pieces[i + 2] = '$' then pieces[i + 1]
+      end;
+      if tag_of_string is not null then
+        depth := case tag_of_string when '' then 1 else 2 end;
+        i := i + depth + 1;
+        while i <= n and not (
+          pieces[i] = '$' and coalesce(pieces[i + depth], '') = '$'
+          and (depth = 1 or pieces[i + 1] = tag_of_string))
+        loop
+          i := i + 1;
+        end loop;
+        i := i + depth;
+        piece := '?';
       end if;
-    elsif backslashes or plain ~* '(?:^|[^\w$])e$' then
-      token := regexp_substr(query, '''(?:[^''\\]|''''|\\.)*''', opened);
-    else
-      token := regexp_substr(query, '''(?:[^'']|'''')*''', opened);
     end if;
-    plain := plain || case when sign in ('-', '/') then ' ' else '?' end;
-    place := opened + length(token);
+    plain := array_append(plain, piece);
+    i := i + 1;
   end loop;
-  plain := plain || substr(query, place);
+  query := array_to_string(plain, '');
   return coalesce(
-    (select bool_and(s ~* '\mcascade\s*$') from regexp_split_to_table(plain, ';') s
+    (select bool_and(s ~* '\mcascade\s*$') from regexp_split_to_table(query, ';') s
      where s ~* ('^\s*' || replace(tag, ' ', '\s+') || '\M')),
     false);
 end
