@@ -243,7 +243,7 @@ def test_nothing_asks_the_session(connection: psycopg.Connection) -> None:
         "select proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
         f" where nspname in ('tidemill', 'graphile_worker') and prosrc ~* '{asks}' order by 1",
     )
-    assert [each["proname"] for each in functions] == ["_due_actions", "_prepare_run"]
+    assert [each["proname"] for each in functions] == ["_begin_run", "_due_actions"]
     views = rows(
         connection,
         "select viewname from pg_views where schemaname in ('tidemill', 'graphile_worker')"

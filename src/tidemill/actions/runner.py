@@ -15,12 +15,14 @@ from psycopg.errors import Diagnostic
 
 from tidemill import forks
 from tidemill.database.connect import settle_own_session
+from tidemill.database.sql import query
 from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
 _IDLE_SECONDS = 60.0
 _LONGEST_OUTPUT = 64 * 1024
+_HINDERED_SECONDS = 1.0
 # Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server.
 _NOT_OF_THE_ACTION = {"08", "25", "40", "53", "55", "57", "58", "XX"}
 
@@ -147,7 +149,10 @@ class Run:
     """Executes one run in a thread of its own, and tells how it ended.
 
     on_end     is called from that thread, with None if the run did not begin, because no
-               connection could be opened, or it could not be prepared
+               connection could be opened, or there is a `hindrance`
+
+    hindrance    what to record if the action's runs cannot begin again and again; until then the run is
+                 given back, at `rests_until`
     """
 
     def __init__(
@@ -159,6 +164,8 @@ class Run:
         self.pid: int | None = None
         self.stopped_at: float | None = None
         self.has_complained = False
+        self.hindrance: Ending | None = None
+        self.rests_until = 0.0
         self._why_stopped: tuple[str, str] | None = None
         self._backends = backends
         self._on_end = on_end
@@ -217,12 +224,12 @@ class Run:
     def _execute(self, connection: psycopg.Connection) -> Ending | None:
         """Runs it; None if a failure of ours kept it from beginning."""
         try:
-            # Until the run is prepared, which gives the session back its own settings.
+            # Until _enter_run gives the session back its own settings.
             settle_own_session(connection)
             # Behind a pooler the session has another level, perhaps.
             connection.execute("begin isolation level read committed")
             row = connection.execute(
-                "select call, set_role from tidemill._prepare_run(%s::bigint)", [self.started.run_id]
+                "select * from tidemill._begin_run(%s::bigint)", [self.started.run_id]
             ).fetchone()
             connection.execute("commit")
         except psycopg.Error as error:
@@ -232,12 +239,17 @@ class Run:
                 return stopped
             if error.sqlstate is None or error.sqlstate[:2] in _NOT_OF_THE_ACTION:
                 self._could_not_start(words(error))
+                self.hindrance = self._failed(connection, error)
+                self.rests_until = time.monotonic() + _HINDERED_SECONDS
                 return None
             return self._failed(connection, error)
         if row is None or self._why_stopped is not None:
             return self._stopped() or self._ending("stopped", message="stopped before it began")
-        call, role = row
+        call, role, *settings = row
         try:
+            # In a transaction of its own, and not before the begin is recorded: whatever the owner's settings
+            # do to the session, a timeout that ends it at once among them, is the run's own failure.
+            connection.execute(query("enter_run"), settings)
             if role is not None:
                 connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
             connection.execute(call)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, SerializationFailure
 
+from tidemill.actions.hindrances import Hindrances
 from tidemill.actions.runner import Backends, Ending, Run, StartedRun
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
@@ -61,6 +62,8 @@ class Scheduler:
         self._on_end_of_all = on_end
         self._runs: dict[int, Run] = {}
         self._ended: deque[tuple[Run, Ending | None]] = deque()
+        self._hindrances = Hindrances()
+        self._resting = 0
         self._wake = threading.Event()
         self._draining = False
         self._hurrying = False
@@ -160,7 +163,7 @@ class Scheduler:
     def _free_slots(self) -> int:
         if time.monotonic() < self._no_starts_before:
             return 0
-        return self._concurrency - len(self._runs)
+        return self._concurrency - len(self._runs) + self._resting
 
     def _wait(self, due_in: float | None, *, busy: bool) -> float:
         waits = [self._poll_interval]
@@ -211,12 +214,23 @@ class Scheduler:
         self._wake.set()
 
     def _record_ends(self, connection: psycopg.Connection) -> None:
+        self._resting = 0
         for _ in range(len(self._ended)):
             run, ending = self._ended[0]
+            if ending is None:
+                ending = self._hindrances.ending(run)
+            rests = ending is None and time.monotonic() < run.rests_until
+            if rests and not self._once and not self._draining:
+                # It would be due at once. Meanwhile others may have its slot.
+                self._resting += 1
+                self._ended.rotate(-1)
+                continue
             try:
                 if ending is None:
                     connection.execute("select tidemill._give_back_run(%s)", [run.started.run_id])
-                    self._no_starts_before = time.monotonic() + _NO_CONNECTION_SECONDS
+                    if run.hindrance is None or self._once:
+                        # No connection: the others would have none, either.
+                        self._no_starts_before = time.monotonic() + _NO_CONNECTION_SECONDS
                 else:
                     self._record(connection, run, ending)
             except (LockNotAvailable, ObjectInUse, SerializationFailure, DeadlockDetected):
@@ -236,6 +250,7 @@ class Scheduler:
                     )
                 self._ended.rotate(-1)
                 continue
+            self._hindrances.note(run, given_back=ending is None)
             self._ended.popleft()
             del self._runs[run.started.run_id]
         self._backends.close_idle()

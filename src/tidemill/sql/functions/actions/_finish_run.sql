@@ -68,7 +68,10 @@ begin
           then tidemill._retry_start(a, run.finished_at, s.consecutive_crashes, tidemill._jitter())
         else tidemill._retry_start(a, run.finished_at, s.consecutive_failures, tidemill._jitter())
       end;
-    exception when others then
+    exception when lock_not_available or transaction_rollback or insufficient_resources or system_error then
+      -- Not the action's: try again.
+      raise;
+    when others then
       next_start := 'infinity';
       paused_because := tidemill._pause_unreadable(a.id, sqlerrm);
     end;

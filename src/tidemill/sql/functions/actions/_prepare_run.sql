@@ -1,17 +1,14 @@
--- The first statement of a run, on the connection that belongs to the run alone.
+-- The first statements of a run, on the connection that belongs to the run alone: _begin_run is recorded before
+-- _enter_run brings in what the owner controls.
 
-create or replace function tidemill._prepare_run(run_id bigint)
-returns table (call text, set_role name)
+create or replace function tidemill._begin_run(run_id bigint)
+returns table (call text, set_role name, names text[], given text[], work_mem text, slot text, application_name text)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
   run tidemill._action_runs;
   owner record;
-  names text[];
-  given text[];
-  work_mem text;
-  slot text;
 begin
   update tidemill._action_runs r
     set pid = pg_backend_pid(),
@@ -53,35 +50,69 @@ begin
         and d.setdatabase in (0, (select oid from pg_database where datname = current_database()))
         and split_part(c, '=', 1) not in ('role', 'session_authorization', 'client_encoding');
   end if;
+  call := tidemill._without_results(call, run);
+  application_name := run.application_name;
+  return next;
+end
+$$;
+comment on function tidemill._begin_run is
+$$Records that this session is that of a run, and returns the statement to execute, as which role (NULL: the present
+one), and what _enter_run takes, in that order.
 
+Returns no row if the run was stopped meanwhile. What it refuses counts as the run's failure: no such routine,
+no such role, or a role that the worker may not become.$$;
+
+create or replace function tidemill._enter_run(
+  names text[], given text[], work_mem text, slot text, application_name text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
   -- From here on the search path is the owner's, and the rights are still the worker's: so no name without a schema.
   reset all;
   for place in 1 .. coalesce(pg_catalog.cardinality(names), 0) loop
     begin
       perform pg_catalog.set_config(names[place], given[place], false);
     exception when others then
-      raise warning 'setting % of role % does not apply here: %', names[place], set_role, sqlerrm;
+      raise warning 'setting % of the owner does not apply here: %', names[place], sqlerrm;
     end;
   end loop;
   if work_mem is not null then
     perform pg_catalog.set_config('work_mem', work_mem, false);
   end if;
   perform pg_catalog.set_config('tidemill.slot', slot, false);
-  perform pg_catalog.set_config('application_name', run.application_name, false);
+  perform pg_catalog.set_config('application_name', application_name, false);
   begin
     -- So the server notices the worker's death even during a long statement.
     perform pg_catalog.set_config('client_connection_check_interval', '2s', false);
   exception when others then
     null;
   end;
-  call := tidemill._without_results(call, run);
+end
+$$;
+comment on function tidemill._enter_run is
+$$Gives this session the settings of a run: those of the owner (names, given), the config's work_mem as in TimescaleDB,
+and tidemill.slot, the scheduled time.
+
+Settings of the session that the worker has made for its own statements are reset. Call it in a transaction of its
+own: the owner may have set a timeout that ends the session at once, which is the run's failure.$$;
+
+create or replace function tidemill._prepare_run(run_id bigint)
+returns table (call text, set_role name)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  begun record;
+begin
+  select * into begun from tidemill._begin_run(run_id);
+  if not found then
+    return;
+  end if;
+  call := begun.call;
+  set_role := begun.set_role;
+  perform tidemill._enter_run(begun.names, begun.given, begun.work_mem, begun.slot, begun.application_name);
   return next;
 end
 $$;
-comment on function tidemill._prepare_run is
-$$Makes this session that of a run, and returns the statement to execute, and as which role (NULL: the present one).
-
-Settings of the session that the worker has made for its own statements are reset. Returns no row if the run was
-stopped meanwhile. What it refuses counts as the run's failure: no such routine, no such role, or a role that
-the worker may not become. The config's work_mem (text) is applied, as in
-TimescaleDB; the setting tidemill.slot holds the scheduled time.$$;
+comment on function tidemill._prepare_run is '_begin_run and _enter_run in one, for workers of older versions.';

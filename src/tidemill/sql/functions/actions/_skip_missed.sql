@@ -22,7 +22,10 @@ begin
     first_kept := null;
     begin
       first_kept := tidemill._first_kept(due.a, due.s, at);
-    exception when others then
+    exception when lock_not_available or transaction_rollback or insufficient_resources or system_error then
+      -- Not the action's: try again.
+      raise;
+    when others then
       perform tidemill._pause_unreadable((due.a).id, sqlerrm);
     end;
     continue when first_kept is null;
