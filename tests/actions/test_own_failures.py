@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
 import psycopg
 import pytest
 
-from tests.actions.support import NOON, add_action, history, make_note, outcomes, state
-from tests.support.running import run_all
+from tests.actions.support import NOON, add_action, history, make_note, outcomes, state, until_ended
+from tests.support.running import eventually, run_all, running
 from tidemill import App
+from tidemill.actions import runner
 
 pytestmark = pytest.mark.versions(18, 16)
 
@@ -16,7 +21,12 @@ OURS = ["40001", "40P01", "55P03", "53100", "57014", "XX002"]
 
 
 def break_it(
-    connection: psycopg.Connection, table: str, event: str, sqlstate: str, times: int = 1000
+    connection: psycopg.Connection,
+    table: str,
+    event: str,
+    sqlstate: str,
+    times: int = 1000,
+    when: str = "true",
 ) -> None:
     """Lets a kind of write fail so many times; rollbacks do not take back what a sequence counts."""
     connection.execute("create sequence app.broken")
@@ -28,7 +38,7 @@ def break_it(
     )
     connection.execute(
         f"create trigger refuse before {event} on tidemill.{table}"
-        " for each row execute function app.refuse()".encode()
+        f" for each row when ({when}) execute function app.refuse()".encode()
     )
 
 
@@ -47,6 +57,41 @@ async def test_a_run_that_cannot_be_prepared_is_given_back(
     connection.execute("drop trigger refuse on tidemill._action_runs")
     await run_all(app)
     assert outcomes(connection, action) == ["success"]
+
+
+async def test_a_run_that_cannot_begin_holds_up_no_other(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_HINDERED_SECONDS", 600.0)
+    make_note(connection)
+    broken = add_action(connection, proc="note", initial_start=NOON)
+    break_it(connection, "_action_runs", "update of pid", "XX002", when=f"new.action_id = {broken}")
+    async with running(app, action_concurrency=1):
+        await eventually(
+            lambda: connection.execute("select is_called from app.broken").fetchone() == (True,), "a failure"
+        )
+        for _ in range(3):
+            await until_ended(connection, add_action(connection, proc="note", initial_start=NOON))
+        assert outcomes(connection, broken) == [None]
+    assert history(connection, broken) == []
+
+
+async def test_the_fifth_run_in_a_row_that_cannot_begin_is_a_failure(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_HINDERED_SECONDS", 0.01)
+    make_note(connection)
+    action = add_action(connection, proc="note", initial_start=NOON, max_retries=1)
+    break_it(connection, "_action_runs", "update of pid", "XX002")
+    async with running(app):
+        await eventually(lambda: outcomes(connection, action) == ["failure"], "the failure")
+    [run] = history(connection, action)
+    assert (run["sqlstate"], run["message"]) == ("XX002", "not now")
+    assert connection.execute("select last_value from app.broken").fetchone() == (5,)
+    # As after any other failure.
+    assert connection.execute(
+        "select paused_because like 'paused after 1 consec%%' from tidemill.actions where id = %s", [action]
+    ).fetchone() == (True,)
 
 
 async def test_what_is_wrong_with_the_action_is_its_failure(app: App, connection: psycopg.Connection) -> None:
@@ -84,3 +129,38 @@ async def test_an_end_that_cannot_be_recorded_at_once_is_recorded_later(
     await run_all(app)
     assert outcomes(connection, action) == ["success"]
     assert state(connection, action)["consecutive_failures"] == 0
+
+
+def break_slots(connection: psycopg.Connection, sqlstate: str) -> None:
+    connection.execute(
+        "create or replace function tidemill._next_slot(a tidemill._actions, after timestamptz)"
+        " returns timestamptz language plpgsql stable as $$ begin"
+        f" raise exception 'no slot' using errcode = '{sqlstate}'; end $$".encode()
+    )
+
+
+@pytest.mark.parametrize("sqlstate", [*OURS[:5], "58030", "22023"])
+def test_a_next_start_that_cannot_be_told_now_pauses_no_action(
+    connection: psycopg.Connection, sqlstate: str
+) -> None:
+    make_note(connection)
+    paused = "select count(*) from tidemill.actions where id >= 1000 and not scheduled"
+    start = "select run_id from tidemill._start_actions('w', 1, %s)"
+    arguments = {"proc": "note", "initial_start": NOON, "fixed_schedule": True}
+    add_action(connection, **arguments)
+    run = connection.execute(start, [NOON]).fetchone()
+    add_action(connection, **arguments, missed="skip")
+    break_slots(connection, sqlstate)
+    statements: list[tuple[str, Sequence[Any]]] = [
+        ("select from tidemill._finish_run(%s, 'success')", run or ()),
+        ("select tidemill._skip_missed(%s)", [NOON + timedelta(days=1)]),
+    ]
+    for number, (statement, parameters) in enumerate(statements, start=1):
+        if sqlstate == "22023":
+            connection.execute(statement, parameters)
+            assert connection.execute(paused).fetchone() == (number,)
+            continue
+        with pytest.raises(psycopg.Error, match="no slot") as raised:
+            connection.execute(statement, parameters)
+        assert raised.value.sqlstate == sqlstate
+        assert connection.execute(paused).fetchone() == (0,)
