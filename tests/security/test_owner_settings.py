@@ -1,4 +1,4 @@
-"""Settings that an action's owner chooses for its role act on its runs, not on the worker's own statements."""
+"""Settings that an action's owner chooses act on its runs, not on what the worker does for them."""
 
 from __future__ import annotations
 
