@@ -30,9 +30,11 @@ def test_a_grant_to_a_role_that_is_gone_does_no_harm(
 ) -> None:
     action = add_action(connection, task="t")
     with psycopg.connect(superuser_conninfo, autocommit=True) as superuser:
+        superuser.execute("create function tidemill._owns_actions_1_1() returns boolean return true")
         superuser.execute(
-            "update pg_proc set proacl = proacl || makeaclitem(4000000000, proowner, 'EXECUTE', false)"
-            " where oid = 'tidemill._owns_actions()'::regprocedure"
+            "update pg_proc set proowner = 'tidemill_owner'::regrole,"
+            " proacl = array[makeaclitem(4000000000, 'tidemill_owner'::regrole, 'EXECUTE', false)]"
+            " where oid = 'tidemill._owns_actions_1_1()'::regprocedure"
         )
         superuser.execute(
             "update tidemill._actions set owner = 4000000000::oid::regrole where id = %s", [action]

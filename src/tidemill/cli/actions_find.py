@@ -61,14 +61,15 @@ def find_ids(
 
     With `or_gone` a number may be the id of an action that was deleted.
     """
-    found: dict[str, list[tuple[int, bool]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for row in query_rows(connection, "find_actions", words=list(dict.fromkeys(words))):
-        found.setdefault(row["word"], []).append((row["id"], row["by_id"]))
+        found.setdefault(row["word"], []).append(row)
     ids = dict[int, None]()
     for word in words:
         meant = found.get(word, [])
-        # If a word is the id of one action and the name of another, the id counts.
-        chosen = [action_id for action_id, by_id in meant if by_id] or [action_id for action_id, _ in meant]
+        # If a word is the id of one action and the name of another, the id counts; of names, one's own.
+        counting = [row for row in meant if row["by_id"]] or [row for row in meant if row["own"]] or meant
+        chosen = [row["id"] for row in counting]
         if not chosen and or_gone and word.isdecimal() and word.isascii() and len(word) < 10:
             chosen = [int(word)]
         if not chosen:

@@ -8,6 +8,7 @@ as $$
 #variable_conflict use_column
 declare
   run tidemill._action_runs;
+  a tidemill._actions;
   owner record;
 begin
   update tidemill._action_runs r
@@ -35,6 +36,12 @@ begin
       hint = format('Let an administrator run: grant %I to %I; or run a worker that logs in as %I.',
                     owner.rolname, session_user, owner.rolname);
   end if;
+  select * into a from tidemill._actions x where x.id = run.action_id;
+  -- As they were when the run was started, in another transaction.
+  a.proc_schema := run.proc_schema;
+  a.proc_name := run.proc_name;
+  a.owner := run.owner;
+  perform tidemill._refuse_stranger(a);
   select format(c.call, run.action_id, quote_nullable(run.config::text) || '::pg_catalog.jsonb') into call
     from tidemill._routine_call(run.proc_schema, run.proc_name) c;
   work_mem := run.config ->> 'work_mem';

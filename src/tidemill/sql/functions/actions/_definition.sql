@@ -262,16 +262,15 @@ $$;
 comment on function tidemill._check_check is
   'Refuses functions that cannot check a config: 42704, 42501, 22023, 0A000.';
 
-create or replace function tidemill._check_call(a tidemill._actions) returns text
+create or replace function tidemill._check_call(check_config oid) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select format('select %I.%I($1)', n.nspname, p.proname)
+  select format('select %I.%I(%s)', n.nspname, p.proname, format(tidemill._arguments(p.oid), '$1'))
   from pg_namespace n join pg_proc p on p.pronamespace = n.oid
-  where n.nspname = a.check_schema and p.proname = a.check_name
-    and p.pronargs = 1 and p.proargtypes[0] = 'jsonb'::regtype
+  where p.oid = check_config
 $$;
 comment on function tidemill._check_call is
-  'The call of an action''s check function, with the config as parameter $1; NULL if the function does not exist.';
+  'The call of a check function, with the config as parameter $1. Error 42725: it could mean another one, too.';
 
 create or replace function tidemill._action_summary(a tidemill._actions) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp

@@ -1,40 +1,41 @@
--- A role that owns actions cannot be dropped by mistake: it holds a privilege, which DROP ROLE refuses to lose.
+-- A role that owns actions cannot be dropped by mistake: it holds a privilege, which DROP ROLE refuses to lose. The
+-- privilege is on a function that was made for this owner alone. Grants on one function for all of them would have to
+-- take turns, and whoever leaves a transaction open would hold up all others.
 
-create or replace function tidemill._owns_actions() returns boolean
-language sql
-as $$ select true $$;
-comment on function tidemill._owns_actions is
-$$EXECUTE on it is granted to the roles that own actions, so that DROP ROLE refuses them (2BP01).
-
-Delete the role's actions first, which revokes it.$$;
-
-create or replace function tidemill._holds_anchor(owner regrole) returns boolean
+create or replace function tidemill._anchors(owner regrole) returns setof regprocedure
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select exists (
-    select from pg_proc p, aclexplode(p.proacl) g
-    where p.oid = 'tidemill._owns_actions()'::regprocedure and g.grantee = owner and g.grantee <> p.proowner)
+  select p.oid::regprocedure
+  from pg_proc p
+  where p.pronamespace = 'tidemill'::regnamespace and starts_with(p.proname, '_owns_actions_')
+    and exists (select from aclexplode(p.proacl) g where g.grantee = owner and g.grantee <> p.proowner)
 $$;
-comment on function tidemill._holds_anchor is 'Whether a role holds the privilege on tidemill._owns_actions.';
+comment on function tidemill._anchors is 'The functions that keep a role from being dropped; in general one, or none.';
 
--- Two locks. "owner ...": shared by transactions that add actions for that role, exclusive for one that revokes.
--- "grants": PostgreSQL refuses two grants at once with "tuple concurrently updated".
+-- The lock "owner ...": shared by transactions that add actions for that role, exclusive for one that lets it go.
 
 create or replace function tidemill._anchor_owner(owner regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  -- The number of the transaction tells it from those of a restored dump, where roles had other OIDs.
+  anchor constant text := format('tidemill._owns_actions_%s_%s()', owner::oid, pg_current_xact_id());
 begin
-  if owner = (select p.proowner from pg_proc p where p.oid = 'tidemill._owns_actions()'::regprocedure) then
-    -- It cannot be dropped anyway: it owns the schema.
+  if owner = (select n.nspowner from pg_namespace n where n.nspname = 'tidemill') then
+    -- It cannot be dropped anyway.
     return;
   end if;
   perform tidemill._lock('owner ' || owner::oid, shared => true);
-  if not tidemill._holds_anchor(owner) then
-    perform tidemill._lock('grants');
-    if not tidemill._holds_anchor(owner) then
-      execute format('grant execute on function tidemill._owns_actions() to %s', owner);
-    end if;
+  if exists (select from tidemill._anchors(owner)) then
+    return;
   end if;
+  execute format(
+    'create or replace function %s returns boolean language sql set search_path = pg_catalog, pg_temp as %L',
+    anchor, 'select true');
+  execute format('revoke all on function %s from public', anchor);
+  execute format('grant execute on function %s to %s', anchor, owner);
+  execute format('comment on function %s is %L', anchor,
+    'EXECUTE on it is granted to a role that owns actions, so that DROP ROLE refuses it. It goes with the last action.');
 end
 $$;
 comment on function tidemill._anchor_owner is
@@ -43,18 +44,21 @@ comment on function tidemill._anchor_owner is
 create or replace function tidemill._release_owner(owner regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  anchor regprocedure;
 begin
-  if not tidemill._holds_anchor(owner) or exists (select from tidemill._actions a where a.owner = _release_owner.owner) then
+  if not exists (select from tidemill._anchors(owner))
+    or exists (select from tidemill._actions a where a.owner = _release_owner.owner)
+  then
     return;
   end if;
   perform tidemill._lock('owner ' || owner::oid);
-  if tidemill._holds_anchor(owner)
-    and not exists (select from tidemill._actions a where a.owner = _release_owner.owner)
-    and exists (select from pg_roles r where r.oid = owner)
-  then
-    perform tidemill._lock('grants');
-    execute format('revoke execute on function tidemill._owns_actions() from %s', owner);
+  if exists (select from tidemill._actions a where a.owner = _release_owner.owner) then
+    return;
   end if;
+  for anchor in select * from tidemill._anchors(owner) loop
+    execute format('drop function if exists %s', anchor);
+  end loop;
 end
 $$;
 comment on function tidemill._release_owner is
@@ -89,3 +93,11 @@ end
 $$;
 comment on function tidemill._pause_ownerless is
   'Pauses actions whose owner does not exist any more: DROP OWNED took its privilege, and so DROP ROLE succeeded.';
+
+do $$
+begin
+  -- Of older versions: they had one function for all owners, which the migration drops.
+  perform tidemill._anchor_owner(o.owner)
+    from (select distinct a.owner from tidemill._actions a) o join pg_roles r on r.oid = o.owner;
+end
+$$;

@@ -1,4 +1,4 @@
--- The routine of an action: found by its name at each run, or by its OID if it was renamed.
+-- How the routine of an action is called. Which one it is: see _found_routine.sql.
 
 create or replace function tidemill._routine_call(proc_schema name, proc_name name)
 returns table (call text, is_procedure boolean)
@@ -6,9 +6,6 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   routine pg_proc;
-  other oid;
-  names text[];
-  arguments text := '%1$s, %2$s';
 begin
   select p.* into routine from pg_proc p where p.oid = tidemill._routine(proc_schema, proc_name);
   if not found then
@@ -26,19 +23,9 @@ begin
       detail = format('%s.%s returns a set.', proc_schema, proc_name),
       hint = 'Use a procedure, or a function that returns one value.';
   end if;
-  other := tidemill._rival(routine.oid);
-  if other is not null then
-    names := tidemill._telling_names(routine.oid);
-    if names is null then
-      raise exception using errcode = 'ambiguous_function',
-        message = format('a call of %s could also mean %s', routine.oid::regprocedure, other::regprocedure),
-        detail = 'The further parameters of that one have defaults, so both take (integer, jsonb).',
-        hint = 'Rename one of them, or give their parameters different names, or drop the defaults.';
-    end if;
-    arguments := format('%s => %%1$s, %s => %%2$s', tidemill._as_format(names[1]), tidemill._as_format(names[2]));
-  end if;
   is_procedure := routine.prokind = 'p';
-  call := tidemill._as_format(proc_schema) || '.' || tidemill._as_format(proc_name) || '(' || arguments || ')';
+  call := tidemill._as_format(proc_schema) || '.' || tidemill._as_format(proc_name)
+    || '(' || tidemill._arguments(routine.oid) || ')';
   -- The server counts a function's result, whatever its type, so that the caller need not fetch it.
   call := case when is_procedure then 'call ' || call else 'select pg_catalog.count(' || call || ')' end;
   return next;
@@ -70,6 +57,33 @@ $$;
 comment on function tidemill._without_results is
   'The call of a run, so that the values of INOUT parameters of a procedure are not sent to the worker.';
 
+create or replace function tidemill._arguments(routine oid) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  other constant oid := tidemill._rival(routine);
+  names constant text[] := tidemill._telling_names(routine);
+  types text;
+  amount integer;
+begin
+  select oidvectortypes(p.proargtypes), p.pronargs into types, amount from pg_proc p where p.oid = routine;
+  if other is not null and names is null then
+    raise exception using errcode = 'ambiguous_function',
+      message = format('a call of %s could also mean %s', routine::regprocedure, other::regprocedure),
+      detail = format('The further parameters of that one have defaults, so both take (%s).', types),
+      hint = 'Rename one of them, or give their parameters different names, or drop the defaults.';
+  end if;
+  return (
+    select string_agg(case when other is not null then tidemill._as_format(names[place]) || ' => ' else '' end
+                      || '%' || place || '$s', ', ' order by place)
+    from generate_series(1, amount) place);
+end
+$$;
+comment on function tidemill._arguments is
+$$The arguments of a call, %1$s and so on, as format takes them; with names if an overload makes the call ambiguous.
+
+Error 42725: the names do not tell which one is meant.$$;
+
 create or replace function tidemill._as_format(name text) returns text
 language sql immutable
 as $$ select replace(quote_ident(name), '%', '%%') $$;
@@ -82,16 +96,16 @@ as $$
   from pg_proc p
   join pg_proc o on o.pronamespace = p.pronamespace and o.proname = p.proname and o.oid <> p.oid
   where p.oid = routine
-    -- integer, jsonb; by other types PostgreSQL prefers the exact ones.
-    and o.proargtypes[0] = 23 and o.proargtypes[1] = 3802
-    and o.pronargs - o.pronargdefaults <= 2
+    -- By other types PostgreSQL prefers the exact ones.
+    and (o.proargtypes::oid[])[0:p.pronargs - 1] = (p.proargtypes::oid[])[0:p.pronargs - 1]
+    and o.pronargs - o.pronargdefaults <= p.pronargs
     -- A call would have to name a procedure's OUT parameters.
     and not (o.prokind = 'p' and 'o' = any(coalesce(o.proargmodes, '{}')))
   order by o.oid
   limit 1
 $$;
 comment on function tidemill._rival is
-  'An overload that a call with (integer, jsonb) could mean as well, since its further parameters have defaults; else NULL.';
+  'An overload that a call could mean as well, since its further parameters have defaults; else NULL.';
 
 create or replace function tidemill._telling_names(routine oid) returns text[]
 language sql stable set search_path = pg_catalog, pg_temp
@@ -101,31 +115,16 @@ as $$
   cross join lateral (
     select array_agg(a.name order by a.place) as names
     from unnest(p.proargnames, p.proargmodes) with ordinality a (name, mode, place)
-    where coalesce(a.mode, 'i') <> 'o'
+    where coalesce(a.mode, 'i') not in ('o', 't')
   ) n
-  where p.oid = routine and cardinality(n.names) = 2 and '' <> all(n.names)
+  where p.oid = routine and cardinality(n.names) = p.pronargs and '' <> all(n.names)
     and not exists (
       select from pg_proc o
       where o.pronamespace = p.pronamespace and o.proname = p.proname and o.oid <> p.oid
         and o.proargnames @> n.names)
 $$;
 comment on function tidemill._telling_names is
-  'The names of a routine''s two parameters, if no overload has both names; else NULL.';
-
-create or replace function tidemill._routine(proc_schema name, proc_name name) returns oid
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select p.oid
-  from pg_proc p
-  join pg_namespace n on n.oid = p.pronamespace
-  where n.nspname = proc_schema and p.proname = proc_name
-    -- integer, jsonb
-    and p.proargtypes = '23 3802'
-    -- A call would have to name a procedure's OUT parameters.
-    and not (p.prokind = 'p' and 'o' = any(coalesce(p.proargmodes, '{}')))
-$$;
-comment on function tidemill._routine is
-  'The OID of the routine schema.name(integer, jsonb); NULL if there is none.';
+  'The names of a function''s parameters, if no overload has all of them; else NULL.';
 
 create or replace function tidemill._can_commit(proc_schema name, proc_name name) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
@@ -138,30 +137,3 @@ as $$
 $$;
 comment on function tidemill._can_commit is
   'Whether a routine may end transactions, judged by its text: false is certain, true is a guess.';
-
-create or replace function tidemill._follow_routine(action_id integer) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  a tidemill._actions;
-  named oid;
-begin
-  select * into a from tidemill._actions x where x.id = _follow_routine.action_id;
-  if a.proc_name is null then
-    return;
-  end if;
-  named := tidemill._routine(a.proc_schema, a.proc_name);
-  if named is not null then
-    update tidemill._actions x set proc_oid = named where x.id = a.id and x.proc_oid is distinct from named;
-  else
-    update tidemill._actions x set proc_schema = n.nspname, proc_name = p.proname
-      from pg_proc p
-      join pg_namespace n on n.oid = p.pronamespace
-      where x.id = a.id and p.oid = x.proc_oid and p.oid = tidemill._routine(n.nspname, p.proname);
-  end if;
-end
-$$;
-comment on function tidemill._follow_routine is
-$$Stores the new names of an action's routine if it was renamed or moved to another schema.
-
-Names take precedence: if another routine has the old names now, the action runs that one.$$;

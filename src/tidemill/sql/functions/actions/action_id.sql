@@ -12,10 +12,11 @@ begin
       message = 'name of the action cannot be NULL',
       hint = 'Actions without a name have an id alone: see the view tidemill.actions.';
   end if;
-  -- Of several, those that the caller has the rights for come first.
+  -- Of several, the caller's own come first, and then those that it has the rights for.
   select array_agg(a.id order by a.id) into ids
     from (
-      select o.id, rank() over (order by pg_has_role(o.owner::oid, 'USAGE') desc) as place
+      select o.id, rank() over (
+          order by pg_get_userbyid(o.owner::oid) = current_user desc, pg_has_role(o.owner::oid, 'USAGE') desc) as place
       from tidemill.actions o where o.name = action_id.name
     ) a
     where a.place = 1;
@@ -36,7 +37,7 @@ $$;
 comment on function tidemill.action_id is
 $$The id of the action with a name, for functions that take an id: alter_action(tidemill.action_id('nightly'), ...).
 
-If several actions have the name, but the caller has the rights of one owner alone, that owner's counts.
+If several actions have the name, the caller's own counts; else the one of the only owner whose rights the caller has.
 Errors: 42704 no action has the name (the hint has those that are like it), 42710 several have it (the hint
 has their ids), 22023 NULL.$$;
 

@@ -52,7 +52,7 @@ missed             what to do about slots that no worker came to within a minute
 backfill_period    greatest age of a slot that is backfilled; default any age
 on_failure         task of which a job is added when a run fails
 job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags
-if_not_exists      true: if the caller may manage an action of this name, return its id and change nothing
+if_not_exists      true: if the caller owns or has added an action of this name, return its id and change nothing
 
 Errors: 22023 an impossible argument, 42883 no such routine, or it does not take (integer, jsonb), 42725
 several of the name, or a call could mean another one, 42704 an OID without one, 42501 no EXECUTE right,
@@ -167,8 +167,9 @@ begin
 
   a.proc_schema := null;
   a.proc_name := null;
+  a.proc_owner := null;
   if a.proc_oid is not null then
-    select n.nspname, p.proname into a.proc_schema, a.proc_name
+    select n.nspname, p.proname, p.proowner into a.proc_schema, a.proc_name, a.proc_owner
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = a.proc_oid;
     if not found then
       raise exception using errcode = 'undefined_object',
@@ -179,11 +180,13 @@ begin
   end if;
   a.check_schema := null;
   a.check_name := null;
+  a.check_oid := check_config;
+  a.check_owner := null;
   if check_config is not null then
     perform tidemill._check_check(check_config, a.owner, noun);
-    select n.nspname, p.proname into a.check_schema, a.check_name
+    select n.nspname, p.proname, p.proowner into a.check_schema, a.check_name, a.check_owner
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = check_config;
-    check_call := tidemill._check_call(a);
+    check_call := tidemill._check_call(check_config);
   end if;
   perform tidemill._check_login(a.owner, noun);
   perform tidemill._check_limits(a);
@@ -208,11 +211,12 @@ begin
 
   perform tidemill._anchor_owner(a.owner);
   insert into tidemill._actions
-    (id, name, proc_schema, proc_name, proc_oid, task, job_options, owner, config, check_schema, check_name,
+    (id, name, proc_schema, proc_name, proc_oid, proc_owner, task, job_options, owner, added_by, config,
+     check_schema, check_name, check_oid, check_owner,
      schedule_interval, cron, cron_fields, fixed_schedule, initial_start, timezone, missed, backfill_period,
      scheduled, max_runtime, max_retries, retry_period, on_failure, created_at)
-    values (action_id, a.name, a.proc_schema, a.proc_name, a.proc_oid, a.task, a.job_options, a.owner, a.config,
-      a.check_schema, a.check_name, a.schedule_interval, a.cron, a.cron_fields, a.fixed_schedule,
+    values (action_id, a.name, a.proc_schema, a.proc_name, a.proc_oid, a.proc_owner, a.task, a.job_options, a.owner,
+      caller, a.config, a.check_schema, a.check_name, a.check_oid, a.check_owner, a.schedule_interval, a.cron, a.cron_fields, a.fixed_schedule,
       a.initial_start, a.timezone, a.missed, a.backfill_period, a.scheduled, a.max_runtime, a.max_retries,
       a.retry_period, a.on_failure, at);
   insert into tidemill._action_states (action_id, next_start, must_run)
@@ -242,9 +246,10 @@ begin
   perform tidemill._lock(lock_name);
   -- The row stays locked until the transaction ends, and then it is gone.
   delete from tidemill._locks l where l.name = lock_name;
+  -- Not any that it may manage: a superuser would take another role's for its own.
   return (select min(o.id) from tidemill._actions o
-          where o.name = _action_of_name.name and tidemill._may_manage(caller, o.owner));
+          where o.name = _action_of_name.name and caller in (o.owner, o.added_by));
 end
 $$;
 comment on function tidemill._action_of_name is
-  'The first action of a name that the caller may manage, or NULL. No other session of the caller gets NULL until the transaction ends.';
+  'The first action of a name that the caller owns or has added, or NULL. No other session of the caller gets NULL until the transaction ends.';

@@ -164,6 +164,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   before tidemill._actions;
+  found oid;
 begin
   if if_exists is not true or exists (select from tidemill._actions o where o.id = given.id) then
     perform tidemill._find_action(caller, given.id, 'alter', noun);
@@ -195,22 +196,31 @@ begin
   if check_config = 0 then
     a.check_schema := null;
     a.check_name := null;
+    a.check_oid := null;
+    a.check_owner := null;
   elsif check_config is not null then
     perform tidemill._check_check(check_config, a.owner, noun);
-    select n.nspname, p.proname into a.check_schema, a.check_name
-      from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = check_config;
+    a.check_oid := check_config;
   end if;
   perform tidemill._check_limits(a);
   perform tidemill._check_name(a.id, a.name);
-  if a.check_name is not null and a.config is not null then
-    check_call := tidemill._check_call(a);
-    if check_call is null then
+  if check_config > 0 or a.check_name is not null and a.config is not null then
+    found := case when check_config > 0 then check_config else tidemill._found_check(a) end;
+    if found is null then
       raise warning using message = format(
-        'function %I.%I(config jsonb) not found, skipping config validation for %s %s',
-        a.check_schema, a.check_name, noun, a.id);
-    elsif a.config is not distinct from before.config and check_config is null then
-      check_call := null;
-    elsif caller <> a.owner then
+        'function %I.%I(config jsonb) %s, skipping config validation for %s %s', a.check_schema, a.check_name,
+        case when tidemill._check(a.check_schema, a.check_name) is null then 'not found'
+          else 'is not the one that was given, and has only its name' end,
+        noun, a.id);
+    else
+      select n.nspname, p.proname, p.oid, p.proowner into a.check_schema, a.check_name, a.check_oid, a.check_owner
+        from pg_proc p join pg_namespace n on n.oid = p.pronamespace where p.oid = found;
+    end if;
+  end if;
+  if found is not null and a.config is not null
+    and (check_config is not null or a.config is distinct from before.config)
+  then
+    if caller <> a.owner then
       raise exception using errcode = 'insufficient_privilege',
         message = format('only the owner of %s %s may change its config, since that calls the check function %I.%I',
                          noun, a.id, a.check_schema, a.check_name),
@@ -218,12 +228,14 @@ begin
                         pg_get_userbyid(caller), pg_get_userbyid(a.owner)),
         hint = 'Let the owner do it, or remove the check in the same call: check_config => 0.';
     end if;
+    check_call := tidemill._check_call(found);
   end if;
 
   update tidemill._actions o set
     name = a.name, job_options = a.job_options, config = a.config, check_schema = a.check_schema,
-    check_name = a.check_name, schedule_interval = a.schedule_interval, cron = a.cron,
-    cron_fields = a.cron_fields, fixed_schedule = a.fixed_schedule, initial_start = a.initial_start,
+    check_name = a.check_name, check_oid = a.check_oid, check_owner = a.check_owner,
+    schedule_interval = a.schedule_interval, cron = a.cron, cron_fields = a.cron_fields,
+    fixed_schedule = a.fixed_schedule, initial_start = a.initial_start,
     timezone = a.timezone, missed = a.missed, backfill_period = a.backfill_period, scheduled = a.scheduled,
     paused_because = a.paused_because, max_runtime = a.max_runtime, max_retries = a.max_retries,
     retry_period = a.retry_period, on_failure = a.on_failure

@@ -20,7 +20,7 @@ begin
     select array_agg(x.id), array_agg(x.id) filter (where x.original or not x.normal)
       into gone, named
       from (
-        select c.id, c.proc_schema, c.proc_name, c.proc_oid, d.original, d.normal
+        select c.id, c as action, d.original, d.normal
         from pg_event_trigger_dropped_objects() d
         join tidemill._actions c
           on c.proc_oid = d.objid
@@ -29,10 +29,9 @@ begin
         where d.classid = 'pg_proc'::regclass and not d.is_temporary
         -- What follows is for those few alone.
         offset 0) x
-      where x.proc_schema <> 'tidemill'
-        -- A routine may still be found, by its name or by its OID.
-        and tidemill._routine(x.proc_schema, x.proc_name) is null
-        and not exists (select from pg_proc p where p.oid = x.proc_oid);
+      where (x.action).proc_schema <> 'tidemill'
+        -- Another may still be found, by the names or by the OID.
+        and tidemill._found_routine(x.action) is null;
     if named is not null then
       get diagnostics stack = pg_context;
       -- Inside a routine or DO, current_query() is the statement that called it, and the stack has the present one.

@@ -134,6 +134,7 @@ begin
   perform tidemill._follow_routine(a.id);
   perform tidemill._close_left_runs(a.id, nested);
   select x.* into a from tidemill._actions x where x.id = a.id;
+  perform tidemill._refuse_stranger(a, noun);
   perform tidemill._claim_by_hand(a.id, noun);
   config := a.config;
   insert into tidemill._action_runs as r

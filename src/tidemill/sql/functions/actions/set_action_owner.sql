@@ -45,9 +45,7 @@ begin
   a := tidemill._find_action(caller, action_id, 'alter', 'action');
   perform tidemill._check_login(new_owner, 'action');
   perform tidemill._check_executable(p.oid, new_owner, 'action')
-    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where p.oid = a.proc_oid
-      or p.pronargs = 1 and p.proargtypes[0] = 'jsonb'::regtype and n.nspname = a.check_schema and p.proname = a.check_name;
+    from pg_proc p where p.oid in (tidemill._found_routine(a), tidemill._found_check(a));
   perform tidemill._anchor_owner(new_owner);
   update tidemill._actions o set owner = new_owner where o.id = action_id;
   perform tidemill._release_owner(a.owner);
