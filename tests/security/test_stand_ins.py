@@ -232,6 +232,17 @@ class TestNamesOfActions:
         assert add(superuser, task="t", name="report", if_not_exists=True) == given
 
 
+def test_what_keeps_an_owner_keeps_no_action(
+    attacker: psycopg.Connection, superuser: psycopg.Connection
+) -> None:
+    name = attacker.info.user
+    number = add(attacker, task="t")
+    anchors = "select a::text from tidemill._anchors(%s::regrole) a"
+    attacker.execute(f"create view {name}.v as select {row(superuser, anchors, [name])['a']}".encode())
+    superuser.execute("select tidemill.delete_action(%s)", [number])
+    assert superuser.execute(anchors.encode(), [name]).fetchall() == []
+
+
 def test_a_first_action_in_an_open_transaction_holds_up_no_other_role(
     attacker: psycopg.Connection,
     new_role: Callable[[bool], psycopg.Connection],

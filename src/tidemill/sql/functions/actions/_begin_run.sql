@@ -66,8 +66,8 @@ comment on function tidemill._begin_run is
 $$Records that this session is that of a run, and returns the statement to execute, as which role (NULL: the present
 one), and what _enter_run takes, in that order.
 
-Returns no row if the run was stopped meanwhile. What it refuses counts as the run's failure: no such routine,
-no such role, or a role that the worker may not become.$$;
+Returns no row if the run was stopped meanwhile. What it refuses counts as the run's failure: no such routine
+or a stranger's, no such role, or a role that the worker may not become.$$;
 
 create or replace function tidemill._enter_run(
   names text[], given text[], work_mem text, slot text, application_name text

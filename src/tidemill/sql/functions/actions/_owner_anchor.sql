@@ -57,7 +57,13 @@ begin
     return;
   end if;
   for anchor in select * from tidemill._anchors(owner) loop
-    execute format('drop function if exists %s', anchor);
+    execute format('revoke execute on function %s from %s', anchor, owner);
+    begin
+      execute format('drop function %s', anchor);
+    exception when dependent_objects_still_exist then
+      -- Any role may make a view that calls it. Without the privilege it keeps nobody.
+      null;
+    end;
   end loop;
 end
 $$;
