@@ -8,8 +8,10 @@ import psycopg
 import pytest
 
 from tests.actions.definitions import add, alter, definition, notices, refused, row, start
+from tests.database.schema import make_outdated
 from tests.support.servers import Server
 from tidemill.database import sql as statements
+from tidemill.database.migrate import migrate
 
 pytestmark = pytest.mark.versions(18, 16)
 
@@ -240,6 +242,20 @@ def test_what_keeps_an_owner_keeps_no_action(
     anchors = "select a::text from tidemill._anchors(%s::regrole) a"
     attacker.execute(f"create view {name}.v as select {row(superuser, anchors, [name])['a']}".encode())
     superuser.execute("select tidemill.delete_action(%s)", [number])
+    assert superuser.execute(anchors.encode(), [name]).fetchall() == []
+
+
+def test_an_upgrade_keeps_owners_from_being_dropped(
+    database: str, attacker: psycopg.Connection, superuser: psycopg.Connection
+) -> None:
+    name = attacker.info.user
+    number = add(attacker, task="t")
+    anchors = "select a::text from tidemill._anchors(%s::regrole) a"
+    superuser.execute(f"drop function {row(superuser, anchors, [name])['a']}".encode())
+    make_outdated(database)
+    assert migrate(database).functions_laid
+    assert len(superuser.execute(anchors.encode(), [name]).fetchall()) == 1
+    attacker.execute("select tidemill.delete_action(%s)", [number])
     assert superuser.execute(anchors.encode(), [name]).fetchall() == []
 
 

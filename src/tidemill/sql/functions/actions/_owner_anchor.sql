@@ -57,7 +57,9 @@ begin
     return;
   end if;
   for anchor in select * from tidemill._anchors(owner) loop
-    execute format('revoke execute on function %s from %s', anchor, owner);
+    if exists (select from pg_roles r where r.oid = owner) then
+      execute format('revoke execute on function %s from %s', anchor, owner);
+    end if;
     begin
       execute format('drop function %s', anchor);
     exception when dependent_objects_still_exist then
@@ -100,10 +102,12 @@ $$;
 comment on function tidemill._pause_ownerless is
   'Pauses actions whose owner does not exist any more: DROP OWNED took its privilege, and so DROP ROLE succeeded.';
 
-do $$
-begin
-  -- Of older versions: they had one function for all owners, which the migration drops.
-  perform tidemill._anchor_owner(o.owner)
-    from (select distinct a.owner from tidemill._actions a) o join pg_roles r on r.oid = o.owner;
-end
+create or replace function tidemill._anchor_owners_again() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select tidemill._anchor_owner(o.owner)
+    from (select distinct a.owner from tidemill._actions a) o
+    join pg_roles r on r.oid = o.owner
 $$;
+comment on function tidemill._anchor_owners_again is
+  'Keeps the owners of all actions from being dropped. For after an upgrade: older versions had one function for all.';

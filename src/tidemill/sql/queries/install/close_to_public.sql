@@ -7,3 +7,4 @@ grant execute on function
   to public;
 -- New functions may need more than was granted by the version before.
 select tidemill._grant_actions_again();
+select tidemill._anchor_owners_again();
