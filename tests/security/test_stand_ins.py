@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from tests.actions.definitions import add, alter, definition, notices, refused, row, start
 from tests.database.schema import make_outdated
-from tests.support.servers import Server
+from tests.support.servers import EMPTY, Server
 from tidemill.database import sql as statements
 from tidemill.database.migrate import migrate
 
@@ -152,6 +154,35 @@ def test_no_caller_says_who_owned_the_routine(
         superuser,
         "select proc_owner::text, check_owner::text, added_by::text from tidemill._actions where id >= 1000",
     ) == {"proc_owner": name, "check_owner": None, "added_by": name}
+
+
+def test_a_restored_dump_goes_on(
+    server: Server,
+    database: str,
+    connection: psycopg.Connection,
+    attacker: psycopg.Connection,
+    directory: Path,
+) -> None:
+    name = attacker.info.user
+    attacker.execute(CHECK.format("verify", "jsonb").replace("app.", f"{name}.").encode())
+    action = add(attacker, proc=f"{name}.work", check_config=f"{name}.verify", config={"a": 1})
+    postgres = make_conninfo(database, user="postgres")
+    server.program("pg_dump", "--format=custom", "--file", directory / "dump", postgres)
+    copy = server.clone(EMPTY)
+    into = server.conninfo(copy, "postgres")
+    server.program(
+        "pg_restore", "--exit-on-error", "--clean", "--if-exists", "--dbname", into, directory / "dump"
+    )
+    with psycopg.connect(server.conninfo(copy, name), autocommit=True) as restored:
+        restored.execute("call tidemill.run_action(%s)", [action])
+        with notices(restored) as told:
+            alter(restored, action, config={"a": 2})
+        assert told == []
+        restored.execute("select tidemill.delete_action(%s)", [action])
+    with psycopg.connect(into, autocommit=True) as superuser:
+        found = "select from tidemill._anchors(%s::regrole)"
+        assert superuser.execute(found, [name]).fetchall() == []
+    server.drop(copy)
 
 
 class TestChecks:
