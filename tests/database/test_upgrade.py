@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -104,6 +104,21 @@ async def test_jobs_in_every_state_survive_it(connection: Connection, empty_data
     assert sorted(await run(empty_database)) == RAN
     left = connection.execute("select payload, state, last_error from tidemill.jobs order by id").fetchall()
     assert left == [("scheduled", "scheduled", None), ("failed", "failed", "is bad")]
+
+
+def test_payloads_are_stored_as_large_as_they_are(connection: Connection, empty_database: str) -> None:
+    lay(connection, 4)
+    job: LiteralString = (
+        "insert into tidemill._jobs (task_id, payload) values (1, to_json(repeat(%s, 100000)))"
+    )
+    connection.execute(job, ["x"])
+    migrate(empty_database)
+    connection.execute(job, ["y"])
+    stored = connection.execute(
+        "select left(payload::text, 2), pg_column_size(payload), updated_at = created_at from tidemill._jobs"
+        " order by id"
+    ).fetchall()
+    assert stored == [('"x', 100_002, True), ('"y', 100_002, True)]
 
 
 async def test_actions_in_every_state_survive_it(connection: Connection, empty_database: str) -> None:

@@ -98,6 +98,37 @@ def test_a_queue_of_jobs_for_later_is_no_burden(idle: Queue) -> None:
     assert (rows, pages <= 150) == (11, True)
 
 
+CROWDED = range(IDLE_QUEUES + 2, IDLE_QUEUES + 52)
+# In each of these queues a job whose time has come, behind a thousand priorities without such a job.
+CROWD: LiteralString = """
+insert into tidemill._jobs (task_id, queue_id, priority, run_at)
+  select 1, q, n, '2099-01-01' from unnest(%(queues)s::bigint[]) q, generate_series(1, 2000) n;
+insert into tidemill._jobs (task_id, queue_id, priority, created_at, run_at)
+  select 1, q, p, now() - interval '2 days', now() - interval '1 day'
+  from unnest(%(queues)s::bigint[]) q, unnest(%(due)s::integer[]) p;
+insert into tidemill._jobs (task_id, queue_id, priority) select 1, q, 1000 from unnest(%(queues)s::bigint[]) q
+"""
+
+
+def crowd(queue: Queue, *due: int) -> None:
+    with psycopg.ClientCursor(queue.connection) as cursor:
+        cursor.execute(CROWD, {"queues": list(CROWDED), "due": list(due)})
+
+
+def test_priorities_of_later_jobs_in_a_queue_are_no_burden(idle: Queue) -> None:
+    crowd(idle, 1500)
+    rows, pages = touched(idle, WALK, True, *START)
+    assert (rows, pages <= 4 * PAGES_OF_A_LOOK * len(CROWDED)) == (2 * len(CROWDED) + 1, True)
+
+
+def test_the_order_in_a_queue_is_exact_whatever_its_priorities(idle: Queue) -> None:
+    crowd(idle, 1500, 1, 5, 9, 10, 11, 999, 1001, 5, 2001)
+    jobs, _ = walk_on(idle, *START)
+    for number in CROWDED:
+        found = [job["priority"] for job in jobs if job["queue_id"] == number]
+        assert found == [1, 5, 5, 9, 10, 11, 999, 1000, 1001, 1500]
+
+
 # Queues that are due, but not for this search
 
 
@@ -198,62 +229,61 @@ def sizes(queue: Queue, call: LiteralString) -> list[tuple[int | None, str | Non
     return [(row["size"], row["identifier"]) for row in rows]
 
 
-@pytest.fixture
-def heavy(queue: Queue) -> Queue:
-    """A table with so many bytes of payloads that claims count them."""
-    # Random, so that it is not compressed.
-    queue.connection.execute(
-        "insert into tidemill._jobs (task_id, payload) select tidemill._task_id('other'),"
-        " to_json((select string_agg(md5(n::text), '') from generate_series(1, 40000) n))"
-    )
-    assert queue.value("select tidemill._has_large_payloads()")
-    return queue
-
-
-def test_a_claim_ends_when_its_payloads_are_many_bytes(heavy: Queue, another: Callable[[], Queue]) -> None:
-    heavy.rows(ADD_LARGE + " returning id", [LARGE, [None] * 6])
-    # What is stored is small, for it is compressed; what a worker reads is not.
+def test_a_claim_ends_when_its_payloads_are_many_bytes(queue: Queue, another: Callable[[], Queue]) -> None:
+    queue.rows(ADD_LARGE + " returning id", [LARGE, [None] * 6])
     first: LiteralString = "_lock_jobs('{t}', '{t}', true, 100, null, null, null, null)"
-    with heavy.connection.transaction():
-        assert sizes(heavy, first) == [(LARGE + 2, "t")] * 3 + [(None, "more")]
+    with queue.connection.transaction():
+        assert sizes(queue, first) == [(LARGE + 2, "t")] * 3 + [(None, "more")]
         # The others are not even locked.
         with another().connection.transaction() as other:
             assert sizes(Queue(other.connection), first) == [(LARGE + 2, "t")] * 3 + [(None, "more")]
-    assert len(heavy.claim(count=100)) == 3
+    assert len(queue.claim(count=100)) == 3
 
 
-def test_one_job_is_always_claimed_however_large(heavy: Queue) -> None:
-    heavy.rows(ADD_LARGE + " returning id", [10 * LARGE, [None, None]])
-    assert len(heavy.claim(count=100)) == 1
-    assert len(heavy.claim(count=100)) == 1
-    heavy.add(queue_name="q")
-    heavy.rows(ADD_LARGE + " returning id", [10 * LARGE, [1, 1, 1]])
+@pytest.mark.parametrize("size", [3000, 120_000])
+def test_payloads_that_could_be_compressed_are_counted_as_what_they_are(queue: Queue, size: int) -> None:
+    queue.connection.execute(
+        "insert into tidemill._jobs (task_id, payload)"
+        " select tidemill._task_id('t'), to_json(repeat('x', %s)) from generate_series(1, %s)",
+        [size, 12_000_000 // size],
+    )
+    claimed = sizes(queue, "_lock_jobs('{t}', '{t}', true, 5000, null, null, null, null)")
+    assert sum(found or 0 for found, _ in claimed) in range(8 << 20, (8 << 20) + size + 3)
+    assert claimed[-1] == (None, "more")
+
+
+def test_one_job_is_always_claimed_however_large(queue: Queue) -> None:
+    queue.rows(ADD_LARGE + " returning id", [10 * LARGE, [None, None]])
+    assert len(queue.claim(count=100)) == 1
+    assert len(queue.claim(count=100)) == 1
+    queue.add(queue_name="q")
+    queue.rows(ADD_LARGE + " returning id", [10 * LARGE, [1, 1, 1]])
     # The first one of the queue is small.
-    assert len(heavy.claim(count=100)) == 2
+    assert len(queue.claim(count=100)) == 2
 
 
-def test_a_claim_that_ends_so_leaves_marks_before_what_it_has_not_seen(heavy: Queue) -> None:
+def test_a_claim_that_ends_so_leaves_marks_before_what_it_has_not_seen(queue: Queue) -> None:
     """Workers of the previous version take its last row for the end of all that was due."""
-    heavy.rows(ADD_LARGE + " returning id", [LARGE, [None] * 6])
-    *jobs, last = heavy.rows(
+    queue.rows(ADD_LARGE + " returning id", [LARGE, [None] * 6])
+    *jobs, last = queue.rows(
         "select id, run_at from tidemill._lock_jobs('{t}', '{t}', true, 100, null, null, null, null)"
     )
     assert last["run_at"] == jobs[-1]["run_at"]
 
 
-def test_queues_are_bound_by_bytes_too(heavy: Queue, another: Callable[[], Queue]) -> None:
-    queues = [heavy.value("select tidemill._queue_id(%s)", [name]) for name in "pqr"]
-    heavy.rows(ADD_LARGE + " returning id", [LARGE, sorted(queues * 2)])
+def test_queues_are_bound_by_bytes_too(queue: Queue, another: Callable[[], Queue]) -> None:
+    queues = [queue.value("select tidemill._queue_id(%s)", [name]) for name in "pqr"]
+    queue.rows(ADD_LARGE + " returning id", [LARGE, sorted(queues * 2)])
     call: LiteralString = "_lock_queued_jobs('{t}', '{t}', true, 100, null, 0, 10, '-infinity')"
-    with heavy.connection.transaction():
-        assert sizes(heavy, call) == [(LARGE + 2, "t")] * 3 + [(None, "more")]
+    with queue.connection.transaction():
+        assert sizes(queue, call) == [(LARGE + 2, "t")] * 3 + [(None, "more")]
         other = another()
         with other.connection.transaction():
             rows = other.rows("select queue_id, identifier from tidemill." + call)
             assert [row["queue_id"] for row in rows] == [queues[2], queues[2], 0]
             assert rows[-1]["identifier"] is None
     # The rest of a queue whose first job was taken comes first once it is free.
-    claimed = heavy.claim(count=100)
+    claimed = queue.claim(count=100)
     assert [job["queue_id"] for job in claimed] == [queues[0], queues[0], queues[1]]
 
 

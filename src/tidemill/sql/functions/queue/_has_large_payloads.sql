@@ -2,7 +2,7 @@ create or replace function tidemill._has_large_payloads() returns boolean
 language plpgsql
 as $$
 begin
-  -- Payloads of more than 2 kB are stored beside the table.
+  -- Payloads of more than 2 kB are stored beside the table, as large as they are: compression is off.
   return pg_relation_size(c.reltoastrelid) > 1024 * 1024 from pg_class c where c.oid = 'tidemill._jobs'::regclass;
 end
 $$;

@@ -89,20 +89,20 @@ begin
   end if;
 
   open jobs;
-  -- One by one, so that none is locked, or even read, beyond the one that is too much.
-  for place in 1 .. max_jobs loop
-    fetch jobs into job;
-    exit when not found;
-    return next job;
-    bytes := bytes - octet_length(job.payload);
+  if not tidemill._has_large_payloads() then
+    return query execute format('fetch all from %I', jobs);
+  else
+    -- One by one, so that none is locked, or even read, beyond the one that is too much.
+    while bytes > 0 loop
+      fetch jobs into job;
+      exit when not found;
+      return next job;
+      bytes := bytes - octet_length(job.payload);
+    end loop;
     if bytes <= 0 then
       more := 'more';
-      exit;
-    elsif place = 8 and not tidemill._has_large_payloads() then
-      return query execute format('fetch all from %I', jobs);
-      exit;
     end if;
-  end loop;
+  end if;
   close jobs;
   -- Workers that do not know of `more` must not look behind the last job either.
   return next row(null, more, null, last_priority, case when more is null then now() else job.run_at end,

@@ -25,9 +25,8 @@ declare
   -- Workers that do not know of the walk by time go from queue to queue alone.
   all_queues constant boolean := after_run_at is null;
   bytes integer := 8 * 1024 * 1024;
-  -- Few jobs are measured in any case; where there are large ones, queues are taken one by one, too.
-  are_few constant boolean := max_jobs * per_queue <= 8;
-  are_large boolean;
+  -- Where some are large, queues are taken one by one, too.
+  are_large constant boolean := tidemill._has_large_payloads();
   room integer := max_jobs;
   walk text;
   looks integer;
@@ -117,7 +116,6 @@ begin
           from (select q.id, min(q.place) as place from unnest(queue_ids) with ordinality as q(id, place)
                 group by q.id) q;
       end if;
-      are_large := coalesce(are_large, not are_few and tidemill._has_large_payloads());
       most := case when are_large then 1 else room end;
 
       select array_agg(f.id), array_agg(f.queue_name), array_agg(f.run::text), count(*)
@@ -150,9 +148,10 @@ begin
                     union all
                     (select l.id, l.key, l.attempts, l.task_id, l.priority, l.run_at
                      from (
-                       -- Level by level, so that jobs for later at an urgent priority are skipped.
-                       with recursive levels(priority) as (
-                         (select j.priority from tidemill._jobs j
+                       -- Level by level, so that jobs for later at an urgent priority are skipped. From the fifth
+                       -- level on there may be thousands of them: those that are due are sorted.
+                       with recursive levels(priority, depth) as (
+                         (select j.priority, 1 from tidemill._jobs j
                           where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                             and j.run_at > j.created_at
                           order by j.priority limit 1)
@@ -160,21 +159,35 @@ begin
                          select (select j.priority from tidemill._jobs j
                                  where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                                    and j.run_at > j.created_at and j.priority > l.priority
-                                 order by j.priority limit 1)
-                         from levels l where l.priority is not null
+                                 order by j.priority limit 1), l.depth + 1
+                         from levels l where l.priority is not null and l.depth < 5
                        )
-                       select j.*
+                       select j.id, j.key, j.attempts, j.task_id, j.priority, j.run_at
                        from levels l
                        cross join lateral (
-                         select j.*
-                         from tidemill._jobs j
-                         -- The first two lines have to match the index _jobs_later_queued.
-                         where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
-                           and j.run_at > j.created_at and j.priority = l.priority
-                           and j.run_at <= now() and j.task_id = any(task_ids)
-                           and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
-                         order by j.run_at, j.id
-                         limit per_queue
+                         (select j.id, j.key, j.attempts, j.task_id, j.priority, j.run_at
+                          from tidemill._jobs j
+                          -- The first two lines have to match the index _jobs_later_queued.
+                          where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                            and j.run_at > j.created_at and j.priority = l.priority and l.depth < 5
+                            and j.run_at <= now() and j.task_id = any(task_ids)
+                            and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+                          order by j.run_at, j.id
+                          limit per_queue)
+                         union all
+                         (select j.id, j.key, j.attempts, j.task_id, j.priority, j.run_at
+                          from (
+                            select j.id, j.key, j.attempts, j.task_id, j.priority, j.run_at
+                            from tidemill._jobs j
+                            -- The first two lines have to match the index _jobs_later_of_queue.
+                            where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
+                              and j.run_at > j.created_at and j.run_at <= now()
+                              and j.priority >= l.priority and l.depth = 5 and j.task_id = any(task_ids)
+                              and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+                            order by j.run_at, j.id
+                          ) j
+                          order by j.priority, j.run_at, j.id
+                          limit per_queue)
                        ) j
                        limit per_queue
                      ) l)
@@ -192,7 +205,7 @@ begin
 
       if queue_count > 0 then
         open jobs;
-        if not (are_few or are_large) then
+        if not are_large then
           return query execute format('fetch all from %I', jobs);
         else
           -- One by one, as in _lock_jobs.
