@@ -89,7 +89,7 @@ begin
   end if;
 
   open jobs;
-  if not tidemill._has_large_payloads() then
+  if max_jobs = 1 or not tidemill._has_large_payloads() then
     return query execute format('fetch all from %I', jobs);
   else
     -- One by one, so that none is locked, or even read, beyond the one that is too much.

@@ -26,7 +26,7 @@ declare
   all_queues constant boolean := after_run_at is null;
   bytes integer := 8 * 1024 * 1024;
   -- Where some are large, queues are taken one by one, too.
-  are_large constant boolean := tidemill._has_large_payloads();
+  are_large constant boolean := max_jobs * per_queue > 1 and tidemill._has_large_payloads();
   room integer := max_jobs;
   walk text;
   looks integer;
