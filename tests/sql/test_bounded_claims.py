@@ -287,6 +287,21 @@ def test_queues_are_bound_by_bytes_too(queue: Queue, another: Callable[[], Queue
     assert [job["queue_id"] for job in claimed] == [queues[0], queues[0], queues[1]]
 
 
+def test_queues_of_small_jobs_are_claimed_beside_large_ones(queue: Queue) -> None:
+    queue.rows(ADD_LARGE.replace("'t'", "'other'") + " returning id", [LARGE, [None]])
+    queues = [queue.value("select tidemill._queue_id(%s)", [f"q{number}"]) for number in range(60)]
+    queue.rows(ADD_LARGE + " returning id", [10, queues + queues[:30]])
+    # A queue that comes late is large, and is the last one.
+    queue.rows(ADD_LARGE + " returning id", [10 * LARGE, [queues[50]]])
+    queue.connection.execute(
+        "update tidemill._jobs set priority = -1 where octet_length(payload::text) > 10000000"
+    )
+    call: LiteralString = "_lock_queued_jobs('{t}', '{t}', true, 100, null, 0, 10, '-infinity')"
+    *jobs, last = queue.rows("select id, queue_id, identifier from tidemill." + call)
+    assert [job["queue_id"] for job in jobs] == sorted(queues[:30] * 2 + queues[30:51])
+    assert (last["queue_id"], last["identifier"]) == (queues[50], "more")
+
+
 def test_small_payloads_are_not_counted(queue: Queue) -> None:
     queue.connection.execute(
         "insert into tidemill._jobs (task_id, payload) select tidemill._task_id('t'),"

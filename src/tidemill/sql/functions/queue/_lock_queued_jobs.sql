@@ -25,8 +25,9 @@ declare
   -- Workers that do not know of the walk by time go from queue to queue alone.
   all_queues constant boolean := after_run_at is null;
   bytes integer := 8 * 1024 * 1024;
-  -- Where some are large, queues are taken one by one, too.
+  -- Where some are large, queues are taken in steps that are longer the smaller the jobs of the last one were.
   are_large constant boolean := max_jobs * per_queue > 1 and tidemill._has_large_payloads();
+  stride integer := 1;
   room integer := max_jobs;
   walk text;
   looks integer;
@@ -70,9 +71,9 @@ begin
     case when all_queues then '{queues}' when later_first then '{times,queues}' else '{queues,times}' end::text[]
   loop
     looks := coalesce(most_looks, 2147483647);
-    step := room;
+    step := case when are_large then stride else room end;
     while room > 0 and looks > 0 loop
-      step := case when are_large then 1 else least(step, looks) end;
+      step := least(step, looks);
       if walk = 'queues' then
         -- From queue to queue. The conditions have to match the indexes _jobs_due_queued and _jobs_later_queued.
         with recursive heads(queue_id) as (
@@ -116,7 +117,7 @@ begin
           from (select q.id, min(q.place) as place from unnest(queue_ids) with ordinality as q(id, place)
                 group by q.id) q;
       end if;
-      most := case when are_large then 1 else room end;
+      most := case when are_large then least(stride, room) else room end;
 
       select array_agg(f.id), array_agg(f.queue_name), array_agg(f.run::text), count(*)
         into locked_queues, locked_names, locked_runs, queue_count
@@ -223,9 +224,9 @@ begin
       end if;
       taken := taken || locked_queues;
       room := case when more is null then room - queue_count else 0 end;
-      if queue_count = most then
+      if more is not null or queue_count = most then
         -- What is behind the last of them was not looked at.
-        last_queue := locked_queues[most];
+        last_queue := case when more is null then locked_queues[most] else job.queue_id end;
         if walk = 'queues' then
           after_queue := last_queue;
         else
@@ -236,8 +237,9 @@ begin
         exit when seen < step;
         looks := looks - step;
       end if;
+      stride := case when bytes > 4 * 1024 * 1024 then least(2 * stride, 50) else 1 end;
       -- Some may be busy.
-      step := 50;
+      step := case when are_large and queue_count > 0 then stride else 50 end;
     end loop;
   end loop;
   if not all_queues then
