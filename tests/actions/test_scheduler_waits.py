@@ -21,7 +21,8 @@ from tests.actions.support import (
 )
 from tests.support.running import eventually, run_all, running, within
 from tidemill import App, Worker, WorkerOptions
-from tidemill.actions.runner import Backends, Ending, Run, StartedRun
+from tidemill.actions.backends import Backends
+from tidemill.actions.runner import Ending, Run, StartedRun
 from tidemill.actions.scheduler import Scheduler
 
 
@@ -200,7 +201,7 @@ async def test_a_late_cancel_hits_no_other_run(connection: psycopg.Connection, d
 async def test_a_connection_that_no_run_needs_is_closed(
     app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidemill.actions.runner._IDLE_SECONDS", 0)
+    monkeypatch.setattr("tidemill.actions.backends._IDLE_SECONDS", 0)
     make_note(connection)
     action = add_action(connection, proc="note")
     async with running(app, poll_interval=0.05):

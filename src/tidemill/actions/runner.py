@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 import psycopg
 from psycopg import sql
 from psycopg.errors import Diagnostic
+from psycopg.rows import dict_row
 
-from tidemill import forks
+from tidemill.actions.backends import Backends
 from tidemill.database.connect import settle_own_session
 from tidemill.database.sql import query
 from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
-_IDLE_SECONDS = 60.0
 _LONGEST_OUTPUT = 64 * 1024
 _HINDERED_SECONDS = 1.0
 # Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server.
@@ -61,59 +61,6 @@ class Ending:
             context=_ascii(self.context),
             output=_ascii(self.output),
         )
-
-
-class Backends:
-    """Connections for runs. Each is clean when it is taken, and serves one run at a time."""
-
-    def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
-        self._idle: list[tuple[float, psycopg.Connection]] = []
-        self._lock = threading.Lock()
-
-    def take(self) -> psycopg.Connection:
-        """A connection in autocommit. Raises psycopg.Error if none can be opened."""
-        while (connection := self._take_idle()) is not None:
-            try:
-                # The server may have ended it in the meantime, which only a round trip shows.
-                connection.execute("select")
-                return connection
-            except psycopg.Error:
-                connection.close()
-        connection = psycopg.connect(
-            self._conninfo,
-            autocommit=True,
-            prepare_threshold=None,
-            # Otherwise a long run would never notice that its server is cut off.
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-        )
-        forks.keep_from_children(connection)
-        return connection
-
-    def _take_idle(self) -> psycopg.Connection | None:
-        with self._lock:
-            return self._idle.pop()[1] if self._idle else None
-
-    def give_back(self, connection: psycopg.Connection) -> None:
-        """Cleans a connection, and keeps it for a while."""
-        try:
-            connection.execute("discard all")
-        except psycopg.Error:
-            connection.close()
-            return
-        with self._lock:
-            self._idle.append((time.monotonic(), connection))
-
-    def close_idle(self, *, all_of_them: bool = False) -> None:
-        """Closes the connections that were idle for a minute, or `all_of_them`."""
-        oldest = time.monotonic() - _IDLE_SECONDS
-        with self._lock:
-            stale = [entry for entry in self._idle if all_of_them or entry[0] < oldest]
-            self._idle = [entry for entry in self._idle if entry not in stale]
-        for _, connection in stale:
-            connection.close()
 
 
 class Output:
@@ -228,9 +175,10 @@ class Run:
             settle_own_session(connection)
             # Behind a pooler the session has another level, perhaps.
             connection.execute("begin isolation level read committed")
-            row = connection.execute(
-                "select * from tidemill._begin_run(%s::bigint)", [self.started.run_id]
-            ).fetchone()
+            with connection.cursor(row_factory=dict_row) as cursor:
+                row = cursor.execute(
+                    "select * from tidemill._begin_run(%s::bigint)", [self.started.run_id]
+                ).fetchone()
             connection.execute("commit")
         except psycopg.Error as error:
             with contextlib.suppress(psycopg.Error):
@@ -245,14 +193,13 @@ class Run:
             return self._failed(connection, error)
         if row is None or self._why_stopped is not None:
             return self._stopped() or self._ending("stopped", message="stopped before it began")
-        call, role, *settings = row
         try:
             # In a transaction of its own, and not before the begin is recorded: whatever the owner's settings
             # do to the session, a timeout that ends it at once among them, is the run's own failure.
-            connection.execute(query("enter_run"), settings)
-            if role is not None:
-                connection.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
-            connection.execute(call)
+            connection.execute(query("enter_run"), row)
+            if row["set_role"] is not None:
+                connection.execute(sql.SQL("set role {}").format(sql.Identifier(row["set_role"])))
+            connection.execute(row["call"])
         except psycopg.Error as error:
             return self._stopped(error) or self._failed(connection, error)
         return self._ending("success")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, SerializationFailure
 
+from tidemill.actions.backends import Backends
 from tidemill.actions.hindrances import Hindrances
-from tidemill.actions.runner import Backends, Ending, Run, StartedRun
+from tidemill.actions.runner import Ending, Run, StartedRun
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 from tidemill.database.words import words
@@ -158,7 +159,7 @@ class Scheduler:
         if self._once and not self._runs and not busy:
             # Actions that are still due are locked by other workers, or must be run by them.
             self._idle.set()
-        return self._wait(due_in, busy=busy)
+        return 0.0 if self._once and busy else self._wait(due_in, busy=busy)
 
     def _free_slots(self) -> int:
         if time.monotonic() < self._no_starts_before:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from tidemill.actions.backends import Backends
 from tidemill.actions.declared import declare_schedules
-from tidemill.actions.runner import Backends
 from tidemill.actions.scheduler import Scheduler
 from tidemill.coroutines import first
 from tidemill.tasks import Task

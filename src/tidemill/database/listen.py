@@ -78,6 +78,8 @@ class Listener:
         while not self._stop.is_set():
             try:
                 with self._connect() as connection:
+                    # A payload with a character that the client's encoding lacks would end the session.
+                    connection.execute("set client_encoding to 'UTF8'")
                     for channel in (*self._readers, *self._lookers, PING):
                         connection.execute(f'listen "{channel}"'.encode())
                     # Notifications may have been lost while nobody listened, so the worker has to look.

@@ -20,6 +20,8 @@ MOST_OF_ONE_QUEUE = 20
 """The most jobs of one named queue that are claimed at once."""
 # How many queues (or jobs that lead to queues, or priorities) a search looks at in vain: some milliseconds.
 _MOST_LOOKS = 500
+# A queue that has a job may come after many for which this worker has no task.
+_SHARE_OF_PAUSE = 0.3
 _BEGINNING = moment(-(2**63))
 
 
@@ -65,7 +67,7 @@ class Finder:
         self._queues = Lap(0)
         self._times: Lap[Place] = Lap((_BEGINNING, 0))
         self._times_first = False
-        self._queue_searches = Ration()
+        self._queue_searches = Ration(_SHARE_OF_PAUSE)
         self.marks = Marks()
 
     @property

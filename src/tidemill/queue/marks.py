@@ -25,9 +25,10 @@ _DEAR_SECONDS = 0.01
 
 
 class Ration:
-    """Limits an expensive search, so that it takes at most about a tenth of the time."""
+    """Limits an expensive search: after it comes a pause of ten times its duration, or a `share` of that."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
+        self._share = share
         self._at = 0.0
         self._asked = True
 
@@ -54,7 +55,7 @@ class Ration:
 
     def spend(self, seconds: float) -> None:
         """Counts a search that took so long."""
-        self._at = time.monotonic() + _RATION * seconds
+        self._at = time.monotonic() + _RATION * self._share * seconds
         self._asked = False
 
 

@@ -1,0 +1,65 @@
+"""The connections on which actions run."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+
+from tidemill import forks
+
+_IDLE_SECONDS = 60.0
+
+
+class Backends:
+    """Connections for runs. Each is clean when it is taken, and serves one run at a time."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._conninfo = conninfo
+        self._idle: list[tuple[float, psycopg.Connection]] = []
+        self._lock = threading.Lock()
+
+    def take(self) -> psycopg.Connection:
+        """A connection in autocommit. Raises psycopg.Error if none can be opened."""
+        while (connection := self._take_idle()) is not None:
+            try:
+                # The server may have ended it in the meantime, which only a round trip shows.
+                connection.execute("select")
+                return connection
+            except psycopg.Error:
+                connection.close()
+        connection = psycopg.connect(
+            self._conninfo,
+            autocommit=True,
+            prepare_threshold=None,
+            # Otherwise a long run would never notice that its server is cut off.
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+        forks.keep_from_children(connection)
+        return connection
+
+    def _take_idle(self) -> psycopg.Connection | None:
+        with self._lock:
+            return self._idle.pop()[1] if self._idle else None
+
+    def give_back(self, connection: psycopg.Connection) -> None:
+        """Cleans a connection, and keeps it for a while."""
+        try:
+            connection.execute("discard all")
+        except psycopg.Error:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.append((time.monotonic(), connection))
+
+    def close_idle(self, *, all_of_them: bool = False) -> None:
+        """Closes the connections that were idle for a minute, or `all_of_them`."""
+        oldest = time.monotonic() - _IDLE_SECONDS
+        with self._lock:
+            stale = [entry for entry in self._idle if all_of_them or entry[0] < oldest]
+            self._idle = [entry for entry in self._idle if entry not in stale]
+        for _, connection in stale:
+            connection.close()
