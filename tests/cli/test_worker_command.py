@@ -192,8 +192,8 @@ def test_modules_in_a_directory_that_everybody_can_write(cli: CommandLine, words
     (tasks / "greet.py").write_text("import hello\ndef task(payload): ...\n")
     cli.directory.chmod(0o1777)
     done = cli.run("worker", "--once", "--tasks", "own/tasks", *words)
-    assert f"{cli.directory} can be written by every user of this machine" in done.stderr
     # A named app is looked for there all the same.
+    assert (f"{cli.directory} can be written by every user of this machine" in done.stderr) != bool(words)
     assert ("imported" in done.stderr) == bool(words)
     assert ("No module named 'hello'" in done.stderr) != bool(words)
 

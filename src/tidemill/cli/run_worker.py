@@ -101,15 +101,14 @@ def _search_here(*, is_needed: bool) -> None:
 
     One where everybody can put modules is left out, unless an app is to be found there.
     """
-    from tidemill.task_directory import why_distrusted
-
     here = Path.cwd()
-    problem = why_distrusted(here, {0, os.geteuid(), here.stat().st_uid})
-    if problem is not None:
-        if not is_needed:
+    if not is_needed:
+        from tidemill.task_directory import why_distrusted
+
+        problem = why_distrusted(here, {0, os.geteuid(), here.stat().st_uid})
+        if problem is not None:
             logger.warning("%s: modules are not looked for there", problem)
             return
-        logger.warning("%s", problem)
     sys.path.insert(0, os.fspath(here))
 
 

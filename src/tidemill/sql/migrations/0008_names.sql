@@ -26,3 +26,6 @@ update tidemill._actions a set check_oid = p.oid, check_owner = p.proowner
 
 -- Each owner gets a function of its own: an open transaction of one held up the grants to all others.
 drop function if exists tidemill._owns_actions() cascade;
+
+-- It takes a number instead.
+drop function if exists tidemill._check_call(tidemill._actions);
