@@ -46,6 +46,8 @@ class TestMigrate:
         options = "-c search_path=app,pg_catalog -c default_transaction_read_only=on"
         assert not migrate(make_conninfo(database, options=options)).changed
 
+    # It waits for half a minute.
+    @pytest.mark.versions(18)
     def test_of_tables_that_are_locked_for_long(self, database: str) -> None:
         with psycopg.connect(database) as other:
             other.execute("lock table tidemill._migrations")

@@ -85,6 +85,8 @@ def test_the_message_names_the_holder(
     connection.execute("select tidemill._lock('declarations')")
 
 
+# It waits for half a minute.
+@pytest.mark.versions(18)
 def test_a_migration_names_who_holds_it_up(database: str) -> None:
     make_outdated(database)
     with psycopg.connect(database, application_name="a long report") as reader:
