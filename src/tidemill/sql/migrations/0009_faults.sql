@@ -1,0 +1,16 @@
+-- What is claimed ahead has not started: of a lost worker's jobs, only those that may have started spend an attempt.
+
+create table tidemill._unstarted (
+  claim_token bigint primary key,
+  worker_id text not null
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+comment on table tidemill._unstarted is
+  'Claims whose jobs wait in their worker''s hand, and have not started. The worker takes a row away before it starts the jobs with that claim token.';
+
+-- Clocks step, and a database that was away makes all leases seem over: so a worker is suspected before it counts as lost.
+alter table tidemill._workers add column suspected_at timestamptz;
+comment on column tidemill._workers.suspected_at is 'Since when its heartbeats have been missing. The next one clears it.';
+
+-- Retries move run_at.
+alter table tidemill._jobs add column slot timestamptz;
+comment on column tidemill._jobs.slot is 'The run_at before a retry moved it; NULL: run_at was not moved.';
