@@ -42,6 +42,7 @@ def _needs(options: WorkerOptions) -> dict[str, int]:
     needs = {
         "the express lane": 0 if options.lane == "lease" else 2,
         "leases": 1,
+        "the starts of leased jobs": 1,
         "heartbeats": 1,
         "notifications": int(options.listen and not options.once),
         "actions": options.action_concurrency and 1 + options.action_concurrency,

@@ -31,6 +31,7 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.looks import read_notification
 from tidemill.queue.loop_watch import LoopWatch
+from tidemill.queue.starts import Starts
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions, checked_flags
 
@@ -127,6 +128,7 @@ def assemble(
         concurrency=options.concurrency,
         hooks=hooks,
         settle=leases.settle,
+        starts=Starts(worker_id, open_connection, options.lease),
         durations=durations,
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)

@@ -18,6 +18,7 @@ from tidemill.queue.execute import Executor
 from tidemill.queue.express import ExpressLane
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
+from tidemill.queue.starts import Starts
 from tidemill.worker_options import LaneChoice
 
 
@@ -54,6 +55,7 @@ async def make() -> AsyncIterator[Make]:
             concurrency=CONCURRENCY,
             hooks=Hooks([]),
             settle=leases.settle,
+            starts=Starts(WORKER, refuse, 30),
             durations=durations,
         )
         made.append(executor)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.queue.jobs import job, kind
+from tests.queue.lanes import refuse
 from tests.support.running import within
 from tidemill import App
 from tidemill.middleware import Hooks
@@ -19,6 +20,7 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
 from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.starts import Starts
 
 LETTERS = 7
 
@@ -44,6 +46,7 @@ class Bench:
             concurrency=concurrency,
             hooks=Hooks([]),
             settle=self.settled.append,
+            starts=Starts("worker", refuse, 30),
             durations=Durations(),
         )
         return self.executor

@@ -1,12 +1,14 @@
-"""Leased jobs on the event loop: what has not started goes back, and a queue is freed once."""
+"""Leased jobs on the event loop: when groups start, what goes back, and that a queue is freed once."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.queue.jobs import job, kind
+from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.hands import LeasedHand
 from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.starts import Answered
 
 LETTERS = 7
 
@@ -16,7 +18,22 @@ class Told:
 
     def __init__(self) -> None:
         self._settled: list[Settlement | FreedQueue] = []
-        self.hand = LeasedHand(self._settled.append)
+        self.asked: list[tuple[int, Answered]] = []
+        """Claim tokens of groups that want to start."""
+        self.woken = 0
+        self.hand = LeasedHand(
+            self._settled.append, lambda token, answered: self.asked.append((token, answered)), 4, self.wake
+        )
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def answer(self, may_start: bool) -> int:
+        """Answers the one question that is open; returns its token."""
+        [(token, answered)] = self.asked
+        self.asked.clear()
+        answered(may_start)
+        return token
 
     def news(self) -> list[tuple[str, int]]:
         """What it has said since this was asked last."""
@@ -28,6 +45,20 @@ class Told:
 @pytest.fixture
 def told() -> Told:
     return Told()
+
+
+def ahead(token: int, *numbers: int) -> list[ClaimedJob]:
+    """A group of jobs that were claimed ahead."""
+    jobs = [job(number) for number in numbers]
+    for one in jobs:
+        one.token, one.waits = token, True
+    return jobs
+
+
+def taken(told: Told, count: int) -> list[int | None]:
+    """The ids of the next jobs to start."""
+    jobs = [told.hand.take() for _ in range(count)]
+    return [None if one is None else one.id for one in jobs]
 
 
 def test_jobs_of_a_queue_run_one_after_the_other(told: Told) -> None:
@@ -75,3 +106,47 @@ def test_after_a_stop_nothing_starts(told: Told) -> None:
     assert told.news() == [("returned", 3), ("returned", 4), ("queue", 8)]
     assert told.hand.done(running) is None
     assert told.news() == [("done", 1), ("returned", 2), ("queue", LETTERS)]
+
+
+def test_a_group_is_asked_for_when_half_of_those_before_it_have_started(told: Told) -> None:
+    told.hand.add([job(1), job(2), job(3), job(4), *ahead(8, 5, 6), *ahead(9, 7)])
+    assert taken(told, 1) == [1]
+    assert told.asked == []
+    assert taken(told, 3) == [2, 3, 4]
+    # Until the answer comes, nothing starts, and nothing else is asked.
+    assert taken(told, 1) == [None]
+    assert not told.hand
+    assert told.answer(may_start=True) == 8
+    assert told.woken == 1
+    assert taken(told, 2) == [5, 6]
+    assert told.answer(may_start=True) == 9
+    assert taken(told, 2) == [7, None]
+    assert (told.asked, told.news()) == ([], [])
+
+
+def test_a_group_that_may_not_start_is_given_back(told: Told) -> None:
+    told.hand.add([*ahead(8, 1, 2), *ahead(9, 3)])
+    assert told.answer(may_start=False) == 8
+    assert told.news() == [("returned", 1), ("returned", 2)]
+    assert told.answer(may_start=True) == 9
+    assert taken(told, 2) == [3, None]
+
+
+def test_what_was_claimed_ahead_is_given_back_with_the_rest(told: Told) -> None:
+    told.hand.add([job(1), *ahead(8, 2, 3), *ahead(9, 4)])
+    told.hand.close()
+    assert told.news() == [("returned", 1), ("returned", 2), ("returned", 3), ("returned", 4)]
+    # The answer comes too late.
+    assert told.answer(may_start=True) == 8
+    assert (taken(told, 1), told.news(), told.asked) == ([None], [], [])
+
+
+def test_a_late_answer_is_not_taken_for_that_of_the_next_group(told: Told) -> None:
+    told.hand.add(ahead(8, 1))
+    told.hand.give_back()
+    told.news()
+    told.hand.add(ahead(9, 2))
+    assert told.answer(may_start=True) == 8
+    assert taken(told, 1) == [None]
+    assert told.answer(may_start=True) == 9
+    assert taken(told, 1) == [2]

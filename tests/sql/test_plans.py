@@ -46,7 +46,10 @@ CLAIM: Variables = {
     "locked_names": "'{q2001,q2002}'::text[]",
     "locked_runs": "array(select array_agg(id)::text from tidemill._jobs where queue_id in (2001, 2002)"
     " group by queue_id)",
-    "token": "1::bigint",
+    "tokens": "array_fill(1::bigint, array[501])",
+    "nrs": "array_fill(1, array[501])",
+    "queue_ids": "'{2001,2002,2003,2004,2005,2006,2007,2008,2009,2010}'::bigint[]",
+    "queue_nrs": "array_fill(1, array[10])",
 }
 SINGLES: LiteralString = (
     "array(select f from tidemill._lock_jobs('{mine}', '{}', false, 500, null, null, null, null) f)"

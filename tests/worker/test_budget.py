@@ -169,13 +169,13 @@ def function(payload: object) -> None:
     [
         ({}, [coroutine], (20, 20)),
         ({"concurrency": 2}, [coroutine], (10, 10)),
-        # Two for the express lane, one each for leases, heartbeats, notifications; five for actions.
-        ({"max_connections": 30}, [coroutine], (19, 1)),
-        ({"max_connections": 30}, [function], (1, 19)),
-        ({"max_connections": 30}, [coroutine, function], (10, 10)),
-        ({"max_connections": 12}, [coroutine, function], (1, 1)),
-        ({"max_connections": 5, "action_concurrency": 0, "lane": "lease"}, [function], (1, 1)),
-        ({"max_connections": 5, "action_concurrency": 0, "once": True, "crontab": "x"}, [coroutine], None),
+        # Two for the express lane; one each for leases, their starts, heartbeats, notifications; five for actions.
+        ({"max_connections": 30}, [coroutine], (18, 1)),
+        ({"max_connections": 30}, [function], (1, 18)),
+        ({"max_connections": 30}, [coroutine, function], (9, 9)),
+        ({"max_connections": 13}, [coroutine, function], (1, 1)),
+        ({"max_connections": 6, "action_concurrency": 0, "lane": "lease"}, [function], (1, 1)),
+        ({"max_connections": 6, "action_concurrency": 0, "once": True, "crontab": "x"}, [coroutine], None),
     ],
     ids=str,
 )
@@ -227,5 +227,5 @@ async def test_a_worker_keeps_within_its_limit(app: App, connection: psycopg.Con
 
 async def test_a_limit_that_is_too_small_is_refused_before_anything_starts(app: App) -> None:
     app.register(coroutine)
-    with pytest.raises(TidemillError, match="max_connections is 4; this worker needs at least 11"):
+    with pytest.raises(TidemillError, match="max_connections is 4; this worker needs at least 12"):
         await run_all(app, max_connections=4)

@@ -141,10 +141,10 @@ async def test_a_completion_whose_answer_is_lost_is_not_repeated(
     await app.add_job("quick")
     async with running(far_app, **BEATS) as worker:
         await eventually(lambda: settled(connection), "the job to end")
-        await eventually(lambda: "was settled before the connection broke" in caplog.text, "the second try")
+        await eventually(lambda: "settled before the connection broke" in caplog.text, "the second try")
         worker.stop()
     assert cut
-    assert "its lease was taken away, so nothing was written" not in caplog.text
+    assert "the lease was taken away, so nothing was written" not in caplog.text
 
 
 @pytest.mark.slow

@@ -97,13 +97,13 @@ def test_a_stale_worker_completes_nothing_that_is_not_its_own(
             ).fetchall()
             open_gate(table, attempt=1)
             stale.signal(signal.SIGCONT)
-            wait_until(lambda: stale.log.count("its lease was taken away") == 3, "three refusals")
+            wait_until(lambda: "the lease was taken away" in stale.log, "the refusal")
             stale.wait_log("was taken for dead")
             now = table.execute("select id, locked_by, claim_token, attempts from tidemill._jobs").fetchall()
             assert now == leases
             open_gate(table, attempt=2)
             wait_until(lambda: settled(table), "the jobs to end")
-            assert "its lease was taken away" not in other.log
+            assert "the lease was taken away" not in other.log
     assert len(runs(table)) == 6
 
 

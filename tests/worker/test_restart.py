@@ -59,7 +59,7 @@ async def test_the_worker_reconnects_and_loses_nothing(
 
             await eventually(settled, "all jobs to be settled")
     assert sorted(ended) == [(job.id, 1) for job in added]
-    assert "its lease was taken away, so nothing was written" not in caplog.text
+    assert "the lease was taken away, so nothing was written" not in caplog.text
 
 
 async def test_the_database_is_gone_at_shutdown(own_server: Server, caplog: pytest.LogCaptureFixture) -> None:

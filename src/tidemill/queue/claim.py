@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, LiteralString
 
 import psycopg
@@ -48,6 +48,10 @@ class Search:
     most_queues: int
     per_queue: int
     """The most jobs of one named queue."""
+    start_now: int = 0
+    """How many leased jobs will start at once; the others are claimed ahead."""
+    group_size: int = 1
+    """How many of those that are claimed ahead will start together."""
 
 
 class Finder:
@@ -60,6 +64,7 @@ class Finder:
         verb = "lock" if lane == "express" else "claim"
         self._singles = query(f"{verb}_jobs")
         self._queued = query(f"{verb}_queued_jobs")
+        self._lane = lane
         self._worker_id = worker_id
         self._identifiers = list(identifiers)
         self._queues_first = False
@@ -104,10 +109,12 @@ class Finder:
         for queued in (self._queues_first, not self._queues_first):
             if queued and search.look.told:
                 continue
-            room = search.limit - sum(map(chain_length, found))
+            taken = sum(map(chain_length, found))
+            room = search.limit - taken
             if room <= 0:
                 return found, True
-            jobs, filled = (self._find_queued if queued else self._find_singles)(connection, search, room)
+            rest = replace(search, start_now=max(0, search.start_now - taken)) if taken else search
+            jobs, filled = (self._find_queued if queued else self._find_singles)(connection, rest, room)
             found += jobs
             more = more or filled
         return found, more
@@ -134,6 +141,7 @@ class Finder:
         # The last row is no job: its run_at is the time up to which the scan went.
         *rows, last = rows
         jobs = [ClaimedJob(*row) for row in rows]
+        self._note_waiting(jobs, search)
         filled = len(jobs) >= room or last[1] is not None
         self.marks.scanned(
             jobs,
@@ -199,7 +207,16 @@ class Finder:
             tails[queue] = job
         self._queues.went(last[11])
         self._times.went((moment(last[4]), last[13]))
-        return list(heads.values()), last[1] is not None
+        found = list(heads.values())
+        self._note_waiting(found, search)
+        return found, last[1] is not None
+
+    def _note_waiting(self, heads: list[ClaimedJob], search: Search) -> None:
+        if self._lane == "lease" and heads:
+            # The first token is that of the jobs that start at once, if any do.
+            now = heads[0].token if search.start_now else None
+            for head in heads:
+                head.waits = head.token != now
 
     def _rows(
         self, connection: psycopg.Connection, statement: LiteralString, search: Search, **params: object
@@ -212,5 +229,7 @@ class Finder:
                 "identifiers": self._identifiers,
                 "quick": list(search.look.quick),
                 "forbidden": list(search.look.forbidden_flags) or None,
+                "start_now": search.start_now,
+                "group_size": search.group_size,
             }
             return cursor.execute(statement, params).fetchall()

@@ -27,6 +27,8 @@ class ClaimedJob(msgspec.Struct, gc=False):
     queue_id: int | None = None
     queue_name: str | None = None
     token: int = 0
+    waits: bool = False
+    """Of the first job of a chain: claimed ahead, so the database has to be told before it starts."""
     next: ClaimedJob | None = None
     """The job of the same named queue that runs after this one."""
 

@@ -20,6 +20,7 @@ from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
+from tidemill.queue.starts import Starts
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 
@@ -36,7 +37,8 @@ class Executor:
 
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
-    `settle` is told how leased jobs ended, `durations` how long jobs took.
+    `settle` is told how leased jobs ended, `starts` which of those claimed ahead start, and
+    `durations` how long jobs took.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Executor:
         concurrency: int,
         hooks: Hooks,
         settle: Settle,
+        starts: Starts,
         durations: Durations,
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
         self._setting = Setting(producer, worker_id, hooks, Threads())
-        self._leased = LeasedHand(settle)
+        self._leased = LeasedHand(settle, starts.ask, concurrency, self._start)
+        self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
         self._stopping = False
@@ -110,8 +114,9 @@ class Executor:
         await self._idle.wait()
 
     def close(self) -> None:
-        """Ends the idle threads."""
+        """Ends the idle threads, and the connection."""
         self._setting.threads.close()
+        self._starts.close()
 
     def _start(self) -> None:
         """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
 from typing import Protocol
 
-from tidemill.queue.claimed import ClaimedJob, chain
+from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.claimed import chain as chain_of
 from tidemill.queue.settle import FreedQueue, Settle, Settlement
+from tidemill.queue.starts import Ask
 
 
 class Hand(Protocol):
@@ -24,21 +28,61 @@ class Hand(Protocol):
 
 
 class LeasedHand:
-    """Jobs leased to this worker. Belongs to the event loop."""
+    """Jobs leased to this worker. Belongs to the event loop.
 
-    def __init__(self, settle: Settle) -> None:
+    Those that were claimed ahead come in groups, each with a claim token of its own. The database is told of
+    a group before its jobs start, in time: when half of those before it have started. So a worker that dies
+    spends attempts of few jobs that it has not started.
+
+    ask       `Starts.ask`
+    size      jobs in a group, at most
+    on_ready  is called when more jobs may start
+    """
+
+    def __init__(self, settle: Settle, ask: Ask, size: int, on_ready: Callable[[], None]) -> None:
         self._settle = settle
-        self._waiting: deque[ClaimedJob] = deque()
+        self._ask_database = ask
+        self._size = size
+        self._on_ready = on_ready
+        self._ready: deque[ClaimedJob] = deque()
+        self._ahead: deque[list[ClaimedJob]] = deque()
+        self._asking: list[ClaimedJob] | None = None
         self._closed = False
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        """Whether a job may start."""
+        return bool(self._ready)
 
     def add(self, jobs: Iterable[ClaimedJob]) -> None:
         """Takes claimed jobs; once closed, it gives them back at once."""
-        self._waiting.extend(jobs)
+        for head in jobs:
+            if not head.waits:
+                self._ready.append(head)
+            elif self._ahead and self._ahead[-1][0].token == head.token:
+                self._ahead[-1].append(head)
+            else:
+                self._ahead.append([head])
         if self._closed:
             self.give_back()
+        self._ask()
+
+    def _ask(self) -> None:
+        """Asks for the next group in time, so that no slot has to wait for the answer."""
+        if self._ahead and self._asking is None and len(self._ready) <= self._size // 2:
+            self._asking = group = self._ahead[0]
+            self._ask_database(group[0].token, partial(self._answered, group))
+
+    def _answered(self, group: list[ClaimedJob], may_start: bool) -> None:
+        self._asking = None
+        if self._ahead and self._ahead[0] is group:
+            self._ahead.popleft()
+            if may_start:
+                self._ready.extend(group)
+                self._on_ready()
+            else:
+                # Freed by a sweep, perhaps; or asked for twice, over a connection that broke.
+                self._give_back(group)
+        self._ask()
 
     def close(self) -> None:
         """Starts no more jobs, and gives back those that have not started."""
@@ -47,14 +91,24 @@ class LeasedHand:
 
     def give_back(self) -> None:
         """Gives back the jobs that have not started."""
-        while self._waiting:
-            head = self._waiting.popleft()
+        heads = [*self._ready, *chain.from_iterable(self._ahead)]
+        self._ready.clear()
+        self._ahead.clear()
+        self._give_back(heads)
+
+    def _give_back(self, heads: Iterable[ClaimedJob]) -> None:
+        for head in heads:
             self._return(head)
             self._release(head)
 
     def take(self) -> ClaimedJob | None:
-        """The next job to start; None if there is none."""
-        return self._waiting.popleft() if self._waiting else None
+        """The next job to start; None if there is none, or none may start yet."""
+        if not self._ready:
+            return None
+        job = self._ready.popleft()
+        if self._ahead:
+            self._ask()
+        return job
 
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
         """See `Hand.done`."""
@@ -78,7 +132,7 @@ class LeasedHand:
         return None
 
     def _return(self, head: ClaimedJob | None) -> None:
-        for job in chain(head):
+        for job in chain_of(head):
             self._settle(Settlement.of(job, "returned"))
 
     def _release(self, job: ClaimedJob) -> None:

@@ -97,7 +97,9 @@ class LeaseLane:
             return [], False
         per_queue = self._queue_run()
         most_queues = max(min(room, self._concurrency), room // per_queue)
-        heads, more = self.finder.find(connection, Search(look, room, most_queues, per_queue))
+        start_now = max(0, self._concurrency - self.in_hand)
+        search = Search(look, room, most_queues, per_queue, start_now, group_size=self._concurrency)
+        heads, more = self.finder.find(connection, search)
         for head in heads:
             self.take_in_hand(chain(head))
         self.hold_queues((head.queue_id, head.token) for head in heads if head.queue_id is not None)
@@ -169,4 +171,5 @@ class LeaseLane:
         mean = self._durations.mean
         if mean is None or mean >= QUICK_SECONDS:
             return 1
-        return max(1, min(MOST_OF_ONE_QUEUE, int(_AHEAD_SECONDS / max(mean, 1e-6))))
+        # They are in one group, so that they start together.
+        return max(1, min(MOST_OF_ONE_QUEUE, self._concurrency, int(_AHEAD_SECONDS / max(mean, 1e-6))))

@@ -16,6 +16,8 @@ from tidemill.queue.claimed import ClaimedJob
 
 logger = logging.getLogger("tidemill")
 
+_MOST_NAMED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -116,20 +118,18 @@ class Settlements:
 
     def log(self, uncertain: Collection[tuple[int, int]]) -> None:
         """Logs all but plain successes; `uncertain` ones had been sent before, over a lost connection."""
-        for settlement in self.lost:
-            if (settlement.id, settlement.token) in uncertain:
-                logger.info(
-                    "job %s (%s) was settled before the connection broke, or its lease was taken away since",
-                    settlement.id,
-                    settlement.identifier,
-                )
-            else:
-                logger.warning(
-                    "job %s (%s): its lease was taken away, so nothing was written; "
-                    "it is free, runs elsewhere, or has ended there",
-                    settlement.id,
-                    settlement.identifier,
-                )
+        sent = [s for s in self.lost if (s.id, s.token) in uncertain]
+        taken = [s for s in self.lost if (s.id, s.token) not in uncertain]
+        if sent:
+            logger.info(
+                "settled before the connection broke, or the lease was taken away since: %s", _named(sent)
+            )
+        if taken:
+            logger.warning(
+                "the lease was taken away, so nothing was written; "
+                "the jobs are free, run elsewhere, or have ended there: %s",
+                _named(taken),
+            )
         for settlement, run_at in self.retried:
             logger.info("job %s (%s) will run again at %s", settlement.id, settlement.identifier, run_at)
         for settlement in self.failed:
@@ -187,6 +187,13 @@ class Settlements:
                     self.failed.append(settlement)
                 case "cancelled":
                     self.cancelled.append(settlement)
+
+
+def _named(settlements: Sequence[Settlement]) -> str:
+    """Which jobs, in a bounded text."""
+    more = len(settlements) - _MOST_NAMED
+    named = ", ".join(f"job {s.id} ({s.identifier})" for s in settlements[:_MOST_NAMED])
+    return f"{named} and {more} more" if more > 0 else named
 
 
 def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:

@@ -2,10 +2,17 @@
 
 create table tidemill._unstarted (
   claim_token bigint primary key,
-  worker_id text not null
+  worker_id text not null,
+  is_taken boolean not null default false
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 comment on table tidemill._unstarted is
   'Claims whose jobs wait in their worker''s hand, and have not started. The worker takes a row away before it starts the jobs with that claim token.';
+comment on column tidemill._unstarted.is_taken is 'A sweep has taken the lease away: they must not start.';
+
+drop function if exists tidemill._claim_jobs(
+  text, text[], text[], integer, text[], smallint[], timestamptz[], bigint[], integer, integer);
+drop function if exists tidemill._claim_queued_jobs(
+  text, text[], text[], integer, text[], bigint, integer, timestamptz, bigint, boolean, integer);
 
 -- Clocks step, and a database that was away makes all leases seem over: so a worker is suspected before it counts as lost.
 alter table tidemill._workers add column suspected_at timestamptz;

@@ -9,7 +9,11 @@ as $$
     j.id, identifier, queue_name, j.payload,
     case when j.cancelled_after is not null and j.locked_at is null then 'cancelled'
       else tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) end,
-    j.priority, j.run_at, coalesce(j.cancelled_after, j.attempts), j.max_attempts, j.last_error, j.created_at, j.updated_at,
+    j.priority, j.run_at,
+    coalesce(j.cancelled_after, j.attempts)
+      - (j.locked_at is not null and exists (
+           select from tidemill._unstarted u where u.claim_token operator(pg_catalog.=) j.claim_token))::integer::smallint,
+    j.max_attempts, j.last_error, j.created_at, j.updated_at,
     j.key, j.locked_at, j.locked_by, j.revision, j.flags
   )::tidemill.job
 $$;

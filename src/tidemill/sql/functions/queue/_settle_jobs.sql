@@ -119,6 +119,7 @@ begin
       then 'busy' else 'lost' end
     from given g
     where g.id not in (select r.id from returned r);
+  delete from tidemill._unstarted u where u.claim_token = any(tokens);
   perform tidemill._notify_workers(now());
 end
 $$;

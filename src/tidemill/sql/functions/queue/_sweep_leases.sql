@@ -44,7 +44,8 @@ begin
 end
 $$;
 comment on function tidemill._sweep_leases is
-$$Frees jobs and queues of dead workers; attempts stay spent, and a job on its last one fails with a message.
+$$Frees jobs and queues of dead workers. Of jobs that may have started the attempt stays spent, and one on its last
+attempt fails with a message; the others go back as they were.
 
 Marks workers as lost that missed their deadline, or whose heartbeat's connection is gone, which
 shows at once. Lost workers stay listed for a minute.$$;
@@ -60,31 +61,51 @@ begin
   if worker_ids = '{}' then
     return;
   end if;
+  -- From here on the worker, should it still be there, can start none of these.
+  update tidemill._unstarted u set is_taken = true where u.worker_id = any(worker_ids) and not u.is_taken;
   return query
     with held as materialized (
-      select j.id, j.locked_by from tidemill._jobs j
+      select j.id, j.locked_by, exists (
+          select from tidemill._unstarted u where u.claim_token = j.claim_token) as unstarted
+      from tidemill._jobs j
       where j.locked_by = any(worker_ids)
         and (not if_ended or tidemill._lease_ended(j.locked_at, j.locked_by))
       order by j.id for update skip locked
     ),
+    -- Whoever asked for it need not wait for an attempt.
+    removed as (
+      delete from tidemill._jobs j using held h
+      where j.id = h.id and h.unstarted and j.withdrawn in ('replaced', 'removed')
+    ),
     freed as (
       update tidemill._jobs j set
+        attempts = case when h.unstarted and j.withdrawn is null then j.attempts - 1 else j.attempts end,
+        cancelled_after = j.cancelled_after - h.unstarted::integer,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
-        run_at = case when if_ended then greatest(j.run_at, now()) else j.run_at end,
-        updated_at = case when if_ended or j.attempts >= j.max_attempts then now() else j.updated_at end,
+        run_at = case when if_ended and not h.unstarted then greatest(j.run_at, now()) else j.run_at end,
+        updated_at = case
+          when h.unstarted then j.updated_at
+          when if_ended or j.attempts >= j.max_attempts then now()
+          else j.updated_at end,
         last_error = case
-          when j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
+          when h.unstarted or j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
           else format('%s did not end: %s (worker %s)',
                       case j.withdrawn
                         when 'replaced' then 'The attempt that a newer job with its key found running'
                         when 'removed' then 'The attempt that its removal by key found running'
                         else format('Attempt %s of %s', j.attempts, j.max_attempts) end,
                       why, h.locked_by) end
-      from held h where j.id = h.id
+      from held h
+      where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
       returning h.locked_by, j.id, j.attempts >= j.max_attempts
     )
     select * from freed;
   freed_any := found;
+  delete from tidemill._unstarted u
+    where u.is_taken and u.worker_id = any(worker_ids)
+      -- A row that was locked is left for the next sweep.
+      and not exists (
+        select from tidemill._jobs j where j.locked_by = u.worker_id and j.claim_token = u.claim_token);
   with held as materialized (
     select q.id from tidemill._queues q
     where q.locked_by = any(worker_ids)
@@ -99,7 +120,10 @@ begin
 end
 $$;
 comment on function tidemill._release_leases is
-  'Frees jobs and queues of these workers. if_ended: only leases that have ended; their jobs then come after those already due.';
+$$Frees jobs and queues of these workers. if_ended: only leases that have ended.
+
+Jobs that had not started go back as they were. The attempt of the others is spent, and with if_ended they come
+after those already due.$$;
 
 create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
 language sql stable

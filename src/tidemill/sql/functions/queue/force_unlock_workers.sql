@@ -8,5 +8,5 @@ $$;
 comment on function tidemill.force_unlock_workers is
 $$Frees all jobs and queues that these workers (tidemill.workers.id, locked_by) hold.
 
-Attempts stay spent, and run_at is kept. Use it for workers that are gone: one that is still alive
+Attempts that have begun stay spent, and run_at is kept. Use it for workers that are gone: one that is still alive
 finishes its jobs, but its completions are refused.$$;

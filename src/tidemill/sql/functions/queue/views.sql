@@ -8,7 +8,10 @@ select
     else tidemill._state(j.locked_at, j.attempts, j.max_attempts, j.run_at) end as state,
   j.priority,
   j.run_at,
-  coalesce(j.cancelled_after, j.attempts) as attempts,
+  -- A claim counts an attempt ahead of the start.
+  (coalesce(j.cancelled_after, j.attempts) operator(pg_catalog.-)
+    case when j.locked_at is not null and exists (select from tidemill._unstarted u where u.claim_token = j.claim_token)
+      then 1 else 0 end::smallint)::smallint as attempts,
   j.max_attempts,
   j.last_error,
   j.created_at,
@@ -27,9 +30,9 @@ join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
 comment on view tidemill.jobs is 'Jobs that are not done, one row each. Completed jobs are deleted.';
 comment on column tidemill.jobs.state is
-  'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased), failed (for good), cancelled';
+  'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased to a worker, in whose hand it may wait), failed (for good), cancelled';
 comment on column tidemill.jobs.attempts is
-  'Attempts used up, the running one included; max_attempts once the job has failed for good. A cancelled job: the attempts that it had begun.';
+  'Attempts that have begun; max_attempts once the job has failed for good. A cancelled job: the attempts that it had begun.';
 comment on column tidemill.jobs.updated_at is 'When an add, an administrator or a failed attempt last changed it; so when a job failed or was cancelled.';
 comment on column tidemill.jobs.locked_by is 'The worker that runs it: tidemill.workers.id.';
 comment on column tidemill.jobs.revision is 'How often an add with the same key has changed it.';

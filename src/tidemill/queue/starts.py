@@ -1,0 +1,136 @@
+"""Starts: tells the database which jobs that were claimed ahead start now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+import psycopg
+from psycopg import pq
+
+from tidemill.database.words import words
+
+logger = logging.getLogger("tidemill")
+
+_STATEMENT = b"select tidemill._start_jobs($1, $2)"
+_LONGEST_BACKOFF = 5.0
+
+Answered = Callable[[bool], None]
+"""Is told whether the jobs may start."""
+Ask = Callable[[int, Answered], None]
+
+
+class Starts:
+    """Asks for one group of jobs after the other, over a connection of its own. Belongs to the event loop.
+
+    connect   opens the connection, in another thread, when it is first needed
+    patience  seconds after which a connection counts as lost that does not answer
+
+    It talks from the event loop, without ever waiting: to hand a question to another thread and its answer
+    back would take longer than most groups of jobs run.
+    """
+
+    def __init__(self, worker_id: str, connect: Callable[[], psycopg.Connection], patience: float) -> None:
+        self._worker_id = worker_id.encode()
+        self._connect = connect
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._connection: psycopg.Connection | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._asked: tuple[int, Answered] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._failures = 0
+        self._closed = False
+
+    def ask(self, token: int, answered: Answered) -> None:
+        """Asks whether the jobs with this claim token may start; from then on their attempts are spent.
+
+        Ask again only when this was answered. While there is no connection, the answer waits.
+        """
+        self._asked = (token, answered)
+        if self._connection is not None:
+            self._send(self._connection)
+        elif self._opening is None:
+            self._opening = self._loop.create_task(self._open())
+
+    def close(self) -> None:
+        """Closes the connection; what was asked is not answered any more."""
+        self._closed = True
+        self._asked = None
+        self._drop()
+
+    def _send(self, connection: psycopg.Connection) -> None:
+        assert self._asked is not None
+        try:
+            connection.pgconn.send_query_params(_STATEMENT, [self._worker_id, str(self._asked[0]).encode()])
+            connection.pgconn.flush()
+        except psycopg.Error as error:
+            self._lost(error)
+            return
+        self._deadline = self._loop.call_later(self._patience, self._lost, TimeoutError("no answer"))
+
+    def _readable(self, connection: psycopg.Connection) -> None:
+        pgconn = connection.pgconn
+        try:
+            pgconn.consume_input()
+            if self._deadline is None or pgconn.is_busy():
+                # Nothing was asked: a notice, or the end of the connection, which raises an error.
+                return
+            result = pgconn.get_result()
+            if result is None or result.status != pq.ExecStatus.TUPLES_OK:
+                raise psycopg.OperationalError(
+                    "no result" if result is None else result.error_message.decode(errors="replace")
+                )
+            may_start = result.get_value(0, 0) == b"t"
+            while pgconn.get_result() is not None:
+                pass
+        except psycopg.Error as error:
+            self._lost(error)
+            return
+        self._failures = 0
+        self._deadline.cancel()
+        self._deadline = None
+        if self._asked is not None:
+            (_, answered), self._asked = self._asked, None
+            answered(may_start)
+
+    def _lost(self, error: Exception) -> None:
+        """Drops the connection, and opens another one if an answer is awaited."""
+        self._drop()
+        if self._asked is None or self._closed:
+            return
+        self._failures += 1
+        wait = min(_LONGEST_BACKOFF, 0.05 * 2**self._failures) * random.uniform(0.5, 1.0)
+        logger.warning(
+            "jobs that were claimed ahead wait for the database (%s); next try in %.1f s", words(error), wait
+        )
+        self._opening = self._loop.create_task(self._open(wait))
+
+    async def _open(self, wait: float = 0.0) -> None:
+        if wait:
+            await asyncio.sleep(wait)
+        try:
+            connection = await asyncio.to_thread(self._connect)
+        except psycopg.Error as error:
+            self._lost(error)
+            return
+        self._opening = None
+        if self._closed:
+            connection.close()
+            return
+        connection.pgconn.nonblocking = 1
+        self._connection = connection
+        self._loop.add_reader(connection.fileno(), self._readable, connection)
+        if self._asked is not None:
+            self._send(connection)
+
+    def _drop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._connection is not None:
+            self._loop.remove_reader(self._connection.fileno())
+            self._connection.close()
+            self._connection = None

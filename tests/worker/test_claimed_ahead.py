@@ -1,0 +1,66 @@
+"""A worker that dies spends the attempts of jobs that it may have started, and of no others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.processes import runs, settled, worker_process
+from tests.support.waiting import wait_until
+
+# Each test says which lane its worker uses.
+pytestmark = [pytest.mark.slow, pytest.mark.lane("auto")]
+
+GROUP = 10
+
+
+@pytest.mark.parametrize("key", [False, True], ids=["lease", "keys"])
+def test_a_job_that_kills_its_worker_costs_those_behind_it_nothing(
+    database: str, table: psycopg.Connection, key: bool
+) -> None:
+    # So the worker knows that its jobs are quick, and claims them ahead.
+    add(table, "count", 300, 25, key=False)
+    options: dict[str, Any] = {"lane": "auto" if key else "lease", "concurrency": GROUP}
+    with worker_process(database, **options, lease=3) as doomed:
+        wait_until(lambda: settled(table), "the quick jobs to end")
+        with table.transaction():
+            add(table, "die", 1, 1, key=key)
+            add(table, "tell", 199, 1, key=key)
+        assert doomed.wait() == 9
+        held = [
+            row[0]
+            for row in table.execute("select attempts from tidemill.jobs where state = 'running'").fetchall()
+        ]
+        assert len(held) > GROUP
+        # The group of the killer, and no other one.
+        assert sum(held) == GROUP
+        with worker_process(database, **options) as heir:
+            wait_until(lambda: len(runs(table)) == 1 + 200 - GROUP, "all that had not started to run")
+            heir.end()
+    failed = table.execute("select count(*) from tidemill.jobs where state = 'failed'").fetchone()
+    assert failed == (GROUP,)
+
+
+def test_a_claim_that_is_cut_off_from_its_starts_goes_on(database: str, table: psycopg.Connection) -> None:
+    add(table, "tell", 200, 25, key=False)
+    with worker_process(database, lane="lease", concurrency=2) as worker:
+        wait_until(lambda: len(runs(table)) > 20, "jobs to run")
+        table.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where query like '%_start_jobs%'"
+            " and pid <> pg_backend_pid()"
+        )
+        add(table, "tell", 200, 1, key=False)
+        wait_until(lambda: len(runs(table)) == 400, "all jobs to run")
+        assert sorted(set(runs(table))) == sorted(runs(table))
+        worker.end()
+
+
+def add(connection: psycopg.Connection, task: str, count: int, attempts: int, *, key: bool) -> None:
+    connection.execute(
+        "select count(*) from tidemill.add_jobs(array(select row(%s, '{}'::json, null, null, %s,"
+        " case when %s then gen_random_uuid()::text end, null, null)::tidemill.job_spec"
+        " from generate_series(1, %s)))",
+        [task, attempts, key, count],
+    )
