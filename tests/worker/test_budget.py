@@ -169,7 +169,7 @@ def function(payload: object) -> None:
     [
         ({}, [coroutine], (20, 20)),
         ({"concurrency": 2}, [coroutine], (10, 10)),
-        # Two for the express lane; one each for leases, their starts, heartbeats, notifications; five for actions.
+        # Two for the express lane; one for leases, starts, heartbeats, notifications each; five for actions.
         ({"max_connections": 30}, [coroutine], (18, 1)),
         ({"max_connections": 30}, [function], (1, 18)),
         ({"max_connections": 30}, [coroutine, function], (9, 9)),
