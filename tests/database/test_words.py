@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tidemill.database.words import users_frames, words
+from tidemill.database.words import in_short, users_frames, words
 
 
 def said(connection: psycopg.Connection, statement: str) -> tuple[str, str]:
@@ -30,6 +30,16 @@ def test_our_own_frames_are_left_out(connection: psycopg.Connection, statement: 
     assert "CONTEXT" not in told
     assert "PL/pgSQL" not in told
     assert "\n" not in told
+
+
+def test_in_short_an_error_is_its_message_alone(connection: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute(
+            "do $$ begin raise exception 'refused' using detail = 'a detail', hint = 'a hint'; end $$"
+        )
+    assert "CONTEXT" in str(caught.value)
+    assert in_short(caught.value) == "refused"
+    assert in_short(psycopg.OperationalError("no\n  answer")) == "no answer"
 
 
 def test_frames_of_users_functions_stay(connection: psycopg.Connection) -> None:

@@ -8,8 +8,10 @@ from functools import cache
 import psycopg
 
 from tidemill.database import sql as files
+from tidemill.texts import bounded
 
 _FRAME = r"^(?=PL/\w+ |SQL |COPY |JSON |unnamed portal|while )"
+_LONGEST = 1000
 _OUR_ROUTINE = r"create or replace (?:function|procedure) (?:tidemill|graphile_worker|public)\.(\w+)"
 
 
@@ -27,6 +29,13 @@ def words(error: Exception) -> str:
         if text:
             parts.append(f"{label}: {text}")
     return " ".join(_one_line(part) for part in parts)
+
+
+def in_short(error: Exception) -> str:
+    """The message of an error of our own statements, in one line: what else it has is about our functions."""
+    diag = error.diag if isinstance(error, psycopg.Error) else None
+    said = diag.message_primary if diag is not None else None
+    return bounded(_one_line(said or str(error)) or type(error).__name__, _LONGEST)
 
 
 def users_frames(context: str) -> str:
