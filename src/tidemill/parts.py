@@ -119,6 +119,7 @@ def assemble(
         concurrency=options.concurrency,
         connect=open_connection,
         leases=leases,
+        lease=options.lease,
         wake=wake.set,
     )
     executor = Executor(

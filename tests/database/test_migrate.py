@@ -41,7 +41,7 @@ class TestMigrate:
         assert (dump(database), routine_versions(database)) == before
 
     def test_again_is_one_round_trip(self, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tidemill.database.migrate.installing", None)
+        monkeypatch.setattr("tidemill.database.migrate.install", None)
         assert not migrate(database).changed
         options = "-c search_path=app,pg_catalog -c default_transaction_read_only=on"
         assert not migrate(make_conninfo(database, options=options)).changed

@@ -170,7 +170,7 @@ class TestLeftOut:
     def test_it_is_found_out_without_a_transaction_of_the_installer(
         self, database: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tidemill.database.migrate.installing", None)
+        monkeypatch.setattr("tidemill.database.migrate.install", None)
         options = "-c search_path=app -c default_transaction_read_only=on"
         report = migrate(make_conninfo(database, options=options))
         assert "grant create on schema public" in report.skipped[DIALECT]

@@ -46,7 +46,7 @@ async def make() -> AsyncIterator[Make]:
         names = list(app.tasks)
         leases = LeaseLane(WORKER, names, concurrency=CONCURRENCY, durations=durations, wake=wake.set)
         express = ExpressLane(
-            WORKER, names, concurrency=CONCURRENCY, connect=connect, leases=leases, wake=wake.set
+            WORKER, names, concurrency=CONCURRENCY, connect=connect, leases=leases, lease=30.0, wake=wake.set
         )
         executor = Executor(
             app.tasks,

@@ -189,7 +189,7 @@ async def test_losses_are_forgotten_once_the_database_answers(
     def is_back() -> bool:
         # At the end of a turn, which has to be woken.
         engine.notify()
-        return not refusals and engine._failures == 0
+        return not refusals and engine._trouble.losses == 0
 
     await eventually(is_back, "the database to be back")
     engine.drain()

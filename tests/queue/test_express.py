@@ -21,6 +21,7 @@ from tidemill.queue.settle import Settlement
 WORKER = "by hand"
 EVERYWHERE = Look(quick=["t"], forbidden_flags=[], thorough=True, told=False)
 SOON = 1e9
+LEASE = 30.0
 
 
 class Bench:
@@ -33,7 +34,13 @@ class Bench:
         self.wakes = 0
         self.leases = LeaseLane(WORKER, ["t"], concurrency=4, durations=Durations(), wake=self._wake)
         self.lane = ExpressLane(
-            WORKER, ["t"], concurrency=4, connect=self._connect, leases=self.leases, wake=self._wake
+            WORKER,
+            ["t"],
+            concurrency=4,
+            connect=self._connect,
+            leases=self.leases,
+            lease=LEASE,
+            wake=self._wake,
         )
 
     def _connect(self) -> psycopg.Connection:
@@ -240,7 +247,9 @@ def test_a_database_that_cannot_be_reached(bench: Bench) -> None:
     def refuse() -> psycopg.Connection:
         raise psycopg.OperationalError("no connection")
 
-    lane = ExpressLane(WORKER, ["t"], concurrency=4, connect=refuse, leases=bench.leases, wake=lambda: None)
+    lane = ExpressLane(
+        WORKER, ["t"], concurrency=4, connect=refuse, leases=bench.leases, lease=LEASE, wake=lambda: None
+    )
     assert lane.claim(EVERYWHERE) == (None, False)
     assert lane.is_paused
     assert not lane.is_busy
@@ -256,7 +265,9 @@ def test_a_connection_that_refuses_a_claim_is_closed(bench: Bench, database: str
         )
         return opened[-1]
 
-    lane = ExpressLane(WORKER, ["t"], concurrency=4, connect=connect, leases=bench.leases, wake=lambda: None)
+    lane = ExpressLane(
+        WORKER, ["t"], concurrency=4, connect=connect, leases=bench.leases, lease=LEASE, wake=lambda: None
+    )
     assert lane.claim(EVERYWHERE) == (None, False)
     assert [connection.closed for connection in opened] == [True]
     assert lane.is_paused

@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
     def execute(self, statement: str) -> None:
-        self.said.append(statement.split()[0])
+        self.said.append("declare" if "true" in statement else "withdraw")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_an_idle_worker_declares_itself_and_looks_ever_more_seldom(looks: Looks,
     assert waits[0] <= 0.01
     assert waits == sorted(waits)
     assert max(waits) == waits[-1] == pytest.approx(POLL)
-    assert clock.said == ["insert"]
+    assert clock.said == ["declare"]
 
 
 def test_a_notification_brings_a_look_when_its_job_is_due(looks: Looks, clock: Clock) -> None:
@@ -88,17 +88,17 @@ def test_more_is_looked_for_at_once(looks: Looks, clock: Clock) -> None:
 
 def test_a_busy_worker_withdraws_its_declaration(looks: Looks, clock: Clock) -> None:
     look(looks, clock, found=0)
-    assert clock.said == ["insert"]
+    assert clock.said == ["declare"]
     for _ in range(60):
         clock.now += 0.005
         wait = look(looks, clock, found=20)
     assert wait <= 0.01
-    assert clock.said == ["insert", "delete"]
+    assert clock.said == ["declare", "withdraw"]
     # Idle again: soon, or producers would not notify.
     for _ in range(60):
         clock.now += 0.005
         look(looks, clock, found=0)
-    assert clock.said == ["insert", "delete", "insert"]
+    assert clock.said == ["declare", "withdraw", "declare"]
 
 
 @pytest.mark.parametrize(("found", "every"), [(1, 0.05), (1, 0.002), (500, 1.0)])
@@ -109,7 +109,7 @@ def test_some_hundred_jobs_a_second_are_not_busy(
     for _ in range(200):
         clock.now += every
         look(looks, clock, found=found)
-    assert "delete" not in clock.said
+    assert "withdraw" not in clock.said
 
 
 def test_one_without_room_withdraws_its_declaration_too(looks: Looks, clock: Clock) -> None:
@@ -117,7 +117,7 @@ def test_one_without_room_withdraws_its_declaration_too(looks: Looks, clock: Clo
     for _ in range(5):
         clock.now += 0.1
         look(looks, clock, found=0, full=True)
-    assert clock.said == ["insert", "delete"]
+    assert clock.said == ["declare", "withdraw"]
 
 
 def test_without_room_it_does_not_look(looks: Looks, clock: Clock) -> None:
@@ -140,7 +140,7 @@ def test_a_forgotten_declaration_is_made_again(looks: Looks, clock: Clock) -> No
     looks.forget_declaration()
     assert looks.next <= clock.now
     look(looks, clock, found=0)
-    assert clock.said == ["insert", "insert"]
+    assert clock.said == ["declare", "declare"]
 
 
 def test_a_look_that_could_not_be_made(looks: Looks, clock: Clock) -> None:

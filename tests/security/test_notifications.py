@@ -110,7 +110,7 @@ async def test_a_flood_of_garbage_on_every_channel(
     assert connection.execute(
         "select count(*) from tidemill.jobs where id = any(%s)", [[job.id for job in jobs[1:]]]
     ).fetchone() == (0,)
-    complaints = [record for record in caplog.records if "were not understood" in record.getMessage()]
+    complaints = [record for record in caplog.records if "was not understood" in record.getMessage()]
     assert len(complaints) == 1
     # And one of the job that was cancelled in truth, at most.
     others = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]

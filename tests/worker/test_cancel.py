@@ -176,4 +176,4 @@ async def test_a_garbled_notification_does_not_deafen_the_worker(
         await until_leased(connection)
         await app.cancel_jobs([job.id])
         await eventually(lambda: state(connection) == ("cancelled", "Cancelled", None), "the end")
-    assert "were not understood, the last one on tidemill:jobs: 'nonsense'" in caplog.text
+    assert "a notification on tidemill:jobs was not understood: 'nonsense'" in caplog.text

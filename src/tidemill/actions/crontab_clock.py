@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import psycopg
 
 from tidemill.actions.crontab import CrontabItem
+from tidemill.complaints import Complaints
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query, with_nulls
-from tidemill.database.words import words
+from tidemill.database.words import in_short
 
 logger = logging.getLogger("tidemill")
 
@@ -147,6 +148,7 @@ class CrontabClock:
         self._longest_wait = longest_wait
         self._plan: CrontabPlan | None = None
         self._failures = 0
+        self._complaints = Complaints(logger)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tidemill-crontab", daemon=True)
 
@@ -217,7 +219,7 @@ class CrontabClock:
         wait = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 1.5 ** min(self._failures, 100))
         wait *= random.uniform(0.5, 1.0)
         self._failures += 1
-        logger.warning("the crontab has to wait %.1f s: %s", wait, words(error))
+        self._complaints.warn("database", "the crontab has to wait %.1f s: %s", wait, in_short(error))
         return wait
 
 

@@ -15,9 +15,10 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, Seri
 from tidemill.actions.backends import Backends
 from tidemill.actions.hindrances import Hindrances
 from tidemill.actions.runner import Ending, Run, StartedRun
+from tidemill.complaints import Complaints
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
-from tidemill.database.words import words
+from tidemill.database.words import in_short
 
 logger = logging.getLogger("tidemill")
 
@@ -71,6 +72,7 @@ class Scheduler:
         self._stopped = False
         self._idle = threading.Event()
         self._failures = 0
+        self._complaints = Complaints(logger)
         self._lulls = 0
         self._next_sweep = 0.0
         self._no_starts_before = 0.0
@@ -139,8 +141,9 @@ class Scheduler:
             # End `wait_idle`: the engine comes next, and finds the database gone, too.
             self._idle.set()
         wait: float = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 10))
-        said = words(error)
-        logger.warning("the scheduler of actions has to wait %.1f s: %s", wait, said)
+        self._complaints.warn(
+            "database", "the scheduler of actions has to wait %.1f s: %s", wait, in_short(error)
+        )
         return wait
 
     def _look(self) -> float:
@@ -247,7 +250,7 @@ class Scheduler:
                     logger.warning(
                         "the end of run %s could not be recorded, which is tried again: %s",
                         run.started.run_id,
-                        error,
+                        in_short(error),
                     )
                 self._ended.rotate(-1)
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from tidemill.database.dead_peers import OF_SERVER, may_vanish
 from tidemill.database.grants import missing_grant
 from tidemill.database.sql import query
 from tidemill.errors import (
@@ -84,7 +85,10 @@ def connect(conninfo: str, *, autocommit: bool = True, runs_users_code: bool = F
 
 
 def prepare_session(connection: psycopg.Connection[Any]) -> None:
-    """Sets the DateStyle that psycopg reads, if the role or the database has another."""
+    """Has the server notice a client that vanished, and sets the DateStyle that psycopg reads."""
+    if may_vanish(connection):
+        connection.execute(query("watch_client"), _watch(connection))
+        connection.commit()
     if not _has_iso_dates(connection):
         connection.execute(_ISO_DATES)
         connection.commit()
@@ -103,9 +107,16 @@ def settle_own_session(connection: psycopg.Connection[Any]) -> None:
 
 async def prepare_async_session(connection: psycopg.AsyncConnection[Any]) -> None:
     """See `prepare_session`."""
+    if may_vanish(connection):
+        await connection.execute(query("watch_client"), _watch(connection))
+        await connection.commit()
     if not _has_iso_dates(connection):
         await connection.execute(_ISO_DATES)
         await connection.commit()
+
+
+def _watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[str, object]:
+    return {"names": [*OF_SERVER], "values": [*OF_SERVER.values()], "pid": connection.info.backend_pid}
 
 
 def _has_iso_dates(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

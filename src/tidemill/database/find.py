@@ -12,20 +12,13 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tidemill.database import conninfo as conninfos
+from tidemill.database.dead_peers import OF_CLIENT
 from tidemill.errors import DatabaseUnavailableError
 
 if TYPE_CHECKING:
     from tidemill.database.embedded import EmbeddedServer
 
-# Without these, a connection to a server that vanished stays "open" for hours.
-_DEFAULTS = {
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "20000",
-    "client_encoding": "UTF8",
-}
+_DEFAULTS = {"connect_timeout": "10", **OF_CLIENT, "client_encoding": "UTF8"}
 _FOLDER = ".tidemill"
 _OF_TESTS = "TIDEMILL_TEST_DATABASE"
 _EMBEDDED = "embedded"

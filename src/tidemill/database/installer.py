@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as package_version
-from typing import Any, LiteralString
+from typing import Any, LiteralString, TypeVar
 
 import psycopg
 from psycopg import ClientCursor, sql
@@ -17,6 +19,12 @@ from tidemill.database import sql as files
 from tidemill.database.connect import connect, explained
 from tidemill.database.ownership import refuse_foreign
 from tidemill.errors import MissingRightsError, SchemaError
+
+Result = TypeVar("Result")
+
+# How long it is tried, and the pause between two tries. How long each waits for a lock: install/begin.sql.
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = (0.1, 0.4)
 
 
 @dataclass(frozen=True)
@@ -122,39 +130,55 @@ class Installer:
             self.run(sql.SQL("drop schema {} cascade;").format(sql.Identifier(name)))
 
 
-@contextmanager
-def installing(conninfo: str, *, dry_run: bool = False) -> Iterator[Installer]:
-    """An installer. Its work is committed at the end, or rolled back on an error and with `dry_run`.
+def install(conninfo: str, work: Callable[[Installer], Result], *, dry_run: bool = False) -> Result:
+    """Calls `work` with an installer, in one transaction; with `dry_run` it is undone.
+
+    While it waits for a lock, all who add and claim jobs wait behind it. So it waits only for a moment; then
+    it undoes everything, makes way, and calls `work` again.
 
     Raises:
-        MissingRightsError: The role lacks a right, or what is there belongs to another role.
-        SchemaError: Another session holds a lock on the schema.
+        MissingRightsError: The role may not do this.
+        SchemaError: Others held locks for too long; or objects of another role are in the schema.
         TidemillError: See `explained`.
     """
     with explained(), connect(conninfo) as connection:
-        try:
-            # It begins a transaction that is read committed, whatever the role's default is: after
-            # the wait for another installer, it must see what that one did.
-            connection.execute(files.query("install/begin"))
-            refuse_foreign(connection)
-            yield Installer(connection)
-            # A role with rights there may have come in between.
-            refuse_foreign(connection)
-            connection.execute("rollback" if dry_run else "commit")
-        except InsufficientPrivilege as error:
-            connection.execute("rollback")
-            raise _missing_rights(connection, error) from error
-        except (LockNotAvailable, DeadlockDetected) as error:
-            connection.execute("rollback")
-            with connection.transaction():
-                connection.execute("set local search_path = pg_catalog, pg_temp")
-                holders = "; ".join(holder for (holder,) in rows(connection, "holders"))
-            named = f"It may be {holders}. " if holders else ""
-            raise SchemaError(
-                "Another session held a lock on the schema for too long, such as a dump or a long "
-                f"transaction that reads it, and nothing was changed. {named}"
-                "Run this again when it has ended."
-            ) from error
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return _attempt(connection, work, dry_run)
+            except InsufficientPrivilege as error:
+                connection.execute("rollback")
+                raise _missing_rights(connection, error) from error
+            except (LockNotAvailable, DeadlockDetected) as error:
+                connection.execute("rollback")
+                if time.monotonic() >= deadline:
+                    raise _locked(connection) from error
+            # By chance another time each try: what it waits for may come at regular ones.
+            time.sleep(random.uniform(*_PAUSE_SECONDS))
+
+
+def _attempt(connection: psycopg.Connection, work: Callable[[Installer], Result], dry_run: bool) -> Result:
+    # It begins a transaction that is read committed, whatever the role's default is: after
+    # the wait for another installer, it must see what that one did.
+    connection.execute(files.query("install/begin"))
+    refuse_foreign(connection)
+    result = work(Installer(connection))
+    # A role with rights there may have come in between.
+    refuse_foreign(connection)
+    connection.execute("rollback" if dry_run else "commit")
+    return result
+
+
+def _locked(connection: psycopg.Connection) -> SchemaError:
+    with connection.transaction():
+        connection.execute("set local search_path = pg_catalog, pg_temp")
+        holders = "; ".join(holder for (holder,) in rows(connection, "holders"))
+    named = f"It may be {holders}. " if holders else ""
+    return SchemaError(
+        "Another session held a lock on the schema for too long, such as a dump or a long "
+        f"transaction that reads it, and nothing was changed. {named}"
+        "Run this again when it has ended."
+    )
 
 
 def _missing_rights(connection: psycopg.Connection, error: psycopg.Error) -> MissingRightsError:

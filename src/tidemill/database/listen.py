@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 
 import psycopg
 
-from tidemill.database.words import words
+from tidemill.complaints import Complaints
+from tidemill.database.words import in_short
 
 logger = logging.getLogger("tidemill")
 
@@ -21,7 +22,6 @@ PING = "tidemill:ping"
 _LONGEST_BACKOFF = 30.0
 # A flood of notifications costs one look in this time.
 _PACE_SECONDS = 0.05
-_COMPLAINT_SECONDS = 60.0
 
 
 class Listener:
@@ -57,8 +57,7 @@ class Listener:
         self._failures = 0
         self._waiting: set[str] = set()
         self._look_at = dict.fromkeys(lookers, 0.0)
-        self._not_understood = 0
-        self._complain_at = 0.0
+        self._complaints = Complaints(logger)
         self._thread = threading.Thread(target=self._run, name="tidemill-listener", daemon=True)
 
     def start(self) -> None:
@@ -86,7 +85,7 @@ class Listener:
                     self._on_connect()
                     self._hear(connection)
             except (psycopg.Error, OSError) as error:
-                self._failed(words(error))
+                self._failed(in_short(error))
 
     def _hear(self, connection: psycopg.Connection) -> None:
         last_ping = time.monotonic()
@@ -127,24 +126,19 @@ class Listener:
             self._readers[channel](payload)
         except ValueError as error:
             # Anybody may notify, with any payload and as often as they like.
-            self._not_understood += 1
-            if time.monotonic() >= self._complain_at:
-                logger.warning(
-                    "%s notifications were not understood, the last one on %s: %r (%s)",
-                    self._not_understood,
-                    channel,
-                    payload[:80],
-                    error,
-                )
-                self._not_understood = 0
-                self._complain_at = time.monotonic() + _COMPLAINT_SECONDS
+            self._complaints.warn(
+                "payload", "a notification on %s was not understood: %r (%s)", channel, payload[:80], error
+            )
 
     def _failed(self, why: str) -> None:
         if self._stop.is_set():
             return
         self._failures += 1
         wait = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 16)) * random.uniform(0.5, 1.0)
-        logger.warning(
-            "no notifications (%s); polling alone until they are back, next try in %.1f s", why, wait
+        self._complaints.warn(
+            "database",
+            "no notifications (%s); polling alone until they are back, next try in %.1f s",
+            why,
+            wait,
         )
         self._stop.wait(wait)

@@ -22,7 +22,7 @@ from tidemill.database import dialects as dialect_schemas
 from tidemill.database import sql as files
 from tidemill.database.connect import check_encoding, connect, explained
 from tidemill.database.dialects import DialectSkippedError
-from tidemill.database.installer import Installer, installing, rows
+from tidemill.database.installer import Installer, install, rows
 from tidemill.database.ownership import find_foreign
 from tidemill.errors import SchemaError
 
@@ -75,19 +75,22 @@ def migrate(
 
 
 def _install(conninfo: str, dialects: Sequence[str] | None, dry_run: bool) -> MigrationReport:
+    return install(conninfo, lambda installer: _lay(installer, dialects), dry_run=dry_run)
+
+
+def _lay(installer: Installer, dialects: Sequence[str] | None) -> MigrationReport:
     report = MigrationReport()
-    with installing(conninfo, dry_run=dry_run) as installer:
-        check_encoding(installer.connection)
-        _lay_tables(installer, report)
-        _lay_functions(installer, report)
-        for name in files.dialects() if dialects is None else dialects:
-            try:
-                if dialect_schemas.lay(installer, name, asked=dialects is not None):
-                    report.dialects_laid.append(name)
-            except DialectSkippedError as skipped:
-                report.skipped[name] = str(skipped)
-        if report.changed:
-            report.statements = [files.query("install/begin").strip(), *installer.statements, "commit;"]
+    check_encoding(installer.connection)
+    _lay_tables(installer, report)
+    _lay_functions(installer, report)
+    for name in files.dialects() if dialects is None else dialects:
+        try:
+            if dialect_schemas.lay(installer, name, asked=dialects is not None):
+                report.dialects_laid.append(name)
+        except DialectSkippedError as skipped:
+            report.skipped[name] = str(skipped)
+    if report.changed:
+        report.statements = [files.query("install/begin").strip(), *installer.statements, "commit;"]
     return report
 
 
@@ -178,6 +181,8 @@ def _make_schema(installer: Installer) -> None:
         installer.close_new(before, "", ["tidemill"])
     standing = [what for (what,) in installer.rows("standing")]
     if standing:
+        if _has_schema(installer.connection):
+            raise DuplicateSchema("another installer has made it in the meantime")
         raise SchemaError(
             f"Nothing was changed: the schema tidemill has no Tidemill, but {', '.join(standing[:10])}. "
             "Drop or move what stands there."
@@ -206,9 +211,12 @@ def drop_dialect(conninfo: str, name: str) -> bool:
 
     Raises SchemaError if the user's own objects depend on it.
     """
-    with installing(conninfo) as installer:
+
+    def drop(installer: Installer) -> bool:
         _require_any_schema(installer.connection)
         return dialect_schemas.drop(installer, name)
+
+    return install(conninfo, drop)
 
 
 def uninstall(conninfo: str) -> None:
@@ -216,10 +224,13 @@ def uninstall(conninfo: str) -> None:
 
     Raises SchemaError if the user's own objects depend on them.
     """
-    with installing(conninfo) as installer:
+
+    def drop(installer: Installer) -> None:
         _require_any_schema(installer.connection)
         schemas, routines = dialect_schemas.everything(installer)
         installer.drop([*schemas, "tidemill"], routines)
+
+    install(conninfo, drop)
 
 
 def refuse_newer_schema(connection: psycopg.Connection) -> int | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from tidemill.queue.claimed import chain_length
 from tidemill.queue.execute import Executor
@@ -20,11 +20,11 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.looks import Looks
 from tidemill.queue.marks import Place
 from tidemill.queue.settle import Settled
+from tidemill.queue.trouble import Trouble
 from tidemill.texts import log_error
 
 logger = logging.getLogger("tidemill")
 
-_LONGEST_BACKOFF = 5.0
 _ONCE_TRIES = 8
 
 
@@ -82,7 +82,7 @@ class Engine:
         self._draining = False
         self._gave_up = False
         self._connection: psycopg.Connection | None = None
-        self._failures = 0
+        self._trouble = Trouble()
         self._reconcile_at = 0.0
         self._last = _Found()
         self._flags_failed = False
@@ -121,7 +121,9 @@ class Engine:
             while not self._is_done():
                 try:
                     self._turn()
-                    self._failures = 0
+                    self._trouble.over()
+                except (LockNotAvailable, DeadlockDetected):
+                    self._give_way()
                 except psycopg.Error as problem:
                     self._lost(problem)
         except BaseException as raised:
@@ -243,9 +245,9 @@ class Engine:
 
     def _open(self) -> psycopg.Connection:
         self._connection = self._connect()
-        if self._failures:
-            logger.info("the database is back")
+        if self._trouble.losses:
             self._reconcile_at = 0.0
+        self._trouble.connected()
         self._looks.forget_declaration()
         self._lanes.leases.finder.forget()
         return self._connection
@@ -269,16 +271,26 @@ class Engine:
         self._connection = None
         # This ends the open batches: they must not outlive their budget while we wait here.
         self._lanes.express.disconnect()
-        self._failures += 1
-        if self._once and self._failures >= _ONCE_TRIES:
+        wait = self._trouble.lost(problem)
+        if self._once and self._trouble.losses >= _ONCE_TRIES:
             raise problem
-        wait = min(_LONGEST_BACKOFF, 0.05 * 2**self._failures) * random.uniform(0.5, 1.0)
-        logger.warning(
-            "the database did not answer a claim or completion (%s); next try in %.1f s, nothing is lost",
-            " ".join(str(problem).split()) or type(problem).__name__,
-            wait,
-        )
-        deadline = time.monotonic() + wait
+        self._pause(wait)
+
+    def _give_way(self) -> None:
+        """Another session has a lock on our tables, or waits for one: lets it go first."""
+        # It may wait for the rows of our batches.
+        closed = self._lanes.express.settle_due(0.0, may_wait=False)
+        if closed is not None:
+            self._note_settled(closed, could_end=True)
+        # The first one of two claims may have got its jobs, which are not in hand.
+        self._lanes.leases.finder.forget()
+        self._reconcile_at = 0.0
+        self._looks.at_once()
+        self._pause(self._trouble.locked())
+
+    def _pause(self, seconds: float) -> None:
+        """Waits so long, whatever ends meanwhile; but not if the worker gives up."""
+        deadline = time.monotonic() + seconds
         while not self._gave_up and (left := deadline - time.monotonic()) > 0:
             self._wake.clear()
             self._wake.wait(left)

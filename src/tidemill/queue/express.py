@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 
 import psycopg
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
+from tidemill.complaints import Complaints
 from tidemill.database.times import moment
-from tidemill.database.words import words
+from tidemill.database.words import in_short
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.lease import LeaseLane
@@ -24,6 +26,8 @@ _SMALLEST_BATCH = 20
 # How long a batch should take, and how long its transaction lasts at most.
 _BATCH_SECONDS = 0.04
 _BUDGET_SECONDS = 0.15
+# A claim waits no longer for a lock: who holds it may wait for the rows of the other batch.
+_LOCK_SECONDS = 0.1
 # When both batches are open and no job waits to start, running jobs are leased after this time.
 _PATIENCE_SECONDS = 0.01
 # A batch is at most this many times as large as the one before.
@@ -48,7 +52,8 @@ class ExpressLane:
     """Claims and closes batches. All methods belong to the engine's thread.
 
     Jobs that are running when their batch is closed continue in the lease lane.
-    `wake` tells the engine that a batch is over.
+    `wake` tells the engine that a batch is over. The server ends the transaction of a batch
+    whose worker says nothing for `lease` seconds.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class ExpressLane:
         concurrency: int,
         connect: Callable[[], psycopg.Connection],
         leases: LeaseLane,
+        lease: float,
         wake: Callable[[], None],
     ) -> None:
         self._worker_id = worker_id
@@ -66,6 +72,8 @@ class ExpressLane:
         self._connect = connect
         self._leases = leases
         self._wake = wake
+        self._begin = _beginning(lease)
+        self._complaints = Complaints(logger)
         self.finder = Finder("express", worker_id, identifiers)
         self._idle: list[psycopg.Connection] = []
         self._open: list[_Open] = []
@@ -106,7 +114,10 @@ class ExpressLane:
         return first + (wait if first + wait > now else _BUDGET_SECONDS)
 
     def claim(self, look: Look) -> tuple[Batch | None, bool]:
-        """Claims a batch, and says whether there may be more jobs."""
+        """Claims a batch, and says whether there may be more jobs.
+
+        Raises LockNotAvailable, DeadlockDetected if another session holds a lock on the tables.
+        """
         wanted = max(_SMALLEST_BATCH, min(_LARGEST_BATCH, int(_BATCH_SECONDS / self._job_seconds)))
         # The jobs of a queue run one after the other: take as many as one slot can run.
         run = int(_BATCH_SECONDS / self._job_seconds / self._concurrency)
@@ -115,12 +126,17 @@ class ExpressLane:
         connection: psycopg.Connection | None = None
         try:
             connection = self._idle.pop() if self._idle else self._connect()
-            token = _begin(connection)
+            token = self._begin_batch(connection)
             jobs, more = self.finder.find(connection, search)
             if not jobs:
-                connection.execute("rollback")
-                self._idle.append(connection)
+                self._put_back(connection)
                 return None, False
+        except (LockNotAvailable, DeadlockDetected):
+            # The marks may have moved behind jobs that are free again.
+            self.finder.forget()
+            assert connection is not None
+            self._put_back(connection)
+            raise
         except psycopg.Error as error:
             self._lost(connection, error)
             return None, False
@@ -153,6 +169,24 @@ class ExpressLane:
             connection.close()
         self._idle.clear()
 
+    def _begin_batch(self, connection: psycopg.Connection) -> int:
+        """Begins a transaction; returns its claim token, for the jobs that will have to be leased."""
+        cursor = connection.execute(self._begin)
+        # The last statement has the result.
+        while cursor.nextset():
+            pass
+        [(token,)] = cursor.fetchall()
+        return int(token)
+
+    def _put_back(self, connection: psycopg.Connection) -> None:
+        """Ends a transaction without jobs."""
+        try:
+            connection.execute("rollback")
+        except psycopg.Error as error:
+            self._lost(connection, error)
+        else:
+            self._idle.append(connection)
+
     def _close(self, one: _Open) -> None:
         batch, connection = one.batch, one.connection
         closed = batch.close()
@@ -165,7 +199,8 @@ class ExpressLane:
             connection.execute("commit")
         except psycopg.Error as error:
             self._lost(connection, error)
-            logger.warning(
+            self._complaints.warn(
+                "batch",
                 "%s jobs of the batch that this connection held had started; "
                 "they run again unless their end was written just before",
                 len(closed.done) + len(closed.started),
@@ -198,19 +233,23 @@ class ExpressLane:
             connection.close()
         self.finder.forget()
         self._paused_until = time.monotonic() + _CAUTION_SECONDS
-        logger.warning(
+        self._complaints.warn(
+            "database",
             "the express lane lost its connection (%s); for %g s all jobs are claimed by lease",
-            words(error),
+            in_short(error),
             _CAUTION_SECONDS,
         )
 
 
-def _begin(connection: psycopg.Connection) -> int:
-    """Begins a transaction; returns its claim token, for the jobs that will have to be leased."""
+def _beginning(lease: float) -> bytes:
+    """The statements that begin the transaction of a batch, and draw its claim token."""
     # At a higher isolation level, a row that another claim has just changed is an error, not skipped.
-    cursor = connection.execute(
-        "begin isolation level read committed; select pg_catalog.nextval('tidemill._claim_tokens')"
-    )
-    cursor.nextset()
-    [(token,)] = cursor.fetchall()
-    return int(token)
+    # All locks on tables are taken here: with the weaker ones of a claim alone, its end would have to wait
+    # for an index that is built meanwhile.
+    return (
+        "begin isolation level read committed;"
+        f" set local lock_timeout to {int(_LOCK_SECONDS * 1000)};"
+        f" set local idle_in_transaction_session_timeout to {max(1, int(lease * 1000))};"
+        " lock table tidemill._jobs, tidemill._queues in row exclusive mode;"
+        " select pg_catalog.nextval('tidemill._claim_tokens')"
+    ).encode()

@@ -98,9 +98,7 @@ class Looks:
             self._is_busy = self._was_full or self._found >= _BUSY_RATE * elapsed
             self._window_began, self._found, self._was_full = now, 0, False
         if self._is_busy and self._declared:
-            execute(
-                "delete from tidemill._listeners where worker_id operator(pg_catalog.=) %s::pg_catalog.text"
-            )
+            execute("select tidemill._declare_listener(%s, false)")
             self._declared = False
         if more:
             self._at = 0.0
@@ -112,7 +110,7 @@ class Looks:
             self._at = now + _BUSY_PACE
         elif self._is_regular:
             if self._declares and not self._declared:
-                execute("insert into tidemill._listeners values (%s) on conflict do nothing")
+                execute("select tidemill._declare_listener(%s, true)")
                 self._declared = True
                 self._wait = _FIRST_LOOK
             else:

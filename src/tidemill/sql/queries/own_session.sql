@@ -7,6 +7,9 @@ from (
     ('default_transaction_isolation', 'read committed'),
     ('default_transaction_deferrable', 'off'),
     ('array_nulls', 'on'),
+    -- A session that waits, for a lock perhaps, ends soon after its client.
+    ('client_connection_check_interval',
+     case when pg_catalog.strpos(pg_catalog.version(), 'linux') operator(pg_catalog.>) 0 then '2s' end),
     ('exit_on_error', 'off'),
     ('extra_float_digits', '1'),
     ('idle_in_transaction_session_timeout', '0'),
@@ -22,5 +25,6 @@ from (
     ('transform_null_equals', 'off')
 ) s (name, value)
 where pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::integer
+  and s.value is not null
   -- Older servers lack some of them.
   and pg_catalog.current_setting(s.name, true) is not null

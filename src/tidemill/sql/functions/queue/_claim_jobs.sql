@@ -1,5 +1,7 @@
 -- The lease lane's claim: jobs that were found are written to the table as this worker's. Those that start at once
 -- have one claim token. Those that are claimed ahead have others, one for each group that will be handed over together.
+-- The engine, which calls this, may hold an express batch open: it must not wait for long behind a session
+-- that waits for the batch. So its functions have a short lock_timeout.
 
 create or replace function tidemill._claim_jobs(
   worker_id text,
@@ -16,7 +18,7 @@ create or replace function tidemill._claim_jobs(
   group_size integer default 1
 ) returns setof tidemill._claimed_job
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -96,7 +98,7 @@ create or replace function tidemill._claim_queued_jobs(
   group_size integer default 1
 ) returns setof tidemill._claimed_job
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare

@@ -1,6 +1,6 @@
 -- How leased jobs end. Each job comes with its claim token: if its lease was taken away,
 -- nothing changes. Rows that a producer has locked are left for the next call, so a worker
--- never waits for one. Returned are jobs that were not settled ('busy': try again; 'lost':
+-- never waits for one, and it waits for locks on tables as briefly as for a claim. Returned are jobs that were not settled ('busy': try again; 'lost':
 -- the lease is another's now) and, by _fail_jobs, all jobs.
 -- coalesce(locked_by, '') keeps the planner from the index of leases: a worker has many,
 -- and comparing each of them with each given job takes quadratic time.
@@ -8,7 +8,7 @@
 create or replace function tidemill._complete_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin
@@ -37,7 +37,7 @@ create or replace function tidemill._fail_jobs(
   delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin
@@ -88,7 +88,7 @@ cancels    true: the job is cancelled, so it is not tried again. So is one that 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 begin
@@ -129,7 +129,7 @@ comment on function tidemill._return_jobs is
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 begin
   with held as materialized (
@@ -144,7 +144,7 @@ $$;
 
 create or replace function tidemill._return_unknown_jobs(worker_id text, known_tokens bigint[])
 returns setof bigint
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 declare
   ids bigint[];

@@ -37,6 +37,21 @@ begin
 end
 $$;
 
+create or replace function tidemill._declare_listener(worker_id text, listens boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+as $$
+#variable_conflict use_column
+begin
+  if listens then
+    insert into tidemill._listeners values (worker_id) on conflict do nothing;
+  else
+    delete from tidemill._listeners l where l.worker_id = _declare_listener.worker_id;
+  end if;
+end
+$$;
+comment on function tidemill._declare_listener is
+  'Whether producers have to notify this worker of jobs, since it waits for them.';
+
 create or replace function tidemill._deregister_worker(worker_id text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$

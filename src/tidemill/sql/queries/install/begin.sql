@@ -1,7 +1,7 @@
 begin isolation level read committed;
 set local search_path = pg_catalog, pg_temp;
--- While we wait for a view's lock, its readers wait behind us: so give up after a while.
-select set_config('lock_timeout', '30s', true) where current_setting('lock_timeout') = '0';
+-- While we wait for the lock of a table or a view, all who use it wait behind us: so give up soon, and try again.
+set local lock_timeout = '300ms';
 -- Behind a pooler the session has the settings of its role and database.
 set local array_nulls = on;
 set local check_function_bodies = off;
