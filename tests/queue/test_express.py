@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg.errors import LockNotAvailable
 
 from tests.support.hand_worker import HandWorker
+from tests.support.waiting import wait_until
 from tidemill.queue import express as module
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import Look
@@ -20,6 +24,7 @@ from tidemill.queue.settle import Settlement
 
 WORKER = "by hand"
 EVERYWHERE = Look(quick=["t"], forbidden_flags=[], thorough=True, told=False)
+IN_LEASES = Look(quick=[], forbidden_flags=[], thorough=True, told=False)
 SOON = 1e9
 LEASE = 30.0
 
@@ -28,7 +33,7 @@ class Bench:
     """A lane, and the connections that it has opened."""
 
     def __init__(self, conninfo: str, own: psycopg.Connection) -> None:
-        self._conninfo = conninfo
+        self.conninfo = conninfo
         self.own = own
         self.opened: list[psycopg.Connection] = []
         self.wakes = 0
@@ -37,14 +42,14 @@ class Bench:
             WORKER,
             ["t"],
             concurrency=4,
-            connect=self._connect,
+            connect=self.connect,
             leases=self.leases,
             lease=LEASE,
             wake=self._wake,
         )
 
-    def _connect(self) -> psycopg.Connection:
-        self.opened.append(psycopg.connect(self._conninfo, autocommit=True))
+    def connect(self) -> psycopg.Connection:
+        self.opened.append(psycopg.connect(self.conninfo, autocommit=True))
         return self.opened[-1]
 
     def _wake(self) -> None:
@@ -62,6 +67,11 @@ class Bench:
         batch, _ = self.lane.claim(EVERYWHERE)
         assert batch is not None
         return batch
+
+    def claims(self, count: int) -> bool:
+        """Whether another worker could claim so many jobs now."""
+        with self.own.transaction(force_rollback=True):
+            return self.own.execute("select from tidemill._jobs for update skip locked").rowcount == count
 
     def rows(self) -> list[tuple[Any, ...]]:
         return self.own.execute("select id, attempts, locked_by from tidemill._jobs order by id").fetchall()
@@ -271,3 +281,103 @@ def test_a_connection_that_refuses_a_claim_is_closed(bench: Bench, database: str
     assert lane.claim(EVERYWHERE) == (None, False)
     assert [connection.closed for connection in opened] == [True]
     assert lane.is_paused
+
+
+# Other sessions that lock tables
+
+
+def waits_for_lock(connection: psycopg.Connection) -> bool:
+    found = connection.execute(
+        "select from pg_locks where not granted and database ="
+        " (select oid from pg_database where datname = current_database())"
+    )
+    return found.rowcount > 0
+
+
+@contextmanager
+def ddl(bench: Bench, statement: str) -> Iterator[Future[Any]]:
+    """A session that waits for a lock, since a batch is open."""
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(bench.conninfo, autocommit=True) as other:
+        running: Future[Any] = pool.submit(other.execute, statement.encode())
+        wait_until(lambda: waits_for_lock(bench.own), "the statement to wait")
+        assert not running.done()
+        yield running
+        running.result(30)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table tidemill._jobs add column mine integer",
+        "vacuum full tidemill._jobs",
+        "create index on tidemill._jobs (created_at)",
+        "begin; lock table tidemill._jobs; commit",
+        "begin; lock table tidemill._queues; commit",
+    ],
+)
+def test_a_claim_does_not_wait_for_who_waits_for_a_batch(bench: Bench, statement: str) -> None:
+    bench.add(1, "letters")
+    bench.add(2)
+    batch = bench.claim()
+    batch.done(take(batch))
+    bench.add(3)
+    with ddl(bench, statement) as running:
+        # It would wait for the batch without an end, if it waited at all.
+        with pytest.raises(LockNotAvailable):
+            bench.lane.claim(EVERYWHERE)
+        assert not bench.lane.is_paused
+        # The end of the batch is not held up, and makes way.
+        assert bench.lane.settle_due(0.0, may_wait=False) is not None
+        running.result(30)
+        assert len(bench.rows()) == 5
+        # One of the batch had begun, and is leased now.
+        assert bench.claim().size == 4
+    assert [status(connection) for connection in bench.opened].count(
+        psycopg.pq.TransactionStatus.INTRANS
+    ) == 1
+    assert not any(connection.closed for connection in bench.opened)
+
+
+def test_leases_do_not_wait_long_for_a_table(
+    bench: Bench, database: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.add(3)
+    heads, _ = bench.leases.claim(bench.own, IN_LEASES)
+    assert len(heads) == 3
+    bench.leases.settle(Settlement.of(heads[0], "done"))
+    bench.leases.settle(Settlement("failed", heads[1].id, heads[1].token, message="no"))
+    bench.leases.settle(Settlement.of(heads[2], "returned"))
+    with psycopg.connect(database) as other:
+        other.execute("lock table tidemill._jobs")
+        for statement in (
+            lambda: bench.leases.settle_due(bench.own),
+            lambda: bench.leases.claim(bench.own, IN_LEASES),
+            lambda: bench.leases.return_unknown(bench.own),
+        ):
+            with pytest.raises(LockNotAvailable):
+                statement()
+    # Nothing of it is forgotten.
+    assert bench.leases.settle_due(bench.own) is not None
+    assert [(job, attempts) for job, attempts, _ in bench.rows()] == [(heads[1].id, 1), (heads[2].id, 0)]
+    assert "lease was taken away" not in caplog.text
+
+
+def test_the_server_ends_a_batch_whose_worker_says_nothing(bench: Bench) -> None:
+    """As a worker that is stopped, or whose network is cut."""
+    lane = ExpressLane(
+        WORKER,
+        ["t"],
+        concurrency=4,
+        connect=bench.connect,
+        leases=bench.leases,
+        lease=0.3,
+        wake=lambda: None,
+    )
+    bench.add(2)
+    batch, _ = lane.claim(EVERYWHERE)
+    assert batch is not None
+    wait_until(lambda: bench.claims(2), "the jobs to be free")
+    assert lane.settle_due(0.0, may_wait=False) is not None
+    assert lane.is_paused
+    assert bench.rows() == [(1, 0, None), (2, 0, None)]
