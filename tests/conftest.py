@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
+from tidemill.database import installer
 
 _WANTED = (18, 16)
 # How many versions are enough for a folder's tests, the newest first, if they have no mark of their own.
@@ -97,6 +98,12 @@ def directory() -> Iterator[Path]:
     """A directory that a server can be started in."""
     with reachable_directory("test") as place:
         yield place
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Migrations give up on locks soon."""
+    monkeypatch.setattr(installer, "_PATIENCE_SECONDS", 0.5)
 
 
 @pytest.fixture(scope="session")

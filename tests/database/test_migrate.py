@@ -46,13 +46,34 @@ class TestMigrate:
         options = "-c search_path=app,pg_catalog -c default_transaction_read_only=on"
         assert not migrate(make_conninfo(database, options=options)).changed
 
-    # It waits for half a minute.
-    @pytest.mark.versions(18)
-    def test_of_tables_that_are_locked_for_long(self, database: str) -> None:
+    @pytest.mark.usefixtures("impatient")
+    @pytest.mark.parametrize("table", ["_migrations", "_installed"])
+    def test_of_tables_that_are_locked_for_long(self, database: str, table: str) -> None:
         with psycopg.connect(database) as other:
-            other.execute("lock table tidemill._migrations")
+            other.execute(f"lock table tidemill.{table}".encode())
             with pytest.raises(SchemaError, match=r"held a lock.*nothing was changed.*again"):
-                migrate(make_conninfo(database, options="-c lock_timeout=50ms"))
+                migrate(database)
+
+    def test_it_waits_for_a_lock_in_short_tries(self, database: str) -> None:
+        make_outdated(database)
+        with ThreadPoolExecutor(1) as pool, psycopg.connect(database, autocommit=True) as onlooker:
+
+            def waits() -> bool:
+                return bool(
+                    onlooker.execute(
+                        "select from pg_stat_activity where datname = current_database()"
+                        " and wait_event_type = 'Lock'"
+                    ).rowcount
+                )
+
+            with psycopg.connect(database) as reader:
+                reader.execute("select from tidemill.jobs")
+                migration = pool.submit(migrate, database)
+                for _ in range(2):
+                    wait_until(waits, "a try")
+                    # Others get through in between.
+                    wait_until(lambda: not waits(), "its end")
+            assert migration.result().functions_laid
 
     def test_an_encoding_that_takes_any_bytes(self, server: Server, sql_ascii_database: str) -> None:
         with pytest.raises(UnsupportedServerError) as caught:
@@ -121,15 +142,17 @@ class TestMigrate:
             old.commit()
             assert old.execute("select id from tidemill.add_job('x')").fetchone() == (1,)
 
+    @pytest.mark.usefixtures("impatient")
     def test_a_lock_that_is_held_for_long(self, database: str) -> None:
         make_outdated(database)
         with psycopg.connect(database) as reader:
             reader.execute("select from tidemill.jobs")
             with pytest.raises(SchemaError, match=r"held a lock.*nothing was changed.*again"):
-                migrate(make_conninfo(database, options="-c lock_timeout=50ms"))
+                migrate(database)
         assert migrate(database).functions_laid
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("impatient")
     def test_a_deadlock_with_a_reader(self, database: str, superuser_conninfo: str) -> None:
         make_outdated(database)
         with (

@@ -85,8 +85,7 @@ def test_the_message_names_the_holder(
     connection.execute("select tidemill._lock('declarations')")
 
 
-# It waits for half a minute.
-@pytest.mark.versions(18)
+@pytest.mark.usefixtures("impatient")
 def test_a_migration_names_who_holds_it_up(database: str) -> None:
     make_outdated(database)
     with psycopg.connect(database, application_name="a long report") as reader:
@@ -95,7 +94,7 @@ def test_a_migration_names_who_holds_it_up(database: str) -> None:
             f'server process {reader.info.backend_pid} .role "tidemill_owner", application "a long report"'
         )
         with pytest.raises(SchemaError, match=words):
-            migrate(make_conninfo(database, options="-c lock_timeout=100ms"))
+            migrate(database)
     assert migrate(database).functions_laid
 
 

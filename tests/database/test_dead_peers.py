@@ -1,0 +1,89 @@
+"""Sessions whose server is to notice that the client has vanished."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.support.proxy import pooler
+from tests.support.servers import available
+from tidemill import App
+from tidemill.database import embedded
+from tidemill.database.connect import connect, settle_own_session
+from tidemill.database.dead_peers import OF_SERVER
+from tidemill.database.patient import connect_patiently
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def over_tcp(directory: Path) -> Iterator[str]:
+    """A database that is reached over TCP."""
+    version, bin_dir = max(available().items())
+    port = str(free_port())
+    server = embedded.start(
+        directory / "server",
+        version=version,
+        bin_dir=bin_dir,
+        settings={"listen_addresses": "127.0.0.1", "port": port},
+    )
+    try:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            [(rules,)] = connection.execute("show hba_file").fetchall()
+            with Path(rules).open("a") as file:
+                file.write("host all all 127.0.0.1/32 trust\n")
+            connection.execute("select pg_reload_conf()")
+        yield make_conninfo(server.conninfo(), host="127.0.0.1", port=port)
+    finally:
+        server.release()
+
+
+def settings(connection: psycopg.Connection) -> dict[str, str]:
+    rows = connection.execute(
+        "select name, setting from pg_settings where name = any(%s)", [[*OF_SERVER]]
+    ).fetchall()
+    return dict(rows)
+
+
+async def test_sessions_over_a_network(over_tcp: str) -> None:
+    for opened in (
+        connect(over_tcp),
+        connect_patiently(over_tcp, 30.0),
+        connect(over_tcp, runs_users_code=True),
+    ):
+        with opened as connection:
+            assert settings(connection) == OF_SERVER
+    app = App(over_tcp)
+    with app.sync, app.sync.connection() as connection:
+        assert settings(connection) == OF_SERVER
+        connection.rollback()
+        assert settings(connection) == OF_SERVER
+    async with app, app.connection() as of_pool:
+        found: Any = await (await of_pool.execute("show tcp_user_timeout")).fetchone()
+        assert found == ("20s",)
+
+
+def test_a_unix_socket_needs_none(database: str) -> None:
+    with connect(database) as connection:
+        assert set(settings(connection).values()) == {"0"}
+        # A proxy may have made TCP of it: the server takes them, and does nothing.
+        for name, value in OF_SERVER.items():
+            connection.execute("select set_config(%s, %s, false)", [name, value])
+
+
+def test_a_session_of_ours_that_waits_ends_with_its_client(database: str) -> None:
+    with connect(database) as connection:
+        assert connection.execute("show client_connection_check_interval").fetchone() == ("2s",)
+    with pooler(database) as pooled, psycopg.connect(pooled.conninfo) as connection:
+        settle_own_session(connection)
+        assert connection.execute("show client_connection_check_interval").fetchone() == ("0",)
