@@ -76,10 +76,10 @@ async def test_one_gets_its_lock_and_all_go_on(
 
 
 def tries(connection: psycopg.Connection) -> int:
-    """How many claims wait for a lock."""
+    """How many of an engine's statements wait for a lock."""
     return connection.execute(
         "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-        " and query ~ '^begin|_claim'"
+        " and query ~ '^begin|_claim|_unknown'"
     ).rowcount
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,8 +88,10 @@ def connect(conninfo: str, *, autocommit: bool = True, runs_users_code: bool = F
 def prepare_session(connection: psycopg.Connection[Any]) -> None:
     """Has the server notice a client that vanished, and sets the DateStyle that psycopg reads."""
     if may_vanish(connection):
+        # One round trip instead of three.
+        autocommit, connection.autocommit = connection.autocommit, True
         connection.execute(query("watch_client"), _watch(connection))
-        connection.commit()
+        connection.autocommit = autocommit
     if not _has_iso_dates(connection):
         connection.execute(_ISO_DATES)
         connection.commit()
@@ -108,15 +111,17 @@ def settle_own_session(connection: psycopg.Connection[Any]) -> None:
 async def prepare_async_session(connection: psycopg.AsyncConnection[Any]) -> None:
     """See `prepare_session`."""
     if may_vanish(connection):
+        autocommit = connection.autocommit
+        await connection.set_autocommit(True)
         await connection.execute(query("watch_client"), _watch(connection))
-        await connection.commit()
+        await connection.set_autocommit(autocommit)
     if not _has_iso_dates(connection):
         await connection.execute(_ISO_DATES)
         await connection.commit()
 
 
 def _watch(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> dict[str, object]:
-    return {"names": [*OF_SERVER], "values": [*OF_SERVER.values()], "pid": connection.info.backend_pid}
+    return {"settings": json.dumps(OF_SERVER), "pid": connection.info.backend_pid}
 
 
 def _has_iso_dates(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> bool:

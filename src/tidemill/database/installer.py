@@ -23,8 +23,8 @@ from tidemill.errors import MissingRightsError, SchemaError
 Result = TypeVar("Result")
 
 # How long it is tried, and the pause between two tries. How long each waits for a lock: install/begin.sql.
-_PATIENCE_SECONDS = 30.0
-_PAUSE_SECONDS = (0.1, 0.4)
+_PATIENCE_SECONDS = 60.0
+_PAUSE_SECONDS = (0.05, 0.25)
 
 
 @dataclass(frozen=True)
