@@ -23,7 +23,7 @@ TIERS = (
     ],
     ["queue", "actions"],
     ["budget parts worker"],
-    ["slots connections sync app"],
+    ["slots pools connections sync app"],
     ["cli"],
 )
 # The front door loads a module when one of its names is asked for.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import wait
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -13,24 +11,20 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from tidemill import forks
+from tidemill import forks, pools
 from tidemill.coroutines import finish
-from tidemill.database.connect import (
-    explained,
-    prepare_async_session,
-    prepare_session,
-)
+from tidemill.database.connect import explained
 from tidemill.database.find import Database, find_database
+from tidemill.database.lent import lending, spare
 from tidemill.database.migrate import migrate
-from tidemill.errors import TidemillError
+from tidemill.errors import DatabaseUnavailableError, TidemillError
 from tidemill.slots import Slots
 
 if TYPE_CHECKING:
-    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+    from tidemill.pools import AsyncPool, Pool
 
 _NAME = "tidemill"
 _SIZE = 10
-_POOL_PATIENCE = 1.0
 # Who waits longer than this for a connection of the pool is told, each time, who has them.
 _LONG_WAIT = 10.0
 
@@ -63,8 +57,9 @@ class Connections:
         self._database: Database | None = None
         self._database_lock = threading.Lock()
         self._users = 0
-        self._pool: AsyncConnectionPool | None = None
-        self._sync_pool: ConnectionPool | None = None
+        self._silence = pools.Silence()
+        self._pool: AsyncPool | None = None
+        self._sync_pool: Pool | None = None
         self._sync_lock = threading.Lock()
         self._sync_is_open = False
         self._of_parent: list[object] = []
@@ -152,41 +147,32 @@ class Connections:
     @asynccontextmanager
     async def _own_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         database = await asyncio.to_thread(self.database)
-        with explained():
-            opened = await psycopg.AsyncConnection.connect(database.for_application(_NAME))
-        async with opened as connection:
-            await _prepare_async(connection)
-            yield connection
+        with _opening():
+            connection = await pools.connect_async(database.for_application(_NAME))
+        with lending(connection):
+            async with connection:
+                yield connection
 
     async def _async_pooled_connection(self, stack: AsyncExitStack) -> psycopg.AsyncConnection | None:
         """See `_pooled_connection`."""
         pool = await self._kept_pool()
         if pool is None:
             return None
-        from psycopg_pool import PoolTimeout
+        from psycopg_pool import PoolClosed, PoolTimeout
 
         slot = stack.enter_context(self._slots.ask())
         granted = asyncio.wrap_future(slot.granted)
         while not (await asyncio.wait([granted], timeout=_LONG_WAIT))[0]:
             self._slots.warn(slot)
         try:
-            return await stack.enter_async_context(pool.connection())
-        except PoolTimeout:
-            # The pool could not connect; a connection of one's own tells why.
+            return await stack.enter_async_context(pools.lent_async(pool, self._silence))
+        except (PoolClosed, PoolTimeout):
+            # If the pool could not connect, a connection of one's own tells why.
             return None
 
-    async def _kept_pool(self) -> AsyncConnectionPool | None:
+    async def _kept_pool(self) -> AsyncPool | None:
         if self._pool is None and self.is_open:
-            from psycopg_pool import AsyncConnectionPool
-
-            self._pool = AsyncConnectionPool(
-                self.database().for_application(_NAME),
-                min_size=0,
-                max_size=self._size,
-                configure=_prepare_async,
-                check=_check_async,
-                open=False,
-            )
+            self._pool = pools.make_async_pool(self.database().for_application(_NAME), self._size)
         if self._pool is not None and self._pool.closed:
             await self._pool.open()
         if self._pool is not None and self._pool.max_size != self._size:
@@ -199,7 +185,7 @@ class Connections:
         forks.renew_in_children(self)
         with self._sync_lock:
             if self._sync_pool is None:
-                self._sync_pool = self._made_sync_pool()
+                self._sync_pool = pools.make_pool(self.database().for_application(_NAME), self._sync_size)
             self._sync_is_open = True
 
     def close_sync(self, *, only_shared: bool = False) -> None:
@@ -218,10 +204,15 @@ class Connections:
         with ExitStack() as stack:
             connection = self._pooled_connection(stack)
             if connection is None:
-                with explained():
-                    connection = psycopg.connect(self.database().for_application(_NAME))
-                stack.enter_context(connection)
-                _prepare(connection)
+                connection = stack.enter_context(self._own_sync_connection())
+            yield connection
+
+    @contextmanager
+    def _own_sync_connection(self) -> Iterator[psycopg.Connection]:
+        conninfo = self.database().for_application(_NAME)
+        with _opening():
+            connection = pools.connect(conninfo)
+        with lending(connection), connection:
             yield connection
 
     def _pooled_connection(self, stack: ExitStack) -> psycopg.Connection | None:
@@ -234,67 +225,28 @@ class Connections:
         slot = stack.enter_context(self._sync_slots.ask())
         while wait([slot.granted], timeout=_LONG_WAIT).not_done:
             self._sync_slots.warn(slot)
-        deadline = time.monotonic() + pool.timeout
-        while True:
-            try:
-                # psycopg_pool leaves those in its queue until their timeout who enter it
-                # while another thread closes the pool: so ask again after a second.
-                return stack.enter_context(pool.connection(timeout=_POOL_PATIENCE))
-            except (PoolClosed, PoolTimeout):
-                # If the pool could not connect, a connection of one's own tells why.
-                if pool.closed or time.monotonic() >= deadline:
-                    return None
+        try:
+            return stack.enter_context(pools.lent(pool, self._silence))
+        except (PoolClosed, PoolTimeout):
+            # If the pool could not connect, a connection of one's own tells why.
+            return None
 
-    def _kept_sync_pool(self) -> ConnectionPool | None:
+    def _kept_sync_pool(self) -> Pool | None:
         with self._sync_lock:
             if self._sync_pool is None and (self.is_open or self._sync_is_open):
-                self._sync_pool = self._made_sync_pool()
+                self._sync_pool = pools.make_pool(self.database().for_application(_NAME), self._sync_size)
             pool = self._sync_pool
         if pool is not None and pool.max_size != self._sync_size:
             pool.resize(0, self._sync_size)
         return pool
 
-    def _made_sync_pool(self) -> ConnectionPool:
-        from psycopg_pool import ConnectionPool
 
-        return ConnectionPool(
-            self.database().for_application(_NAME),
-            min_size=0,
-            max_size=self._sync_size,
-            configure=_prepare,
-            check=_check,
-            open=True,
-        )
-
-
-def _prepare(connection: psycopg.Connection) -> None:
-    forks.keep_from_children(connection)
-    prepare_session(connection)
-
-
-async def _prepare_async(connection: psycopg.AsyncConnection) -> None:
-    forks.keep_from_children(connection)
-    await prepare_async_session(connection)
-
-
-def _check(connection: psycopg.Connection) -> None:
-    """Raises psycopg.OperationalError if the server has ended an idle connection; others it does not ask."""
-    from psycopg_pool import ConnectionPool
-
-    if _has_news(connection):
-        ConnectionPool.check_connection(connection)
-
-
-async def _check_async(connection: psycopg.AsyncConnection) -> None:
-    """See `_check`."""
-    from psycopg_pool import AsyncConnectionPool
-
-    if _has_news(connection):
-        await AsyncConnectionPool.check_connection(connection)
-
-
-def _has_news(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
-    # An idle session is told of its end, of settings that change, and of nothing else.
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+@contextmanager
+def _opening() -> Iterator[None]:
+    """A connection is opened here. Raises DatabaseUnavailableError, which spends no last attempt."""
+    try:
+        with explained():
+            yield
+    except DatabaseUnavailableError as error:
+        spare(error)
+        raise

@@ -83,10 +83,11 @@ class ExecutableError(AttemptError):
 
 
 class BatchError(AttemptError):
-    """Some entries of a batch job failed; `payload` is the JSON array of just those."""
+    """Some entries of a batch job failed, with `exceptions`; `payload` is the JSON array of just those."""
 
     def __init__(self, errors: list[BaseException], payload: str) -> None:
         super().__init__("Batch failures:\n" + "\n".join(message_of(e) or name_of(e) for e in errors))
+        self.exceptions = errors
         self.payload = payload
 
 

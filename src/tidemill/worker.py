@@ -19,6 +19,7 @@ from tidemill.coroutines import finish, first
 from tidemill.database.connect import connect, explained
 from tidemill.database.find import Database, refuse_in_tests
 from tidemill.database.migrate import require_schema
+from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogJobs
@@ -206,7 +207,10 @@ class Worker:
 
     def _tell_what_is_left(self) -> None:
         """Logs the tasks of ready jobs that this worker does not know; this shows typos."""
-        with contextlib.suppress(TidemillError, psycopg.Error), self._app.sync.connection() as connection:
+        with (
+            contextlib.suppress(TidemillError, psycopg.Error),
+            connect_patiently(self._app.database().conninfo, self._patience) as connection,
+        ):
             rows = connection.execute(query("ready_identifiers")).fetchall()
             left = [identifier for (identifier,) in rows if identifier not in self._app.tasks]
             if left:

@@ -23,22 +23,31 @@ class PatientConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
-        return super().wait(self._bounded(gen), *args, **kwargs)
+        return super().wait(bounded(gen, self, self.patience), *args, **kwargs)
 
-    def _bounded(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + self.patience
-        try:
-            wanted = next(gen)
-            while True:
-                ready = yield wanted
-                # psycopg calls this from time to time even without any data.
-                if not ready and time.monotonic() > deadline:
-                    gen.close()
-                    self.close()
-                    raise psycopg.OperationalError(f"no answer from the server in {self.patience:g} s")
-                wanted = gen.send(ready)
-        except StopIteration as end:
-            return end.value
+
+def bounded(
+    gen: Generator[Any, Any, Any],
+    connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
+    patience: float,
+) -> Generator[Any, Any, Any]:
+    """One exchange of psycopg's with a limit of `patience` seconds. Then it closes the connection.
+
+    Raises OperationalError.
+    """
+    deadline = time.monotonic() + patience
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            # psycopg calls this from time to time even without any data.
+            if not ready and time.monotonic() > deadline:
+                gen.close()
+                connection.pgconn.finish()
+                raise psycopg.OperationalError(f"no answer from the server in {patience:g} s")
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        return end.value
 
 
 def connect_patiently(conninfo: str, patience: float) -> PatientConnection:

@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.context import JobContext, JobLogger, Producer
+from tidemill.database.lent import AnyLent, held_here
 from tidemill.database.times import moment
 from tidemill.errors import JobTimeoutError
 from tidemill.jobs import Cancel
 from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.cutter import Cutter
 from tidemill.queue.outcome import check_result, failure, meaning
 from tidemill.queue.resume import Suspended, first_step
 from tidemill.queue.settle import Settlement
@@ -33,6 +35,7 @@ class Setting:
     worker_id: str
     hooks: Hooks
     threads: Threads
+    cutter: Cutter
 
     def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
         """Makes the context that a task is handed."""
@@ -70,6 +73,9 @@ class Attempt:
     given_back: bool = False
     thread: asyncio.Future[Any] | None = None
     """Where a plain function runs; it may outlive the attempt."""
+    held: set[AnyLent] = field(default_factory=held_here.get)
+    """The connections that it holds."""
+    is_over: bool = False
 
     @classmethod
     def begin(
@@ -108,19 +114,40 @@ class Attempt:
         """Asks the task to stop: an async one is cancelled, a plain function is told."""
         if not self.context.cancelled:
             self.context._cancel_reason = reason
-            self.context._cancelled.set()
+            self._tell()
             if self.task.is_async:
                 self.runner.cancel()
 
     def abandon(self) -> None:
         """Stops the attempt, and has its job given back."""
         self.given_back = True
-        self.context._cancelled.set()
+        self._tell()
         self.runner.cancel()
+
+    def _tell(self) -> None:
+        """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
+        self.context._cancelled.set()
+        self.setting.cutter.add(self)
+
+    def has_ended(self) -> bool:
+        """Whether nothing of it runs any longer."""
+        if self.thread is None or self.thread.done():
+            return self.is_over
+        # Without its event loop nobody is told of the thread's end.
+        return self.thread.get_loop().is_closed() and not self.held
 
     async def finish(self) -> None:
         """Waits for the task; raises its error, or the outcome that its result stands for."""
-        if not self.task.is_async or self.task.timeout is not None:
+        if not self.task.is_async:
+            # It may outlive the attempt, and must not share what it holds with the runner's next one.
+            self.held = set()
+            token = held_here.set(self.held)
+            try:
+                await self._finish_in_time()
+            finally:
+                held_here.reset(token)
+            return
+        if self.task.timeout is not None:
             await self._finish_in_time()
             return
         # Most jobs take this way, which costs less.
@@ -132,6 +159,10 @@ class Attempt:
 
     async def _finish_in_time(self) -> None:
         timeout = self.task.timeout
+        timer: asyncio.TimerHandle | None = None
+        if timeout is not None:
+            # A connection whose server is silent does not let go of a coroutine that is cancelled.
+            timer = asyncio.get_running_loop().call_later(timeout, self.setting.cutter.add, self)
         try:
             async with asyncio.timeout(timeout) as limit:
                 result = self.result
@@ -144,8 +175,11 @@ class Attempt:
             if not limit.expired():
                 # The task itself raised this one.
                 raise
-            self.context._cancelled.set()
+            self._tell()
             raise JobTimeoutError(f"Timed out after {timeout:g} s") from None
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _call_in_thread(self) -> Any:
         payload = self.task.decode(self.job.payload)
@@ -158,6 +192,7 @@ class Attempt:
 
     def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
         """How to settle the job after the attempt's end; None for a success. Calls the hooks."""
+        self.is_over = True
         job, hooks = self.job, self.setting.hooks
         if error is None:
             if hooks.are_watching:

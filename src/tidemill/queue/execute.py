@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidemill.context import Producer
+from tidemill.database.lent import held_here
 from tidemill.middleware import Hooks
 from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.cutter import Cutter
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -55,7 +57,7 @@ class Executor:
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
-        self._setting = Setting(producer, worker_id, hooks, Threads())
+        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter())
         self._leased = LeasedHand(settle, starts.ask, concurrency, self._start)
         self._starts = starts
         self._batches: list[Batch] = []
@@ -151,6 +153,7 @@ class Executor:
         runner = asyncio.current_task()
         assert runner is not None
         seat_here.set(seat)
+        held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
         watched = hooks.are_watching

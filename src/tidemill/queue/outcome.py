@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from tidemill.context import JobContext
+from tidemill.database.lent import is_spared
 from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob
@@ -75,7 +76,8 @@ def meaning(error: BaseException, context: JobContext) -> BaseException:
 
 def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
     """The settlement of a failed attempt."""
-    delay, permanent = _next_attempt(task, context, error)
+    spared = is_spared(error)
+    delay, permanent = _next_attempt(task, context, error, spared)
     return Settlement(
         "failed",
         job.id,
@@ -86,6 +88,7 @@ def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseEx
         permanent=permanent,
         payload=error.payload if isinstance(error, BatchError) else None,
         cancelled=isinstance(error, Cancel),
+        spared=spared and not permanent,
     )
 
 
@@ -94,10 +97,15 @@ def failure_of_ours(job: ClaimedJob, error: BaseException) -> Settlement:
     return Settlement("failed", job.id, job.token, job.identifier, message=describe(error))
 
 
-def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) -> tuple[float | None, bool]:
-    """The wait before the next attempt (None: the default backoff), and whether the job fails for good."""
+def _next_attempt(
+    task: Task[Any], context: JobContext, error: BaseException, spared: bool
+) -> tuple[float | None, bool]:
+    """The wait before the next attempt (None: the default backoff), and whether the job fails for good.
+
+    `spared`: there is a next attempt in any case.
+    """
     # A payload that does not fit its task will not fit it the next time.
-    if isinstance(error, Cancel | PayloadError) or context.is_last_attempt:
+    if isinstance(error, Cancel | PayloadError) or (context.is_last_attempt and not spared):
         return None, True
     try:
         if isinstance(error, Retry):
@@ -105,7 +113,7 @@ def _next_attempt(task: Task[Any], context: JobContext, error: BaseException) ->
         if task.retry is None:
             return None, False
         delay = task.retry(context.attempt)
-        return (None, True) if delay is None else (seconds(delay), False)
+        return (None, not spared) if delay is None else (seconds(delay), False)
     except Exception as broken:
         log_error(
             logger, broken, "the retry delay of task %s is unusable; the default one is used", task.identifier

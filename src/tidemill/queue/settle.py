@@ -35,6 +35,8 @@ class Settlement:
     """The part of a batch job's payload that has failed."""
     cancelled: bool = False
     """Of a failed one: it was cancelled, by its task or by somebody else."""
+    spared: bool = False
+    """Of a failed one: its connection broke before it was of use, so this was not the last attempt."""
 
     @classmethod
     def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
@@ -131,7 +133,15 @@ class Settlements:
                 _named(taken),
             )
         for settlement, run_at in self.retried:
-            logger.info("job %s (%s) will run again at %s", settlement.id, settlement.identifier, run_at)
+            logger.info(
+                "job %s (%s) will run again at %s%s",
+                settlement.id,
+                settlement.identifier,
+                run_at,
+                "; its connection broke before it was of use, which spends no last attempt"
+                if settlement.spared
+                else "",
+            )
         for settlement in self.failed:
             logger.error(
                 "job %s (%s) failed for good: %s",
@@ -159,7 +169,8 @@ class Settlements:
             # Cut to the years that Python knows: an error here would come after the writing.
             "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
             "%s, %s::bigint[], %s::bigint[], "
-            "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[])",
+            "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[], "
+            "%s::boolean[])",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
@@ -168,6 +179,7 @@ class Settlements:
                 [s.permanent for s in failed],
                 with_nulls([s.payload for s in failed]),
                 [s.cancelled for s in failed],
+                [s.spared for s in failed],
             ],
         )
         self._read(failed, cursor)

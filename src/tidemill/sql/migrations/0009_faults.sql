@@ -21,3 +21,7 @@ comment on column tidemill._workers.suspected_at is 'Since when its heartbeats h
 -- Retries move run_at.
 alter table tidemill._jobs add column slot timestamptz;
 comment on column tidemill._jobs.slot is 'The run_at before a retry moved it; NULL: run_at was not moved.';
+
+-- It has one more parameter.
+drop function if exists tidemill._fail_jobs(
+  text, bigint[], bigint[], text[], interval[], boolean[], text[], boolean[]);

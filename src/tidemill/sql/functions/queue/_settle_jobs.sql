@@ -34,7 +34,8 @@ $$;
 
 create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
-  delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null
+  delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null,
+  spares boolean[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -43,12 +44,12 @@ as $$
 begin
   return query
     with given as materialized (
-      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads, cancels)
-        as g(id, token, message, delay, permanent, payload, cancelled)
+      select g.* from unnest(job_ids, tokens, messages, delays, permanent, payloads, cancels, spares)
+        as g(id, token, message, delay, permanent, payload, cancelled, spared)
       order by g.id
     ),
     held as materialized (
-      select j.id, g.message, g.delay, g.permanent, g.payload, g.cancelled
+      select j.id, g.message, g.delay, g.permanent, g.payload, g.cancelled, g.spared
       from given g join tidemill._jobs j on j.id = g.id
       where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
@@ -58,6 +59,9 @@ begin
         last_error = case when j.withdrawn = 'cancelled' then j.last_error else h.message end,
         cancelled_after = case when h.cancelled then coalesce(j.cancelled_after, j.attempts) else j.cancelled_after end,
         attempts = case when h.permanent or h.cancelled then j.max_attempts else j.attempts end,
+        -- One more in place of one fewer, so that the waits grow and the job shows what it went through.
+        max_attempts = case when h.spared and j.withdrawn is null
+          then greatest(j.max_attempts, least(j.attempts + 1, 32767)) else j.max_attempts end,
         -- A time that a producer has set meanwhile may leave no room for a delay.
         run_at = case when j.run_at > '290000-01-01 00:00Z' then j.run_at else greatest(now(), j.run_at)
           + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second') end,
@@ -83,7 +87,8 @@ delays     wait before the next attempt, from now or run_at, whichever is later;
            exp(least(10, attempts)) seconds
 permanent  true spends all attempts
 payloads   replaces the job's payload; NULL: unchanged
-cancels    true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for$$;
+cancels    true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for
+spares     true: it was not the last attempt. If it would be, the job gets one more$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)

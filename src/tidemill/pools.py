@@ -1,0 +1,228 @@
+"""Pools of connections for both faces, which lend only connections that answer."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from tidemill import forks
+from tidemill.database.connect import prepare_async_session, prepare_session
+from tidemill.database.lent import AnyLent, AsyncLentConnection, LentConnection, lending
+
+if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+    Pool = ConnectionPool[LentConnection]
+    AsyncPool = AsyncConnectionPool[AsyncLentConnection]
+
+# The pool tries to connect at growing intervals. After this time it begins anew, if somebody waits.
+_RECONNECT_SECONDS = 5.0
+# So often those who wait ask anew. They would be left in the queue of a pool that another thread
+# closes, and of one that has given up connecting.
+_ASK_SECONDS = 1.0
+# A connection that was silent for longer has to answer before it is lent.
+_QUIET_SECONDS = 2.0
+_ANSWER_SECONDS = 3.0
+
+
+@dataclass(slots=True)
+class Silence:
+    """Since when connections of an app are known to get no answer; those not heard of since are not lent."""
+
+    since: float = 0.0
+
+
+def make_pool(conninfo: str, size: int) -> Pool:
+    """An open pool for blocking code, which connects when a connection is needed."""
+    from psycopg_pool import ConnectionPool
+
+    return ConnectionPool(
+        conninfo,
+        connection_class=LentConnection,
+        min_size=0,
+        max_size=size,
+        configure=_prepare,
+        reconnect_timeout=_RECONNECT_SECONDS,
+        open=True,
+    )
+
+
+def make_async_pool(conninfo: str, size: int) -> AsyncPool:
+    """A pool for coroutines, which is still to be opened."""
+    from psycopg_pool import AsyncConnectionPool
+
+    return AsyncConnectionPool(
+        conninfo,
+        connection_class=AsyncLentConnection,
+        min_size=0,
+        max_size=size,
+        configure=_prepare_async,
+        reconnect_timeout=_RECONNECT_SECONDS,
+        open=False,
+    )
+
+
+def connect(conninfo: str) -> LentConnection:
+    """A connection outside of a pool. Raises psycopg.Error."""
+    connection = LentConnection.connect(conninfo)
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_async(conninfo: str) -> AsyncLentConnection:
+    """See `connect`."""
+    connection = await AsyncLentConnection.connect(conninfo)
+    try:
+        await _prepare_async(connection)
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: LentConnection) -> None:
+    forks.keep_from_children(connection)
+    connection.heard_at = time.monotonic()
+    connection.patience = _ANSWER_SECONDS
+    prepare_session(connection)
+    connection.patience = None
+
+
+async def _prepare_async(connection: AsyncLentConnection) -> None:
+    forks.keep_from_children(connection)
+    connection.heard_at = time.monotonic()
+    connection.patience = _ANSWER_SECONDS
+    await prepare_async_session(connection)
+    connection.patience = None
+
+
+@contextmanager
+def lent(pool: Pool, silence: Silence) -> Iterator[LentConnection]:
+    """A connection of the pool in a transaction. Raises PoolTimeout, PoolClosed."""
+    connection = _answering(pool, silence)
+    try:
+        with lending(connection), connection:
+            yield connection
+    finally:
+        pool.putconn(connection)
+
+
+@asynccontextmanager
+async def lent_async(pool: AsyncPool, silence: Silence) -> AsyncIterator[AsyncLentConnection]:
+    """See `lent`."""
+    connection = await _answering_async(pool, silence)
+    try:
+        with lending(connection):
+            async with connection:
+                yield connection
+    finally:
+        await pool.putconn(connection)
+
+
+def _answering(pool: Pool, silence: Silence) -> LentConnection:
+    from psycopg_pool import PoolTimeout
+
+    deadline = time.monotonic() + pool.timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            connection = pool.getconn(timeout=min(left, _ASK_SECONDS))
+        except PoolTimeout:
+            if left > _ASK_SECONDS:
+                continue
+            raise
+        answers = False
+        try:
+            answers = _answers(connection, silence)
+        finally:
+            if not answers:
+                connection.close()
+                pool.putconn(connection)
+        if answers:
+            return connection
+
+
+async def _answering_async(pool: AsyncPool, silence: Silence) -> AsyncLentConnection:
+    from psycopg_pool import PoolTimeout
+
+    deadline = time.monotonic() + pool.timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            connection = await pool.getconn(timeout=min(left, _ASK_SECONDS))
+        except PoolTimeout:
+            if left > _ASK_SECONDS:
+                continue
+            raise
+        answers = False
+        try:
+            answers = await _answers_async(connection, silence)
+        finally:
+            if not answers:
+                await connection.close()
+                await pool.putconn(connection)
+        if answers:
+            return connection
+
+
+def _answers(connection: LentConnection, silence: Silence) -> bool:
+    from psycopg_pool import ConnectionPool
+
+    if (known := _known(connection, silence)) is not None:
+        return known
+    asked_at = time.monotonic()
+    connection.patience = _ANSWER_SECONDS
+    try:
+        ConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        _note_silence(silence, asked_at)
+        return False
+    connection.patience = None
+    return True
+
+
+async def _answers_async(connection: AsyncLentConnection, silence: Silence) -> bool:
+    from psycopg_pool import AsyncConnectionPool
+
+    if (known := _known(connection, silence)) is not None:
+        return known
+    asked_at = time.monotonic()
+    connection.patience = _ANSWER_SECONDS
+    try:
+        await AsyncConnectionPool.check_connection(connection)
+    except psycopg.Error:
+        _note_silence(silence, asked_at)
+        return False
+    connection.patience = None
+    return True
+
+
+def _known(connection: AnyLent, silence: Silence) -> bool | None:
+    """Whether a connection answers; None if it has to be asked."""
+    if connection.closed or connection.heard_at < silence.since:
+        return False
+    is_fresh = time.monotonic() - connection.heard_at < _QUIET_SECONDS
+    return True if is_fresh and not _has_news(connection) else None
+
+
+def _note_silence(silence: Silence, asked_at: float) -> None:
+    # Of a connection's end the server tells at once; of a host that is gone, nobody does.
+    if time.monotonic() - asked_at >= _ANSWER_SECONDS:
+        silence.since = max(silence.since, asked_at)
+
+
+def _has_news(connection: AnyLent) -> bool:
+    # An idle session is told of its end, of settings that change, and of nothing else.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
