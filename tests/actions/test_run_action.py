@@ -255,6 +255,23 @@ class TestRecord:
             call(connection, action)
         assert [run["message"] for run in history(connection, action)] == ["not so"]
 
+    @pytest.mark.parametrize("field", ["message", "detail", "hint"])
+    def test_of_a_large_error(self, connection: Connection, field: str) -> None:
+        make_procedure(
+            connection, "shouts", f"raise 'no' using {field} = 'head' || repeat('x', 1000000) || 'tail';"
+        )
+        if field == "message":
+            make_procedure(connection, "shouts", "raise '%', 'head' || repeat('x', 1000000) || 'tail';")
+        action = add_action(connection, proc="shouts")
+        with pytest.raises(errors.RaiseException):
+            call(connection, action)
+        (run,) = history(connection, action)
+        kept = run[field]
+        assert len(kept) < 10_100
+        assert kept.startswith("headxxx")
+        assert kept.endswith("xxxtail")
+        assert "characters left out" in kept
+
     def test_of_a_cancelled_run(self, connection: Connection, other: Connection) -> None:
         make_procedure(connection, "waits", GATE)
         action = add_action(connection, proc="waits")

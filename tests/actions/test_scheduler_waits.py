@@ -35,7 +35,7 @@ def scheduler(*, once: bool) -> Scheduler:
     return Scheduler(
         worker_id="worker",
         connect=refuse,
-        backends=Backends(""),
+        backends=Backends("", patience=30),
         concurrency=1,
         poll_interval=600,
         once=once,
@@ -172,7 +172,7 @@ async def test_once_that_is_cancelled_before_its_jobs_has_nothing_to_settle(
 
 
 async def test_a_late_cancel_hits_no_other_run(connection: psycopg.Connection, database: str) -> None:
-    backends = Backends(database)
+    backends = Backends(database, patience=30)
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[Ending | None] = loop.create_future()
 
@@ -192,7 +192,7 @@ async def test_a_late_cancel_hits_no_other_run(connection: psycopg.Connection, d
     waiting = asyncio.ensure_future(asyncio.to_thread(taken.execute, "select pg_advisory_lock(8)"))
     with psycopg.connect(database, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(8)")
-        await asyncio.to_thread(run.cancel)
+        await asyncio.to_thread(run.cancel, connection)
     await waiting
     backends.give_back(taken)
     backends.close_idle(all_of_them=True)

@@ -8,28 +8,36 @@ import time
 import psycopg
 
 from tidemill import forks
+from tidemill.database.patient import PatientConnection
 
 _IDLE_SECONDS = 60.0
+# For what takes no time where the server still answers.
+_QUICK_SECONDS = 5.0
 
 
 class Backends:
-    """Connections for runs. Each is clean when it is taken, and serves one run at a time."""
+    """Connections for runs. Each is clean when it is taken, and serves one run at a time.
 
-    def __init__(self, conninfo: str) -> None:
+    patience  how long they wait for answers to our own statements, in seconds
+    """
+
+    def __init__(self, conninfo: str, *, patience: float) -> None:
         self._conninfo = conninfo
-        self._idle: list[tuple[float, psycopg.Connection]] = []
+        self._patience = patience
+        self._idle: list[tuple[float, PatientConnection]] = []
         self._lock = threading.Lock()
 
-    def take(self) -> psycopg.Connection:
+    def take(self) -> PatientConnection:
         """A connection in autocommit. Raises psycopg.Error if none can be opened."""
         while (connection := self._take_idle()) is not None:
             try:
                 # The server may have ended it in the meantime, which only a round trip shows.
                 connection.execute("select")
+                connection.patience = self._patience
                 return connection
             except psycopg.Error:
                 connection.close()
-        connection = psycopg.connect(
+        connection = PatientConnection.connect(
             self._conninfo,
             autocommit=True,
             prepare_threshold=None,
@@ -38,15 +46,17 @@ class Backends:
             keepalives_interval=10,
             keepalives_count=3,
         )
+        connection.patience = self._patience
         forks.keep_from_children(connection)
         return connection
 
-    def _take_idle(self) -> psycopg.Connection | None:
+    def _take_idle(self) -> PatientConnection | None:
         with self._lock:
             return self._idle.pop()[1] if self._idle else None
 
-    def give_back(self, connection: psycopg.Connection) -> None:
+    def give_back(self, connection: PatientConnection) -> None:
         """Cleans a connection, and keeps it for a while."""
+        connection.patience = _QUICK_SECONDS
         try:
             connection.execute("discard all")
         except psycopg.Error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,17 +12,17 @@ from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import Diagnostic
 from psycopg.rows import dict_row
 
 from tidemill.actions.backends import Backends
+from tidemill.actions.output import Output, bounded
 from tidemill.database.connect import settle_own_session
+from tidemill.database.patient import PatientConnection
 from tidemill.database.sql import query
 from tidemill.database.words import words
 
 logger = logging.getLogger("tidemill")
 
-_LONGEST_OUTPUT = 64 * 1024
 _HINDERED_SECONDS = 1.0
 # Classes of errors that say nothing of the action: connections, transactions, locks, resources, the server.
 _NOT_OF_THE_ACTION = {"08", "25", "40", "53", "55", "57", "58", "XX"}
@@ -63,35 +64,6 @@ class Ending:
         )
 
 
-class Output:
-    """The messages of a run's statements (NOTICE, WARNING, ...), up to 64 KiB of them."""
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self._left = _LONGEST_OUTPUT
-        self._dropped = 0
-
-    def hear(self, diagnostic: Diagnostic) -> None:
-        """Keeps a message, as psql shows it."""
-        severity = diagnostic.severity_nonlocalized or diagnostic.severity or "NOTICE"
-        line = f"{severity}:  {diagnostic.message_primary or ''}"
-        for label, more in (("DETAIL", diagnostic.message_detail), ("HINT", diagnostic.message_hint)):
-            if more:
-                line += f"\n{label}:  {more}"
-        if len(line) > self._left:
-            self._dropped += 1
-            return
-        self._left -= len(line) + 1
-        self._lines.append(line)
-
-    def text(self) -> str | None:
-        """All messages as one text; None if there are none."""
-        lines = self._lines
-        if self._dropped:
-            lines = [*lines, f"... and {self._dropped} messages more, which were not kept"]
-        return "\n".join(lines) or None
-
-
 class Run:
     """Executes one run in a thread of its own, and tells how it ended.
 
@@ -109,14 +81,19 @@ class Run:
         self.began = time.monotonic()
         self.deadline = None if started.max_runtime is None else self.began + started.max_runtime
         self.pid: int | None = None
+        """Its server process, while the run has one; None behind a pooler, which does not tell."""
+        self.is_called = False
+        """Whether the routine was called: however long it takes, it is waited for."""
         self.stopped_at: float | None = None
         self.has_complained = False
         self.hindrance: Ending | None = None
         self.rests_until = 0.0
         self._why_stopped: tuple[str, str] | None = None
+        self._why_unheard: str | None = None
+        self._is_terminated = False
         self._backends = backends
         self._on_end = on_end
-        self._connection: psycopg.Connection | None = None
+        self._connection: PatientConnection | None = None
         self._output = Output()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"tidemill-run-{started.run_id}", daemon=True)
@@ -132,12 +109,48 @@ class Run:
                 self._why_stopped = (outcome, why)
                 self.stopped_at = time.monotonic()
 
-    def cancel(self) -> None:
-        """Asks the server to cancel the statement; ask again, since between two statements this is lost."""
+    def cancel(self, over: psycopg.Connection) -> None:
+        """Has the server cancel the statement; ask again, since between two statements this is lost.
+
+        It asks over another connection, since that of the run may be dead without a word.
+        """
         with self._lock:
-            if self._connection is not None:
+            if self.pid is not None:
+                over.execute("select pg_catalog.pg_cancel_backend(%s::integer)", [self.pid])
+            elif self._connection is not None:
                 with contextlib.suppress(psycopg.Error):
-                    self._connection.cancel_safe(timeout=5)
+                    self._connection.cancel_safe(timeout=1)
+
+    def terminate(self, over: psycopg.Connection) -> None:
+        """Ends the server process, over another connection; ask again until it is gone."""
+        with self._lock:
+            if self.pid is None:
+                return
+            [(is_there,)] = over.execute(
+                "select pg_catalog.pg_terminate_backend(%s::integer)", [self.pid]
+            ).fetchall()
+            if not is_there:
+                self._give_up("its server process was terminated")
+            elif not self._is_terminated:
+                self._is_terminated = True
+                logger.warning(
+                    "action %s (%s) did not end when it was cancelled: its server process is terminated",
+                    self.started.action_id,
+                    self.started.application_name,
+                )
+
+    def give_up(self, why: str) -> None:
+        """Ends the wait for the answer of the routine, which will not come: the run has ended.
+
+        An answer that has come is still read.
+        """
+        with self._lock:
+            self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        if self._connection is not None:
+            self._why_unheard = why
+            self._connection.patience = 0.0
 
     def _run(self) -> None:
         try:
@@ -149,7 +162,6 @@ class Run:
         connection.add_notice_handler(self._output.hear)
         with self._lock:
             self._connection = connection
-            self.pid = connection.info.backend_pid
         try:
             ending: Ending | None = self._execute(connection)
         except BaseException as error:
@@ -168,11 +180,12 @@ class Run:
             "action %s (%s) could not start: %s", self.started.action_id, self.started.application_name, why
         )
 
-    def _execute(self, connection: psycopg.Connection) -> Ending | None:
+    def _execute(self, connection: PatientConnection) -> Ending | None:
         """Runs it; None if a failure of ours kept it from beginning."""
         try:
             # Until _enter_run gives the session back its own settings.
-            settle_own_session(connection)
+            if settle_own_session(connection):
+                self.pid = connection.info.backend_pid
             # Behind a pooler the session has another level, perhaps.
             connection.execute("begin isolation level read committed")
             with connection.cursor(row_factory=dict_row) as cursor:
@@ -199,6 +212,9 @@ class Run:
             connection.execute(query("enter_run"), row)
             if row["set_role"] is not None:
                 connection.execute(sql.SQL("set role {}").format(sql.Identifier(row["set_role"])))
+            # It may take as long as it likes, and say nothing meanwhile.
+            connection.patience = math.inf
+            self.is_called = True
             connection.execute(row["call"])
         except psycopg.Error as error:
             return self._stopped(error) or self._failed(connection, error)
@@ -221,6 +237,8 @@ class Run:
         )
 
     def _failed(self, connection: psycopg.Connection, error: psycopg.Error) -> Ending:
+        if self._why_unheard is not None and error.sqlstate is None:
+            return self._ending("connection_lost", sqlstate="08006", message=self._why_unheard)
         diagnostic = error.diag
         message = diagnostic.message_primary
         if message is None:
@@ -248,10 +266,10 @@ class Run:
             self.started.run_id,
             outcome,
             sqlstate,
-            _bounded(message),
-            _bounded(detail),
-            _bounded(hint),
-            _bounded(context),
+            bounded(message),
+            bounded(detail),
+            bounded(hint),
+            bounded(context),
             self._output.text(),
         )
 
@@ -260,9 +278,3 @@ def _ascii(text: str | None) -> str | None:
     if text is None:
         return None
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("ascii", "backslashreplace").decode()
-
-
-def _bounded(text: str | None) -> str | None:
-    if text is None or len(text) <= _LONGEST_OUTPUT:
-        return text
-    return f"{text[:_LONGEST_OUTPUT]} ... ({len(text) - _LONGEST_OUTPUT} characters more)"

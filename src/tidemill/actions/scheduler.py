@@ -13,11 +13,10 @@ import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, SerializationFailure
 
 from tidemill.actions.backends import Backends
-from tidemill.actions.hindrances import Hindrances
+from tidemill.actions.endings import Hindrances, record_end
 from tidemill.actions.runner import Ending, Run, StartedRun
 from tidemill.complaints import Complaints
 from tidemill.database.patient import KeptConnection
-from tidemill.database.sql import query
 from tidemill.database.words import in_short
 
 logger = logging.getLogger("tidemill")
@@ -28,6 +27,8 @@ _SWEEP_SECONDS = 5.0
 _CANCEL_SECONDS = 0.25
 # A cancelled run gets this long, and then its server process is terminated.
 _TERMINATE_SECONDS = 3.0
+# A run whose server process is idle for so long has ended; a proxy that hangs keeps the answer.
+_UNHEARD_SECONDS = 10.0
 _LONGEST_BACKOFF = 15.0
 _NO_CONNECTION_SECONDS = 1.0
 _SHORTEST_WAIT = 0.005
@@ -65,6 +66,7 @@ class Scheduler:
         self._runs: dict[int, Run] = {}
         self._ended: deque[tuple[Run, Ending | None]] = deque()
         self._hindrances = Hindrances()
+        self._unheard: set[int] = set()
         self._resting = 0
         self._wake = threading.Event()
         self._draining = False
@@ -236,7 +238,7 @@ class Scheduler:
                         # No connection: the others would have none, either.
                         self._no_starts_before = time.monotonic() + _NO_CONNECTION_SECONDS
                 else:
-                    self._record(connection, run, ending)
+                    record_end(connection, run, ending)
             except (LockNotAvailable, ObjectInUse, SerializationFailure, DeadlockDetected):
                 # The action is being changed, or its server process still runs: try again at the next look.
                 self._ended.rotate(-1)
@@ -259,28 +261,6 @@ class Scheduler:
             del self._runs[run.started.run_id]
         self._backends.close_idle()
 
-    def _record(self, connection: psycopg.Connection, run: Run, ending: Ending) -> None:
-        try:
-            row = connection.execute(query("finish_run"), vars(ending)).fetchone()
-        except (psycopg.DataError, UnicodeError):
-            # A text that this database cannot hold.
-            row = connection.execute(query("finish_run"), vars(ending.in_ascii())).fetchone()
-        started = run.started
-        name = f"action {started.action_id} ({started.application_name})"
-        if row is None:
-            logger.warning("%s: its end had already been recorded: run %s", name, started.run_id)
-            return
-        outcome, deleted, paused_because = row
-        took = (time.monotonic() - run.began) * 1000
-        if outcome == "success":
-            logger.info("%s done in %.0f ms", name, took)
-        else:
-            logger.error("%s: %s after %.0f ms: %s", name, outcome, took, (ending.message or "")[:1000])
-        if deleted:
-            logger.warning("%s was deleted while it ran", name)
-        if paused_because is not None:
-            logger.warning("%s %s", name, paused_because)
-
     def _stop_runs(self, connection: psycopg.Connection) -> None:
         if not self._runs:
             return
@@ -296,14 +276,9 @@ class Scheduler:
                 run.stop("stopped", "the worker was shut down while it ran")
             if run.stopped_at is None:
                 continue
-            run.cancel()
-            if now - run.stopped_at > _TERMINATE_SECONDS and run.pid is not None:
-                logger.warning(
-                    "action %s (%s) did not end when it was cancelled: its server process is terminated",
-                    run.started.action_id,
-                    run.started.application_name,
-                )
-                connection.execute("select pg_catalog.pg_terminate_backend(%s::integer)", [run.pid])
+            run.cancel(connection)
+            if now - run.stopped_at > _TERMINATE_SECONDS:
+                run.terminate(connection)
 
     def _sweep(self, connection: psycopg.Connection) -> None:
         with contextlib.suppress(LockNotAvailable):
@@ -314,3 +289,12 @@ class Scheduler:
             "select * from tidemill._sweep_runs()"
         ).fetchall():
             logger.warning("action %s (%s): %s: %s", action_id, name, outcome, message)
+        found = connection.execute(
+            "select * from tidemill._unheard_runs(%s, %s)", [self._worker_id, _UNHEARD_SECONDS]
+        ).fetchall()
+        for run_id, why in found:
+            run = self._runs.get(run_id)
+            # Only at the second look, since the answer may be on its way.
+            if run_id in self._unheard and run is not None and run.is_called and run.pid is not None:
+                run.give_up(why)
+        self._unheard = {run_id for run_id, _ in found}

@@ -51,7 +51,7 @@ class ActionService:
         self._scheduler = Scheduler(
             worker_id=worker_id,
             connect=connect,
-            backends=Backends(conninfo),
+            backends=Backends(conninfo, patience=options.lease),
             concurrency=options.action_concurrency,
             poll_interval=options.poll_interval,
             once=options.once,

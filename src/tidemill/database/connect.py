@@ -97,15 +97,16 @@ def prepare_session(connection: psycopg.Connection[Any]) -> None:
         connection.commit()
 
 
-def settle_own_session(connection: psycopg.Connection[Any]) -> None:
+def settle_own_session(connection: psycopg.Connection[Any]) -> bool:
     """Gives a session that runs our statements alone the settings that they rely on.
 
-    Behind a pooler it does nothing, and the statements have to be safe by themselves.
+    Behind a pooler it does nothing but return False, and the statements have to be safe by themselves.
     """
-    connection.execute(query("own_session"), {"pid": connection.info.backend_pid})
+    settled = connection.execute(query("own_session"), {"pid": connection.info.backend_pid}).rowcount > 0
     if not connection.autocommit:
         # A rollback would undo it.
         connection.commit()
+    return settled
 
 
 async def prepare_async_session(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -36,8 +36,8 @@ class LentConnection(psycopg.Connection[Any]):
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
-        if self.patience is not None:
-            gen = bounded(gen, self, self.patience)
+        if (patience := self.patience) is not None:
+            gen = bounded(gen, self, lambda: patience)
         try:
             answer = super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:
@@ -75,8 +75,8 @@ class AsyncLentConnection(psycopg.AsyncConnection[Any]):
 
     async def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
-        if self.patience is not None:
-            gen = bounded(gen, self, self.patience)
+        if (patience := self.patience) is not None:
+            gen = bounded(gen, self, lambda: patience)
         try:
             answer = await super().wait(gen, *args, **kwargs)
         except psycopg.Error as error:

@@ -16,35 +16,36 @@ class PatientConnection(psycopg.Connection[Any]):
     """A blocking connection that raises OperationalError when an answer takes longer than `patience`.
 
     The connection is closed then. `patience` is in seconds. A server that was cut off and a proxy
-    that hangs look like a slow server, so only time can tell.
+    that hangs look like a slow server, so only time can tell. A change of `patience` counts for the
+    present wait, too: another thread can end it.
     """
 
     patience = 30.0
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
-        return super().wait(bounded(gen, self, self.patience), *args, **kwargs)
+        return super().wait(bounded(gen, self, lambda: self.patience), *args, **kwargs)
 
 
 def bounded(
     gen: Generator[Any, Any, Any],
     connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any],
-    patience: float,
+    patience: Callable[[], float],
 ) -> Generator[Any, Any, Any]:
     """One exchange of psycopg's with a limit of `patience` seconds. Then it closes the connection.
 
-    Raises OperationalError.
+    The limit may change meanwhile. Raises OperationalError.
     """
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
     try:
         wanted = next(gen)
         while True:
             ready = yield wanted
             # psycopg calls this from time to time even without any data.
-            if not ready and time.monotonic() > deadline:
+            if not ready and time.monotonic() > began + (limit := patience()):
                 gen.close()
                 connection.pgconn.finish()
-                raise psycopg.OperationalError(f"no answer from the server in {patience:g} s")
+                raise psycopg.OperationalError(f"no answer from the server in {limit:g} s")
             wanted = gen.send(ready)
     except StopIteration as end:
         return end.value

@@ -122,8 +122,11 @@ declare
 begin
   update tidemill._action_runs r set
     finished_at = greatest(at, r.started_at), outcome = _record_hand_run.outcome,
-    sqlstate = _record_hand_run.sqlstate, message = _record_hand_run.message,
-    detail = _record_hand_run.detail, hint = _record_hand_run.hint, context = _record_hand_run.context,
+    sqlstate = left(_record_hand_run.sqlstate, 5),
+    message = tidemill._bounded_error(_record_hand_run.message),
+    detail = tidemill._bounded_error(_record_hand_run.detail),
+    hint = tidemill._bounded_error(_record_hand_run.hint),
+    context = tidemill._bounded_error(_record_hand_run.context),
     definition = (select tidemill._action_summary(a) from tidemill._actions a where a.id = r.action_id)
     where r.id = _record_hand_run.run_id and r.outcome is null
     returning * into run;
@@ -138,7 +141,9 @@ begin
 end
 $$;
 comment on function tidemill._record_hand_run is
-  'Records the end of a run by hand, and leaves alone next_start, slot and the failures that lead to a pause.';
+$$Records the end of a run by hand, and leaves alone next_start, slot and the failures that lead to a pause.
+
+Of a long text head and tail are kept: what it says is the routine's.$$;
 
 create or replace function tidemill._count_outcome(run tidemill._action_runs) returns tidemill._action_states
 language plpgsql

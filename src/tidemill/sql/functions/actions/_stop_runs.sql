@@ -50,6 +50,28 @@ $$;
 comment on function tidemill._ask_to_stop is
   'Asks the workers that run an action to stop it. They look after a call of _notify_actions.';
 
+create or replace function tidemill._unheard_runs(worker_id text, idle_seconds double precision)
+returns table (run_id bigint, why text)
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  select r.id,
+    case
+      when b.pid is null then 'the answer never came, and the server process of the run is gone'
+      else format('the answer never came: the server process had been idle since %s, so it is not known whether '
+                  'the routine succeeded', b.state_change)
+    end
+  from tidemill._action_runs r
+  left join lateral (
+    select s.pid, s.state, s.state_change from pg_stat_activity s where s.pid in (select tidemill._backend_of(r))) b on true
+  where r.worker_id = _unheard_runs.worker_id and r.outcome is null and r.pid is not null
+    -- An open transaction or a statement, however long, is no end of a run.
+    and (b.pid is null or b.state = 'idle' and b.state_change < clock_timestamp() - make_interval(secs => idle_seconds))
+$$;
+comment on function tidemill._unheard_runs is
+$$Runs of a worker that have ended, as their server processes show: gone, or idle for longer than idle_seconds.
+
+If the worker still waits for the answer of one, it will not come: a connection may be open and dead.$$;
+
 create or replace function tidemill._stops_asked(worker_id text) returns table (run_id bigint, why text)
 language sql set search_path = pg_catalog, pg_temp
 as $$
