@@ -25,3 +25,8 @@ comment on column tidemill._jobs.slot is 'The run_at before a retry moved it; NU
 -- It has one more parameter.
 drop function if exists tidemill._fail_jobs(
   text, bigint[], bigint[], text[], interval[], boolean[], text[], boolean[]);
+-- A next start that a clock which was ahead has set.
+alter table tidemill._action_states add column decided_at timestamptz;
+comment on column tidemill._action_states.decided_at is
+  'The time from which next_start was computed; NULL: it was asked for, or by an older version. Later than now: the clock was put back.';
+create index _action_states_decided on tidemill._action_states (decided_at);

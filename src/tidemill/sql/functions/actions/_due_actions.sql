@@ -8,7 +8,7 @@ as $$
   select d.action_id, d.turn,
     -- A worker may take one routine at a time: then its owner comes after those who were waiting already.
     greatest(d.next_start, case when d.turn = 1 and not tasks then (
-      select r.started_at from tidemill._action_runs r
+      select least(r.started_at, at) from tidemill._action_runs r
       where r.owner = d.owner and r.task is null and not r.by_hand and r.outcome is distinct from 'skipped'
       order by r.started_at desc limit 1) end) as waits_since
   from (

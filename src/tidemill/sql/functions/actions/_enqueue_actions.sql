@@ -60,7 +60,7 @@ begin
     slot = p.slot, last_start = at, last_finish = at, last_successful_finish = at, last_run_success = true,
     total_runs = s.total_runs + 1, total_successes = s.total_successes + 1,
     consecutive_failures = 0, consecutive_crashes = 0,
-    next_start = tidemill._start_after_success(p.action, p.slot, at), must_run = false
+    next_start = tidemill._start_after_success(p.action, p.slot, at), must_run = false, decided_at = at
     from unnest(plain) p (action, state, slot)
     where s.action_id = (p.action).id;
 end

@@ -76,7 +76,8 @@ begin
       paused_because := tidemill._pause_unreadable(a.id, sqlerrm);
     end;
     update tidemill._action_states st
-      set next_start = _finish_run.next_start, must_run = recorded = 'stopped' and run.stop_asked is null
+      set next_start = _finish_run.next_start, must_run = recorded = 'stopped' and run.stop_asked is null,
+          decided_at = run.finished_at
       where st.action_id = a.id;
   end if;
   if recorded = 'failure' and a.scheduled and a.max_retries >= 0 and s.consecutive_failures >= a.max_retries then

@@ -36,7 +36,7 @@ begin
               (due.a).proc_schema, (due.a).proc_name, (due.a).task, (due.s).next_start, at, at,
               'skipped', (due.a).config,
               format('slots from %s to before %s were missed', (due.s).next_start, first_kept));
-    update tidemill._action_states s set next_start = first_kept, slot = (due.s).next_start
+    update tidemill._action_states s set next_start = first_kept, slot = (due.s).next_start, decided_at = at
       where s.action_id = (due.a).id;
     skipped := skipped + 1;
   end loop;

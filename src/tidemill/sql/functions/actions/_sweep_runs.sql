@@ -11,6 +11,7 @@ declare
 begin
   perform tidemill._close_left_runs();
   perform tidemill._pause_ownerless();
+  perform tidemill._mend_starts(at);
   for run in
     select r.id, r.action_id, r.application_name, r.worker_id, r.pid,
            exists (select from tidemill._backend_of(r)) as goes_on,
@@ -51,7 +52,7 @@ comment on function tidemill._sweep_runs is
 $$Ends the runs of workers that are gone, and returns them.
 
 A server process that is still running without its worker is terminated first. Also pauses the actions
-whose owner was dropped.$$;
+whose owner was dropped, and mends the next starts that a wrong clock has set.$$;
 
 create or replace function tidemill._give_back_strays(worker_id text, known bigint[]) returns void
 language sql set search_path = pg_catalog, pg_temp

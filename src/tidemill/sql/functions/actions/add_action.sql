@@ -219,9 +219,9 @@ begin
       caller, a.config, a.check_schema, a.check_name, a.check_oid, a.check_owner, a.schedule_interval, a.cron, a.cron_fields, a.fixed_schedule,
       a.initial_start, a.timezone, a.missed, a.backfill_period, a.scheduled, a.max_runtime, a.max_retries,
       a.retry_period, a.on_failure, at);
-  insert into tidemill._action_states (action_id, next_start, must_run)
+  insert into tidemill._action_states (action_id, next_start, decided_at, must_run)
     -- The first start, at once, is no slot that was missed; backfill counts back to it.
-    values (_insert_action.action_id, starts, a.cron is null and a.missed <> 'backfill' and starts <= at);
+    values (_insert_action.action_id, starts, at, a.cron is null and a.missed <> 'backfill' and starts <= at);
   perform tidemill._notify_actions();
 end
 $$;

@@ -243,7 +243,8 @@ begin
   select coalesce(new_start, tidemill._moved_start(a, before, s, at)) into starts
     from tidemill._action_states s where s.action_id = a.id for no key update;
   update tidemill._action_states s
-    set next_start = starts, must_run = new_start is not null or s.must_run and s.next_start = starts
+    set next_start = starts, must_run = new_start is not null or s.must_run and s.next_start = starts,
+        decided_at = case when new_start is not null then null when s.next_start = starts then s.decided_at else at end
     where s.action_id = a.id;
   checked_by := a.check_schema || '.' || a.check_name;
   application_name := tidemill._application_name(a.id, a.name);
