@@ -103,6 +103,8 @@ class JobContext:
     key: str | None
     priority: int
     run_at: datetime
+    slot: datetime
+    """The `run_at` of the first attempt: a retry moves `run_at`, and leaves this."""
     created_at: datetime
     revision: int
     flags: list[str]

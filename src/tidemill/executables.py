@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,7 +67,8 @@ def _environment(job: JobContext) -> dict[str, str]:
         "JOB_ATTEMPTS": str(job.attempt),
         "JOB_MAX_ATTEMPTS": str(job.max_attempts),
         "JOB_PRIORITY": str(job.priority),
-        "JOB_RUN_AT": job.run_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "JOB_RUN_AT": _utc(job.run_at),
+        "JOB_SLOT": _utc(job.slot),
     }
     if job.key is not None:
         values["JOB_KEY"] = job.key
@@ -78,6 +79,10 @@ def _environment(job: JobContext) -> dict[str, str]:
         environment.pop(f"{prefix}_JOB_KEY", None)
         environment.update({f"{prefix}_{name}": value for name, value in values.items()})
     return environment
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class _Output(asyncio.Protocol):

@@ -27,7 +27,7 @@ PRIVATE_JOBS = (
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": JOB + ", has_worker boolean, retrying boolean",
+    "tidemill.jobs": JOB + ", has_worker boolean, retrying boolean, slot timestamptz",
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"

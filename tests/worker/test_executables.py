@@ -66,6 +66,7 @@ async def test_what_the_program_is_handed(
             f"{prefix}_JOB_MAX_ATTEMPTS=4",
             f"{prefix}_JOB_PRIORITY=-2",
             f"{prefix}_JOB_RUN_AT=2021-03-04T05:06:07.890Z",
+            f"{prefix}_JOB_SLOT=2021-03-04T05:06:07.890Z",
         }
     assert "INHERITED=yes" in lines
 

@@ -49,6 +49,7 @@ class Setting:
             key=job.key,
             priority=job.priority,
             run_at=moment(job.run_at),
+            slot=moment(job.run_at if job.slot is None else job.slot),
             created_at=moment(job.created_at),
             revision=job.revision,
             flags=job.flags or [],

@@ -8,7 +8,7 @@ import msgspec
 
 
 class ClaimedJob(msgspec.Struct, gc=False):
-    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`.
+    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`, and those that the queries add.
 
     Times are microseconds since 2000, as in PostgreSQL: few tasks need them converted.
     """
@@ -27,6 +27,8 @@ class ClaimedJob(msgspec.Struct, gc=False):
     queue_id: int | None = None
     queue_name: str | None = None
     token: int = 0
+    slot: int | None = None
+    """The run_at of the first attempt; None if it is still that."""
     waits: bool = False
     """Of the first job of a chain: claimed ahead, so the database has to be told before it starts."""
     next: ClaimedJob | None = None

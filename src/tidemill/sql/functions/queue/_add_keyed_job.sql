@@ -13,7 +13,7 @@ begin
           priority = new.priority, flags = new.flags, attempts = 0, last_error = null,
           payload = tidemill._merged_payload(o.payload, new.payload),
           run_at = case when mode = 'preserve_run_at' and o.attempts = 0 then o.run_at else new.run_at end,
-          revision = o.revision + 1, updated_at = now()
+          slot = null, revision = o.revision + 1, updated_at = now()
         where o.key = new.key and o.locked_at is null and o.attempts < o.max_attempts
         returning o.* into j;
       if found then

@@ -65,7 +65,7 @@ begin
         -- A time that a producer has set meanwhile may leave no room for a delay.
         run_at = case when j.run_at > '290000-01-01 00:00Z' then j.run_at else greatest(now(), j.run_at)
           + coalesce(h.delay, exp(least(j.attempts, 10)) * interval '1 second') end,
-        payload = coalesce(h.payload::json, j.payload),
+        payload = coalesce(h.payload::json, j.payload), slot = coalesce(j.slot, j.run_at),
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null, updated_at = now()
       from held h where j.id = h.id
       returning j.id, case when j.cancelled_after is not null then 'cancelled'

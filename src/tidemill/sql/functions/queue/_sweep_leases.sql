@@ -83,6 +83,7 @@ begin
         cancelled_after = j.cancelled_after - h.unstarted::integer,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
         run_at = case when if_ended and not h.unstarted then greatest(j.run_at, now()) else j.run_at end,
+        slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
         updated_at = case
           when h.unstarted then j.updated_at
           when if_ended or j.attempts >= j.max_attempts then now()

@@ -25,6 +25,8 @@ begin
   with updated as (
     update tidemill._jobs j set
       run_at = coalesce(reschedule_jobs.run_at, j.run_at),
+      -- With all of its attempts again it is as new, and its time with it.
+      slot = case when coalesce(reschedule_jobs.attempts, j.attempts) > 0 then coalesce(j.slot, j.run_at) end,
       priority = coalesce(reschedule_jobs.priority::smallint, j.priority),
       attempts = coalesce(
         reschedule_jobs.attempts::smallint,
@@ -48,5 +50,5 @@ comment on function tidemill.reschedule_jobs is
 $$Changes when and how jobs run, and returns them; a NULL argument leaves its column as it is.
 
 run_at, priority, attempts (used up so far; 0 gives all of them again) and
-max_attempts. Also brings back jobs that failed for good, and with attempts those that were cancelled. Running jobs and
+max_attempts. A job that keeps used attempts keeps its slot; else run_at is its slot from now on. Also brings back jobs that failed for good, and with attempts those that were cancelled. Running jobs and
 unknown ids are passed over. Errors: 22003, 23514.$$;

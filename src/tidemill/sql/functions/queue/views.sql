@@ -24,7 +24,8 @@ select
   exists (
     select from tidemill._workers w
     where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
-  j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying
+  j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
+  coalesce(j.slot, j.run_at) as slot
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
@@ -39,6 +40,8 @@ comment on column tidemill.jobs.revision is 'How often an add with the same key 
 comment on column tidemill.jobs.has_worker is 'Whether a live worker knows the task; else the job waits.';
 comment on column tidemill.jobs.retrying is
   'Whether it has failed and waits for its next attempt.';
+comment on column tidemill.jobs.slot is
+  'The run_at of its first attempt, which retries do not move: of a task action''s job, the action''s slot.';
 
 create or replace view tidemill.workers as
 select
