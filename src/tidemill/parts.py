@@ -18,7 +18,6 @@ from tidemill.actions.service import ActionService
 from tidemill.context import Producer
 from tidemill.database.find import Database
 from tidemill.database.listen import Listener
-from tidemill.database.migrate import MigrationReport
 from tidemill.database.patient import connect_patiently
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, Middleware
@@ -52,9 +51,6 @@ class Host(Producer, Protocol):
 
     def _fit_pools(self, size: int, sync_size: int, *, at_most: bool) -> None:
         """See `App._fit_pools`."""
-
-    async def migrate(self) -> MigrationReport:
-        """See `App.migrate`."""
 
     async def __aenter__(self) -> object: ...
 

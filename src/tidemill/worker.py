@@ -15,12 +15,13 @@ import psycopg
 
 from tidemill import forks
 from tidemill.budget import pool_sizes
-from tidemill.coroutines import finish, first
+from tidemill.coroutines import finish, first, in_daemon_thread
 from tidemill.database.connect import connect, explained
 from tidemill.database.find import Database, refuse_in_tests
-from tidemill.database.migrate import require_schema
+from tidemill.database.migrate import migrate, require_schema
 from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
+from tidemill.database.words import words
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogJobs
 from tidemill.parts import Host, Parts, assemble
@@ -93,6 +94,11 @@ class Worker:
         try:
             with forks.worker_running():
                 await self._run()
+        except (TidemillError, psycopg.Error) as error:
+            if self.ready.is_set() or not self._stop_asked.is_set():
+                raise
+            # It was to stop before it began, so it does not matter that it could not begin.
+            logger.info("stopped before it began: %s", words(error))
         finally:
             sys.setswitchinterval(interval)
             for signum in handled:
@@ -130,7 +136,10 @@ class Worker:
             database = await asyncio.to_thread(self._app.database)
             refuse_in_tests(database)
             if options.migrate:
-                await self._app.migrate()
+                await self._migrate(database)
+            if self._stop_asked.is_set():
+                logger.info("stopped before it began")
+                return
 
             parts = self._parts = assemble(
                 self.id,
@@ -150,6 +159,18 @@ class Worker:
         if self._engine_error is not None:
             with explained():
                 raise self._engine_error
+
+    async def _migrate(self, database: Database) -> None:
+        """Migrates; a stop does not wait for it, since it may wait for a lock for long.
+
+        What it has done until then is rolled back when the process ends; if that lives on, it is completed.
+        """
+        migrating = in_daemon_thread(lambda: migrate(database.conninfo))
+        await first(asyncio.wait([migrating]), self._stop_asked.wait())
+        if self._stop_asked.is_set():
+            migrating.cancel()
+        else:
+            migrating.result()
 
     def _register(self, database: Database, parts: Parts) -> None:
         if not self._options.migrate:

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tidemill.cli import worker_words
+from tidemill.cli import early_stop, worker_words
 from tidemill.cli.collector import paused
 from tidemill.cli.process_one import step_down
 from tidemill.cli.run_worker import run_worker
@@ -53,10 +53,14 @@ def main() -> None:
     try:
         try:
             step_down()
+            if sys.argv[1:2] == ["worker"]:
+                early_stop.arm()
             _run(sys.argv[1:])
         finally:
             # Flush here, where a failure can still be told in our words.
             sys.stdout.flush()
+    except early_stop.EarlyStop:
+        sys.exit(0)
     except BrokenPipeError:
         # The reader of our output has left, as `head` does.
         _discard_output()
@@ -74,6 +78,8 @@ def _run(words: Sequence[str]) -> None:
     if words[:1] == ["worker"] and (plain := worker_words.read(words[1:])) is not None:
         try:
             run_worker(**plain)
+        except early_stop.EarlyStop:
+            raise
         except KeyboardInterrupt:
             # The exit code of Typer, for a Ctrl-C before the worker handles signals.
             sys.exit(130)

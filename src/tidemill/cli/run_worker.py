@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tidemill.cli import early_stop
 from tidemill.cli.collector import paused, suit_batches
 from tidemill.errors import CrontabError, TaskLoadError, TidemillError
 from tidemill.texts import message_of
@@ -80,6 +81,7 @@ def run_worker(
         # Here a mistake in it is known as that of the option.
         loaded.database_url = conninfo.read(database, "--database")
     with runner:
+        early_stop.check()
         runner.run(Worker(loaded, options).run(handle_signals=True))
 
 

@@ -1,0 +1,29 @@
+"""SIGTERM before a worker handles signals itself: it ends at once, and well."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+_asked = False
+
+
+class EarlyStop(KeyboardInterrupt):
+    """SIGTERM has come; what is being imported passes it on like a Ctrl-C."""
+
+
+def arm() -> None:
+    """From now on SIGTERM raises EarlyStop in the main thread, until the worker handles it."""
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def check() -> None:
+    """Raises EarlyStop if SIGTERM has come, and a module that was being imported has swallowed that."""
+    if _asked:
+        raise EarlyStop
+
+
+def _stop(signum: int, frame: FrameType | None) -> None:
+    global _asked
+    _asked = True
+    raise EarlyStop
