@@ -8,7 +8,7 @@ import msgspec
 
 
 class ClaimedJob(msgspec.Struct, gc=False):
-    """A job in this worker's hand; its fields are those of `tidemill._claimed_job`, and those that the queries add.
+    """A job in this worker's hand; its fields are those of a claim: see `_claimed_job`, and `claim_jobs.sql`.
 
     Times are microseconds since 2000, as in PostgreSQL: few tasks need them converted.
     """
