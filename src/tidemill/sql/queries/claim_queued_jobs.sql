@@ -1,4 +1,4 @@
-select c.*, case when c.attempt operator(pg_catalog.>) 1 then tidemill._slot_of(c.id) end
+select c.*, case when c.attempt operator(pg_catalog.>) 1 then tidemill._slot_of_job(c.id) end
 from tidemill._claim_queued_jobs(
   worker_id => %(worker_id)s, identifiers => %(identifiers)s, quick => %(quick)s, max_jobs => %(most)s,
   forbidden_flags => %(forbidden)s, after_queue => %(after)s, per_queue => %(per_queue)s,

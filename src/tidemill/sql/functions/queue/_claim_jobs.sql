@@ -148,11 +148,11 @@ The worker runs the jobs of a queue one after the other. Arguments and rows as i
 group_size as in _claim_jobs, and the jobs of a queue are in one group.$$;
 
 -- In PL/pgSQL for its kept plan, and so that the table is locked only after the claim has locked it.
-create or replace function tidemill._slot_of(job_id bigint) returns timestamptz
+create or replace function tidemill._slot_of_job(job_id bigint) returns timestamptz
 language plpgsql stable
 as $$
 begin
   return (select j.slot from tidemill._jobs j where j.id operator(pg_catalog.=) job_id);
 end
 $$;
-comment on function tidemill._slot_of is 'The slot of a job that was tried before; NULL: its run_at.';
+comment on function tidemill._slot_of_job is 'The slot of a job that was tried before; NULL: its run_at.';
