@@ -10,7 +10,8 @@ from collections.abc import Callable
 import psycopg
 from psycopg import pq
 
-from tidemill.database.words import words
+from tidemill.complaints import Complaints
+from tidemill.database.words import in_short
 
 logger = logging.getLogger("tidemill")
 
@@ -42,6 +43,7 @@ class Starts:
         self._asked: tuple[int, Answered] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._failures = 0
+        self._complaints = Complaints(logger)
         self._closed = False
 
     def ask(self, token: int, answered: Answered) -> None:
@@ -103,8 +105,11 @@ class Starts:
             return
         self._failures += 1
         wait = min(_LONGEST_BACKOFF, 0.05 * 2**self._failures) * random.uniform(0.5, 1.0)
-        logger.warning(
-            "jobs that were claimed ahead wait for the database (%s); next try in %.1f s", words(error), wait
+        self._complaints.warn(
+            "database",
+            "jobs that were claimed ahead wait for the database (%s); next try in %.1f s",
+            in_short(error),
+            wait,
         )
         self._opening = self._loop.create_task(self._open(wait))
 
