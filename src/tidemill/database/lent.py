@@ -23,7 +23,7 @@ _CANCEL_SECONDS = 10.0
 class LentConnection(psycopg.Connection[Any]):
     """A blocking connection that knows when it last heard of its server.
 
-    heard_at  by `time.monotonic`
+    heard_at  when an exchange last ended well, by `time.monotonic`
     unused    nothing was carried out on it since it was lent
     patience  seconds in which an exchange has to end, or else the connection is closed; None: no limit,
               since only the user knows how long a statement of theirs may take
