@@ -124,7 +124,7 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether this attempt was cancelled or timed out, or its worker must stop.
+        """Whether this attempt was cancelled or timed out, or its worker must stop or is past its lease.
 
         An async task is cancelled without asking; a plain function should check this regularly.
         """

@@ -30,9 +30,14 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.looks import read_notification
 from tidemill.queue.loop_watch import LoopWatch
+from tidemill.queue.own_lease import OwnLease
 from tidemill.queue.starts import Starts
+from tidemill.queue.sweep import Sweep
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions, checked_flags
+
+# A busy server is slow, too.
+_LEAST_PATIENCE = 5.0
 
 
 class Host(Producer, Protocol):
@@ -100,11 +105,15 @@ def assemble(
     def open_connection() -> psycopg.Connection:
         return connect_patiently(conninfo, options.lease)
 
+    # One that waited for its answer as long as the others would lose the lease with it.
+    heartbeat_patience = min(options.lease, max(options.lease / 3, _LEAST_PATIENCE))
+
     def forbidden_flags() -> Sequence[str]:
         flags = options.forbidden_flags
         return checked_flags(flags()) if callable(flags) else flags
 
     wake = threading.Event()
+    own_lease = OwnLease(options.lease)
     durations = Durations()
     leases = LeaseLane(
         worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake.set
@@ -134,6 +143,8 @@ def assemble(
         connect=open_connection,
         lanes=lanes,
         executor=executor,
+        own_lease=own_lease,
+        sweep=Sweep(own_lease, interval=options.heartbeat_interval, on_safety=lanes.allow_express),
         loop=loop,
         wake=wake,
         poll_interval=options.poll_interval,
@@ -145,18 +156,18 @@ def assemble(
     )
     actions = ActionService(worker_id, options, host.tasks, connect=open_connection, conninfo=conninfo)
 
-    def on_revival() -> None:
+    def on_term() -> None:
         engine.revive()
-        _call(loop, executor.give_back_waiting)
+        _call(loop, executor.check_term)
 
     heartbeat = Heartbeat(
         _registration(worker_id, options, identifiers),
-        connect=open_connection,
+        own_lease=own_lease,
+        connect=lambda: connect_patiently(conninfo, heartbeat_patience),
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
         stopping=stopping,
-        on_revival=on_revival,
-        on_safety=lanes.allow_express,
+        on_term=on_term,
         on_cancel=lambda reasons: _call(loop, executor.cancel, reasons),
         on_outdated=lambda error: _call(loop, on_outdated, error),
     )

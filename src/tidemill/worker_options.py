@@ -38,7 +38,7 @@ class WorkerOptions:
     grace_period: float = 25.0
     """How long running jobs may keep running after a stop, before they are given back."""
     lease: float = 30.0
-    """A worker without a heartbeat for this long loses its jobs to others."""
+    """A worker without a heartbeat for this long loses its jobs to others, and stops those that it runs."""
     heartbeat_interval: float = 5.0
     lane: LaneChoice = "auto"
     """How jobs are claimed. `auto`: new jobs without a key, of tasks that were seen to be quick,

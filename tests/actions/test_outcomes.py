@@ -177,20 +177,31 @@ class TestLeft:
     """Runs of a worker, and a run whose row is gone."""
 
     @pytest.mark.parametrize(
-        ("expires", "lost", "ends"),
-        [(INSTANT, False, False), (0 * SECOND, False, True), (INSTANT, True, True)],
-        ids=["alive", "late", "lost"],
+        ("expires", "suspected", "lost", "ends"),
+        [
+            (INSTANT, None, False, False),
+            (0 * SECOND, None, False, True),
+            (INSTANT, "infinity", False, False),
+            (INSTANT, "-infinity", False, True),
+            (INSTANT, None, True, True),
+        ],
+        ids=["alive", "late", "suspected", "swept", "cut off"],
     )
     def test_by_their_worker(
-        self, connection: psycopg.Connection, expires: timedelta, lost: bool, ends: bool
+        self,
+        connection: psycopg.Connection,
+        expires: timedelta,
+        suspected: str | None,
+        lost: bool,
+        ends: bool,
     ) -> None:
         make_note(connection)
         action = add_action(connection, proc="note", initial_start=NOON)
         connection.execute("select tidemill._start_actions('w', 1, %s)", [NOON])
         connection.execute("select tidemill._register_worker('w', 'h', 1, '0', 1, '{}', '1 hour')")
         connection.execute(
-            "update tidemill._workers set expires_at = %s, lost_at = %s",
-            [NOON + SECOND + expires, NOON if lost else None],
+            "update tidemill._workers set expires_at = %s, suspected_at = %s, lost_at = %s",
+            [NOON + SECOND + expires, suspected, NOON if lost else None],
         )
         connection.execute("select tidemill._sweep_runs(%s)", [NOON + SECOND])
         assert (outcomes(connection, action) != [None]) == ends

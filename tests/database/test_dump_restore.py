@@ -115,7 +115,12 @@ def test_leases_hold_until_they_expire(restored: psycopg.Connection, busy: dict[
     assert restored.execute("select from tidemill._sweep_leases()").fetchall() == []
     assert worker.claim() == {}
 
-    restored.execute("update tidemill._workers set expires_at = clock_timestamp() where id = 'of before'")
+    # As if two hours had gone by.
+    restored.execute(
+        "update tidemill._workers set expires_at = expires_at - interval '2 hours',"
+        " heartbeat_at = heartbeat_at - interval '2 hours', suspected_at = suspected_at - interval '2 hours'"
+        " where id = 'of before'"
+    )
     swept = restored.execute("select id from tidemill._sweep_leases() order by 1").fetchall()
     assert swept == [(job,) for job in sorted(busy)]
     # The worker of before may still live, and reach this database.

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.own_lease import OwnLease, Term, now
 from tidemill.queue.settle import FreedQueue, Settlement
+
+TERM = Term(now() + 3600)
+"""A term that goes on."""
+
+
+def kept_lease() -> OwnLease:
+    """The lease of a worker whose heartbeat has arrived."""
+    lease = OwnLease(3600)
+    lease.renew(now(), kept=True)
+    return lease
 
 
 def job(number: int, queue_id: int | None = None, *, then: ClaimedJob | None = None) -> ClaimedJob:

@@ -9,20 +9,23 @@ from collections.abc import Callable, Sequence
 import psycopg
 import pytest
 
-from tests.queue.jobs import job
+from tests.queue.jobs import job, kept_lease
 from tests.queue.lanes import WORKER, Bench, Make, refuse
 from tests.support.hand_worker import HandWorker
 from tests.support.running import eventually, within
 from tidemill.queue import engine as module
 from tidemill.queue.engine import Engine
 from tidemill.queue.settle import Settlement
+from tidemill.queue.sweep import Sweep
 
 
 @pytest.fixture
 async def engine(make: Make, connection: psycopg.Connection) -> Engine:
     """An engine that ends when nothing is ready; all jobs are leased."""
     bench = make("lease")
-    return engine_of(bench, lambda: connection, once=True)
+    engine = engine_of(bench, lambda: connection, once=True)
+    engine._sweep.run(connection)
+    return engine
 
 
 def engine_of(
@@ -33,11 +36,14 @@ def engine_of(
     flags: Callable[[], Sequence[str]] = tuple,
     on_end: Callable[[BaseException | None], None] = lambda error: None,
 ) -> Engine:
+    lease = kept_lease()
     return Engine(
         worker_id=WORKER,
         connect=connect,
         lanes=bench.lanes,
         executor=bench.executor,
+        own_lease=lease,
+        sweep=Sweep(lease, interval=600, on_safety=bench.lanes.allow_express),
         loop=asyncio.get_running_loop(),
         wake=bench.wake,
         poll_interval=600,

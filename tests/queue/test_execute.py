@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.queue.jobs import job, kind
+from tests.queue.jobs import TERM, job, kind
 from tests.queue.lanes import refuse
 from tests.support.running import within
 from tidemill import App
@@ -19,6 +19,7 @@ from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
+from tidemill.queue.own_lease import Term, now
 from tidemill.queue.settle import FreedQueue, Settlement
 from tidemill.queue.starts import Starts
 
@@ -85,7 +86,7 @@ async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
         await bench.gate.wait()
 
     executor = bench.start()
-    executor.submit([named(number, "waits") for number in (1, 2, 3)])
+    executor.submit([named(number, "waits") for number in (1, 2, 3)], TERM)
     await within(bench.event)
     assert executor.free_slots == 0
     assert bench.begun == [1, 2]
@@ -110,15 +111,15 @@ async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: Bench) -> None:
     singles = Batch(1, [named(1, "waits"), named(4, "waits")], bench.settled.append, lambda: None)
     queue = Batch(2, [queued], bench.settled.append, lambda: None)
     executor = bench.start()
-    executor.submit_batch(queue)
-    executor.submit_batch(singles)
+    executor.submit_batch(queue, TERM)
+    executor.submit_batch(singles, TERM)
     await within(bench.event)
     executor.stop()
     bench.gate.set()
     await executor.wait_idle()
     assert sorted(bench.begun) == [1, 2]
     late = Batch(3, [named(5, "waits")], bench.settled.append, lambda: None)
-    executor.submit_batch(late)
+    executor.submit_batch(late, TERM)
     await executor.wait_idle()
     assert sorted(bench.begun) == [1, 2]
     assert (singles.close().done, queue.close().done) == ([1], [2])
@@ -138,7 +139,7 @@ async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench:
             bench.begun.append(1)
 
     executor = bench.start()
-    executor.submit([named(1, "tidy")])
+    executor.submit([named(1, "tidy")], TERM)
     await within(begun)
     executor.cancel({1: "Cancelled"})
     await within(bench.event)
@@ -158,7 +159,7 @@ async def test_a_cancellation_ends_with_its_job(bench: Bench) -> None:
         raise ValueError("recorded")
 
     executor = bench.start(concurrency=1)
-    executor.submit([named(1, "waits"), named(2, "waits")])
+    executor.submit([named(1, "waits"), named(2, "waits")], TERM)
     await within(bench.event)
     bench.event.clear()
     executor.cancel({1: "Cancelled"})
@@ -177,7 +178,7 @@ async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: Bench) 
         await bench.gate.wait()
 
     executor = bench.start()
-    executor.submit([named(1, "waits")])
+    executor.submit([named(1, "waits")], TERM)
     await within(bench.event)
     executor.stop()
     for runner in executor.runners:
@@ -195,7 +196,7 @@ async def test_an_abandoned_plain_function_is_not_waited_for(bench: Bench) -> No
         bench.release.wait(60)
 
     executor = bench.start()
-    executor.submit([named(1, "hangs", LETTERS)])
+    executor.submit([named(1, "hangs", LETTERS)], TERM)
     await within(bench.event)
     executor.stop()
     executor.abandon()
@@ -219,7 +220,7 @@ async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_i
         bench.event.set()
 
     executor._leased._settle = settle
-    executor.submit([named(1, "hangs", LETTERS)])
+    executor.submit([named(1, "hangs", LETTERS)], TERM)
     await within(bench.event)
     assert bench.messages() == ["Timed out after 0.01 s"]
     assert executor.free_slots == 1
@@ -240,8 +241,103 @@ async def test_a_plain_function_that_has_ended_is_not_said_to_hang(
         raise TimeoutError("the printer")
 
     executor = bench.start()
-    executor.submit([named(1, "fails")])
+    executor.submit([named(1, "fails")], TERM)
     await executor.wait_idle()
     # Nor does its own error become that of the limit.
     assert bench.messages() == ["TimeoutError: the printer"]
     assert "does not stop" not in caplog.text
+
+
+async def test_past_its_term_nothing_starts(bench: Bench) -> None:
+    """What was claimed in it does not start in the next one either."""
+
+    @bench.app.task
+    async def waits(payload: Any, job: Any) -> None:
+        bench.begun.append(job.id)
+        bench.event.set()
+        await bench.gate.wait()
+
+    queued = named(1, "waits", LETTERS)
+    queued.next = named(2, "waits", LETTERS)
+    batch = Batch(7, [named(4, "waits"), named(5, "waits")], bench.settled.append, lambda: None)
+    executor, term = bench.start(concurrency=1), Term(now() + 3600)
+    executor.submit([queued, named(3, "waits")], term)
+    executor.submit_batch(batch, term)
+    await within(bench.event)
+    # As after a stop of the process: nobody had a moment to notice.
+    term.end()
+    executor.submit([named(6, "waits")], term)
+    executor.submit([named(7, "waits")], TERM)
+    bench.gate.set()
+    await executor.wait_idle()
+    assert bench.begun == [1, 7]
+    assert sorted(bench.news()) == [
+        ("done", 7),
+        ("queue", LETTERS),
+        *(("returned", number) for number in (1, 2, 3, 6)),
+    ]
+    closed = batch.close()
+    assert closed.started == []
+    assert [job.id for job in closed.unstarted] == [4, 5]
+
+
+async def test_the_runner_looks_at_the_term_before_each_start(bench: Bench) -> None:
+    term = Term(now() + 3600)
+
+    @bench.app.task
+    async def stops(payload: Any, job: Any) -> None:
+        bench.begun.append(job.id)
+        # From now on nobody but the runner has a turn.
+        term.end()
+
+    queued = named(1, "stops", LETTERS)
+    queued.next = named(2, "stops", LETTERS)
+    executor = bench.start(concurrency=1)
+    executor.submit([queued, named(3, "stops")], term)
+    batch = Batch(7, [named(4, "stops")], bench.settled.append, lambda: None)
+    executor.submit_batch(batch, term)
+    await executor.wait_idle()
+    assert bench.begun == [1]
+    assert bench.news()[0] == ("done", 1)
+    assert sorted(bench.news()[1:]) == [("queue", LETTERS), ("returned", 2), ("returned", 3)]
+
+
+async def test_the_end_of_the_term_is_seen_without_other_threads(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    @bench.app.task
+    async def waits(payload: Any) -> None:
+        await asyncio.Event().wait()
+
+    executor = bench.start()
+    executor.submit([named(number, "waits") for number in (1, 2, 3)], Term(now() + 0.01))
+    await asyncio.wait_for(executor.wait_idle(), 30)
+    assert sorted(bench.news()) == [("returned", 1), ("returned", 2), ("returned", 3)]
+    assert len(caplog.records) == 1
+    assert "no heartbeat of this worker arrived" in caplog.text
+
+
+async def test_a_plain_function_is_told_of_the_end_of_its_term_and_keeps_its_slot(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+
+    @bench.app.task
+    def obeys(payload: Any, job: Any) -> None:
+        loop.call_soon_threadsafe(bench.event.set)
+        assert job.wait_cancelled(30)
+        bench.release.wait(60)
+        job.raise_if_cancelled()
+
+    @bench.app.task
+    def ends(payload: Any, job: Any) -> None:
+        bench.release.wait(60)
+
+    executor, term = bench.start(), Term(now() + 3600)
+    executor.submit([named(1, "obeys"), named(2, "ends")], term)
+    await within(bench.event)
+    term.end()
+    executor.check_term()
+    assert executor.free_slots == 0
+    bench.release.set()
+    await executor.wait_idle()
+    # One that went on to its end has done its work: whether that counts is for the database to say.
+    assert sorted(bench.news()) == [("done", 2), ("returned", 1)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from tests.queue.jobs import job
+from tests.queue.jobs import TERM, job
 from tests.queue.lanes import WORKER, Make
 from tests.support.hand_worker import HandWorker
 from tests.support.running import within
@@ -220,7 +220,7 @@ async def test_the_express_lane_has_room_while_leases_have_none(make: Make) -> N
 async def test_running_jobs_leave_no_room_in_any_lane(make: Make) -> None:
     bench = make()
     bench.plan()
-    bench.executor.submit([job(1), job(2)])
+    bench.executor.submit([job(1), job(2)], TERM)
     await within(bench.begun)
     assert bench.executor.free_slots == 0
     assert bench.lanes.is_full
@@ -270,8 +270,8 @@ async def test_a_blocked_event_loop_gets_no_third_batch(
     # There is room, but the loop has not taken the two that it was handed.
     assert bench.lanes.express.has_room
     assert claim() is None
-    bench.executor.submit_batch(first)
-    bench.executor.submit_batch(second)
+    bench.executor.submit_batch(first, TERM)
+    bench.executor.submit_batch(second, TERM)
     assert claim() is not None
     bench.lanes.express.disconnect()
 
@@ -290,7 +290,7 @@ async def test_a_batch_is_claimed_ahead_while_jobs_end(
 
     running = claim()
     assert running is not None
-    bench.executor.submit_batch(running)
+    bench.executor.submit_batch(running, TERM)
     await within(bench.begun)
     # They hold all slots. A batch may be claimed ahead, but the worker has enough to do.
     assert bench.executor.free_slots == 0

@@ -143,9 +143,11 @@ class Queue:
         )
 
     def expire(self, worker: str = "w") -> None:
-        """Lets the worker miss its deadline."""
+        """As if it had been silent since a second longer ago than its lease, and suspected soon."""
         self.connection.execute(
-            "update tidemill._workers set expires_at = clock_timestamp() - interval '1 second' where id = %s",
+            "update tidemill._workers set expires_at = clock_timestamp() - interval '1 second',"
+            " heartbeat_at = clock_timestamp() - interval '1 second' - (expires_at - heartbeat_at),"
+            " suspected_at = clock_timestamp() - (expires_at - heartbeat_at) / 2 where id = %s",
             [worker],
         )
 

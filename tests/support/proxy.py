@@ -36,6 +36,7 @@ class Link:
 class Proxy:
     """Forwards connections; see `proxy`. Hooks are called in the threads of the links.
 
+    refuses    gets what a client says; True ends its connection before the server hears it
     on_answer  gets the link and each of the server's messages; False drops the message
     change     gets each message, and returns what the client gets instead
     """
@@ -48,6 +49,7 @@ class Proxy:
         self._listener.bind(f"{directory}/.s.PGSQL.{target['port']}")
         self._listener.listen()
         self.links: list[Link] = []
+        self.refuses: Callable[[bytes], bool] = lambda data: False
         self.on_answer: Callable[[Link, Message], bool] = lambda link, message: True
         self.change: Callable[[Message], Message] = lambda message: message
         self._flowing = threading.Event()
@@ -85,6 +87,8 @@ class Proxy:
         with suppress(OSError):
             while data := link.client.recv(65536):
                 self._flowing.wait()
+                if self.refuses(data):
+                    break
                 link.sent += data
                 link.server.sendall(data)
         link.cut()

@@ -72,6 +72,8 @@ class Attempt:
     """The result of its coroutine's first step; Suspended if it waits."""
     error: BaseException | None = None
     given_back: bool = False
+    lapsed: bool = False
+    """Its job's lease is over."""
     thread: asyncio.Future[Any] | None = None
     """Where a plain function runs; it may outlive the attempt."""
     held: set[AnyLent] = field(default_factory=held_here.get)
@@ -124,6 +126,11 @@ class Attempt:
         self.given_back = True
         self._tell()
         self.runner.cancel()
+
+    def lapse(self) -> None:
+        """Asks the task to stop, since its job may run elsewhere; one that fails now is given back."""
+        self.lapsed = True
+        self.cancel("The lease of its worker is over: the job may run elsewhere")
 
     def _tell(self) -> None:
         """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
@@ -205,6 +212,9 @@ class Attempt:
             self.given_back = self.given_back or (stopping and not context.cancelled)
         if self.given_back:
             context.logger.warning("job %s (%s) is given back unfinished", job.id, job.identifier)
+            return Settlement.of(job, "returned")
+        if self.lapsed:
+            # One line has told of all of them.
             return Settlement.of(job, "returned")
         error = meaning(error, context)
         if isinstance(error, Cancel):

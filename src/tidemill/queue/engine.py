@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable
@@ -19,7 +18,9 @@ from tidemill.queue.execute import Executor
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.looks import Looks
 from tidemill.queue.marks import Place
+from tidemill.queue.own_lease import OwnLease
 from tidemill.queue.settle import Settled
+from tidemill.queue.sweep import Sweep
 from tidemill.queue.trouble import Trouble
 from tidemill.texts import log_error
 
@@ -45,7 +46,8 @@ class Engine:
 
     `connect` opens its connection; `wake` is set when there is something to do. With
     `once` it ends when no job is ready. Every `reconcile_interval` seconds it frees
-    jobs that are leased to this worker in the table, but unknown to it. `forbidden_flags`
+    jobs that are leased to this worker in the table, but unknown to it. When `own_lease` is over, it
+    claims nothing; `sweep` frees what lost workers hold. `forbidden_flags`
     is called before every look. `notify`, `revive`, `drain` and `give_up` are thread-safe.
     """
 
@@ -56,6 +58,8 @@ class Engine:
         connect: Callable[[], psycopg.Connection],
         lanes: Lanes,
         executor: Executor,
+        own_lease: OwnLease,
+        sweep: Sweep,
         loop: asyncio.AbstractEventLoop,
         wake: threading.Event,
         poll_interval: float,
@@ -69,6 +73,8 @@ class Engine:
         self._connect = connect
         self._lanes = lanes
         self._executor = executor
+        self._own_lease = own_lease
+        self._sweep = sweep
         self._loop = loop
         self._wake = wake
         self._reconcile_interval = reconcile_interval
@@ -85,7 +91,7 @@ class Engine:
         self._trouble = Trouble()
         self._reconcile_at = 0.0
         self._last = _Found()
-        self._flags_failed = False
+        self._claims_nothing = False
         self._flags_error: Exception | None = None
 
     def start(self) -> None:
@@ -99,7 +105,7 @@ class Engine:
         self._wake.set()
 
     def revive(self) -> None:
-        """Other workers took this one for dead, and freed its jobs."""
+        """A new term of the lease begins: other workers may have taken this one for dead."""
         self._revived = True
         self._wake.set()
 
@@ -158,6 +164,8 @@ class Engine:
         self._settle(connection, now)
         if now >= self._reconcile_at:
             self._reconcile(connection)
+        if now >= self._sweep.next_due:
+            self._sweep.run(connection)
         self._lanes.read_notifications()
         if not self._draining and now >= self._next_look():
             self._look(connection, now)
@@ -167,7 +175,8 @@ class Engine:
     def _settle(self, connection: psycopg.Connection, now: float) -> None:
         """Writes how jobs ended, before any others are claimed."""
         lanes = self._lanes
-        closed = lanes.express.settle_due(now, may_wait=not self._draining)
+        may_wait = not (self._draining or self._own_lease.term.is_over)
+        closed = lanes.express.settle_due(now, may_wait=may_wait)
         if closed is not None:
             self._note_settled(closed, could_end=True)
         settled = lanes.leases.settle_due(connection)
@@ -183,15 +192,19 @@ class Engine:
             self._looks.at_once()
 
     def _next_look(self) -> float:
-        searches_at = None if self._flags_failed else self._lanes.next_search
+        searches_at = None if self._claims_nothing else self._lanes.next_search
         return self._looks.next if searches_at is None else min(self._looks.next, searches_at)
 
     def _look(self, connection: psycopg.Connection, now: float) -> None:
         """Looks for jobs; those of the express lane are handed over before the lease lane looks."""
         lanes, executor = self._lanes, self._executor
         regular = self._looks.begin(now)
-        forbidden = self._ask_flags()
-        self._flags_failed = forbidden is None
+        term = self._own_lease.term
+        if term.is_over:
+            term.tell()
+            self._hand_over(self._executor.check_term)
+        forbidden = None if term.is_over else self._ask_flags()
+        self._claims_nothing = forbidden is None
         if forbidden is None:
             self._looks.nothing_for_a_while()
             return
@@ -203,13 +216,14 @@ class Engine:
 
         batch, more_batches = lanes.claim_batch(look)
         if batch is not None:
-            self._hand_over(executor.submit_batch, batch)
+            self._hand_over(executor.submit_batch, batch, term)
         heads, more_leases = lanes.claim_leases(connection, look, batch)
         if heads:
-            self._hand_over(executor.submit, heads)
+            self._hand_over(executor.submit, heads, term)
 
         found = (batch.size if batch is not None else 0) + sum(map(chain_length, heads))
-        all_done = nothing_ran and thorough and not found and not lanes.lost_express
+        left_out = lanes.lost_express or self._sweep.has_more
+        all_done = nothing_ran and thorough and not found and not left_out
         self._last = _Found(found, lanes.is_full, all_done)
         more = more_batches or more_leases or (self._once and not found and not thorough)
         self._looks.looked(found=found, more=more, full=self._last.full, execute=self._execute)
@@ -227,12 +241,12 @@ class Engine:
             log_error(logger, error, "forbidden_flags failed: no job is claimed until it works again")
             return None
 
-    def _hand_over(self, submit: Callable[[Any], None], claimed: object) -> None:
-        self._loop.call_soon_threadsafe(submit, claimed)
+    def _hand_over(self, submit: Callable[..., None], *claimed: object) -> None:
+        self._loop.call_soon_threadsafe(submit, *claimed)
 
     def _wait(self) -> None:
         """Waits until there is something to do."""
-        waits = [self._reconcile_at, self._lanes.next_due]
+        waits = [self._reconcile_at, self._sweep.next_due, self._lanes.next_due]
         if not self._draining:
             waits.append(self._next_look())
         self._wake.wait(max(0.0, min(at for at in waits if at is not None) - time.monotonic()))

@@ -20,6 +20,7 @@ from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
+from tidemill.queue.own_lease import Term
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
@@ -40,7 +41,7 @@ class Executor:
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
     `settle` is told how leased jobs ended, `starts` which of those claimed ahead start, and
-    `durations` how long jobs took.
+    `durations` how long jobs took. What is in hand when the term of its claim is over does not start.
     """
 
     def __init__(
@@ -63,6 +64,9 @@ class Executor:
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
         self._stopping = False
+        self._loop = asyncio.get_running_loop()
+        self._term = Term()
+        self._term_check: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self.runners: dict[asyncio.Task[None], Seat] = {}
@@ -76,18 +80,48 @@ class Executor:
         """How many more jobs could run at once."""
         return self._concurrency - len(self._attempts)
 
-    def submit(self, jobs: list[ClaimedJob]) -> None:
-        """Takes leased jobs."""
+    def submit(self, jobs: list[ClaimedJob], term: Term) -> None:
+        """Takes jobs that were leased in this term."""
+        self._enter(term)
         self._leased.add(jobs)
         self._start()
+        self._watch_term()
 
-    def submit_batch(self, batch: Batch) -> None:
-        """Takes a batch."""
+    def submit_batch(self, batch: Batch, term: Term) -> None:
+        """Takes a batch that was claimed in this term."""
+        self._enter(term)
         self.batches_taken += 1
         if self._stopping:
             batch.stop()
         self._batches = [*(one for one in self._batches if one.is_open), batch]
         self._start()
+        self._watch_term()
+
+    def check_term(self) -> None:
+        """Once the term is over, gives back what has not started, and stops what runs."""
+        if not self._term.is_over:
+            return
+        self._term.tell()
+        self._leased.give_back()
+        for batch in self._batches:
+            batch.stop()
+        for attempt in self._attempts:
+            attempt.lapse()
+
+    def _enter(self, term: Term) -> None:
+        if term is not self._term:
+            self.check_term()
+            self._term = term
+
+    def _watch_term(self) -> None:
+        """Sees the end of the term, even if all other threads wait for the database."""
+        if self._term_check is None and not self._term.is_over:
+            self._term_check = self._loop.call_later(self._term.left, self._on_term_check)
+
+    def _on_term_check(self) -> None:
+        self._term_check = None
+        self.check_term()
+        self._watch_term()
 
     def stop(self) -> None:
         """Starts no more jobs, and gives back leased ones that have not started."""
@@ -95,10 +129,6 @@ class Executor:
         self._leased.close()
         for batch in self._batches:
             batch.stop()
-
-    def give_back_waiting(self) -> None:
-        """Gives back leased jobs that have not started."""
-        self._leased.give_back()
 
     def cancel(self, reasons: Mapping[int, str]) -> None:
         """Stops these jobs if they run here: async tasks are cancelled, plain functions are told."""
@@ -117,6 +147,8 @@ class Executor:
 
     def close(self) -> None:
         """Ends the idle threads, and the connection."""
+        if self._term_check is not None:
+            self._term_check.cancel()
         self._setting.threads.close()
         self._starts.close()
 
@@ -162,7 +194,14 @@ class Executor:
         while (taken := self._take()) is not None:
             hand: Hand = taken[0]
             job: ClaimedJob | None = taken[1]
+            term = self._term
             while job is not None:
+                if term.is_over:
+                    # This process may have stood still since the last line: it runs elsewhere by now.
+                    self.check_term()
+                    hand.end(job, Settlement.of(job, "returned"))
+                    job = hand.next(job)
+                    continue
                 seat.job = job
                 attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
                 if attempt is None:

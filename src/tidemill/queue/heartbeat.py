@@ -1,4 +1,4 @@
-"""The heartbeat: keeps a worker's leases alive, and frees those of dead workers."""
+"""The heartbeat: keeps a worker's leases alive."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 from tidemill.database.words import words
 from tidemill.errors import SchemaError
+from tidemill.queue.own_lease import OwnLease, now
 
 logger = logging.getLogger("tidemill")
+
+# After a heartbeat that failed the next one comes sooner, since the lease ends soon.
+_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,45 +37,46 @@ class Registration:
 
 
 class Heartbeat:
-    """Beats in a thread of its own, over a connection of its own.
+    """Beats in a thread of its own, over a connection of its own, and renews `own_lease`.
 
-    So a long claim, or user code that blocks the event loop, cannot delay it.
+    So a long claim, or user code that blocks the event loop, cannot delay it. `on_term` is called
+    when a new term of the lease begins.
     """
 
     def __init__(
         self,
         registration: Registration,
         *,
+        own_lease: OwnLease,
         connect: Callable[[], psycopg.Connection],
         interval: float,
         in_hand: Callable[[], int],
         stopping: Callable[[], bool],
-        on_revival: Callable[[], None],
-        on_safety: Callable[[bool], None],
+        on_term: Callable[[], None],
         on_cancel: Callable[[dict[int, str]], None],
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
         self._registration = registration
+        self._own_lease = own_lease
         self._connection = KeptConnection(connect)
         self._interval = interval
         self._in_hand = in_hand
         self._stopping = stopping
-        self._on_revival = on_revival
-        self._on_safety = on_safety
+        self._on_term = on_term
         self._on_cancel = on_cancel
         self._on_outdated = on_outdated
         self._stopped = False
         self._wake = threading.Event()
         self._outdated = False
+        self._is_failing = False
         self._is_registered = False
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
     def register(self) -> psycopg.Connection:
-        """Registers the worker, sweeps, and returns the connection. Raises psycopg.Error."""
+        """Registers the worker, and returns the connection. Raises psycopg.Error."""
         connection = self._connection.open()
         self._register(connection)
         self._is_registered = True
-        self._sweep(connection)
         return connection
 
     def start(self) -> None:
@@ -105,11 +110,13 @@ class Heartbeat:
             self._wake.clear()
             if self._stopped:
                 return
+            wait = self._interval
             try:
                 if time.monotonic() < beat_at:
                     self._ask_cancelled()
                     continue
                 self._beat()
+                self._is_failing = False
             except SchemaError as error:
                 if not self._outdated:
                     self._outdated = True
@@ -117,13 +124,19 @@ class Heartbeat:
             except Exception as error:
                 # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
-                logger.warning("a heartbeat failed: %s", words(error))
-            beat_at = time.monotonic() + self._interval
+                wait = min(wait, _RETRY_SECONDS)
+                if not self._is_failing:
+                    self._is_failing = True
+                    logger.warning("a heartbeat failed, and is tried again: %s", words(error))
+            beat_at = time.monotonic() + wait
 
     def _ask_cancelled(self) -> None:
-        rows = self._connection.open().execute(
-            query("cancelled_jobs"), {"worker_id": self._registration.worker_id}
-        )
+        worker = {"worker_id": self._registration.worker_id}
+        try:
+            rows = self._connection.open().execute(query("cancelled_jobs"), worker)
+        except psycopg.errors.LockNotAvailable:
+            # Somebody changes the table of jobs: heartbeats must not wait for that.
+            return
         reasons: dict[int, str] = dict(rows.fetchall())
         if reasons:
             self._on_cancel(reasons)
@@ -131,26 +144,27 @@ class Heartbeat:
     def _beat(self) -> None:
         connection = self._connection.open()
         registration = self._registration
+        sent_at = now()
         row = connection.execute(
-            "select alive, cancelled"
-            " from tidemill._heartbeat(%s, pg_catalog.make_interval(secs => %s), %s, %s)",
+            "select alive from tidemill._heartbeat(%s, pg_catalog.make_interval(secs => %s), %s, %s, false)",
             [registration.worker_id, registration.lease_seconds, self._in_hand(), self._stopping()],
         ).fetchone()
         assert row is not None
-        alive, cancelled = row
-        if not alive:
+        if not row[0]:
+            self._register(connection)
             logger.warning(
                 "this worker missed its deadline, was taken for dead, and its jobs were freed; it continues"
             )
-            self._register(connection)
-            self._on_revival()
-        if cancelled:
-            self._ask_cancelled()
-        self._sweep(connection)
+            self._on_term()
+        elif self._own_lease.renew(sent_at, kept=True):
+            logger.warning("heartbeats arrive again, and nobody has freed this worker's jobs; it continues")
+            self._on_term()
+        self._ask_cancelled()
         refuse_newer_schema(connection)
 
     def _register(self, connection: psycopg.Connection) -> None:
         registration = self._registration
+        sent_at = now()
         connection.execute(
             "select tidemill._register_worker(%s, %s, %s, %s, %s, %s, pg_catalog.make_interval(secs => %s))",
             [
@@ -163,6 +177,7 @@ class Heartbeat:
                 registration.lease_seconds,
             ],
         )
+        self._own_lease.renew(sent_at, kept=False)
 
     def _sign_off(self, connection: psycopg.Connection) -> None:
         worker = [self._registration.worker_id]
@@ -171,9 +186,3 @@ class Heartbeat:
             worker,
         )
         connection.execute("select tidemill._deregister_worker(%s)", worker)
-
-    def _sweep(self, connection: psycopg.Connection) -> None:
-        for job_id, worker_id, now in connection.execute(query("sweep_leases")).fetchall():
-            logger.warning("job %s was left by worker %s: %s", job_id, worker_id, now)
-        [(safe,)] = connection.execute("select tidemill._express_is_safe()").fetchall()
-        self._on_safety(safe)

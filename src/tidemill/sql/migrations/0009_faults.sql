@@ -16,7 +16,7 @@ drop function if exists tidemill._claim_queued_jobs(
 
 -- Clocks step, and a database that was away makes all leases seem over: so a worker is suspected before it counts as lost.
 alter table tidemill._workers add column suspected_at timestamptz;
-comment on column tidemill._workers.suspected_at is 'Since when its heartbeats have been missing. The next one clears it.';
+comment on column tidemill._workers.suspected_at is 'Since when its heartbeats have been missing; the next one clears it. -infinity: it is lost, and must register again.';
 
 -- Retries move run_at.
 alter table tidemill._jobs add column slot timestamptz;
@@ -30,3 +30,7 @@ alter table tidemill._action_states add column decided_at timestamptz;
 comment on column tidemill._action_states.decided_at is
   'The time from which next_start was computed; NULL: it was asked for, or by an older version. Later than now: the clock was put back.';
 create index _action_states_decided on tidemill._action_states (decided_at);
+
+drop function if exists tidemill._sweep_leases();
+drop function if exists tidemill._release_leases(text[], boolean, text);
+drop function if exists tidemill._heartbeat(text, interval, integer, boolean);

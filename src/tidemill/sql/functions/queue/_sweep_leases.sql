@@ -1,19 +1,32 @@
 -- When a lease has ended, and how the leases of dead workers are freed.
 
-create or replace function tidemill._sweep_leases()
-returns table (worker_id text, id bigint, failed boolean)
-language plpgsql set search_path = pg_catalog, pg_temp
+create or replace function tidemill._sweep_leases(at_start boolean default false, most integer default 500)
+returns table (worker_id text, id bigint, failed boolean, cancelled boolean)
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+-- In place of a wait for whoever locks the table of jobs, the next call frees them.
+set lock_timeout = '100ms'
 as $$
 #variable_conflict use_column
 declare
-  dead text[];
+  lost text[];
+  newly text[];
+  unknown text[];
 begin
-  update tidemill._workers w set lost_at = clock_timestamp()
-    where w.lost_at is null
-      and (w.expires_at <= clock_timestamp()
-        -- The statistics are the cluster's: in a restored copy the process is one of the original.
-        or not exists (
-          select from pg_stat_activity a where a.pid = w.backend_pid and a.datname = current_database()));
+  perform tidemill._suspect_workers(at_start);
+
+  -- The locks keep a heartbeat waiting until these leases have ended, and then it learns of that.
+  select array_agg(l.id) into lost
+    from (select w.id from tidemill._workers w where tidemill._is_lost(w) order by w.id for update skip locked) l;
+  with marked as (
+    update tidemill._workers w set suspected_at = '-infinity', lost_at = coalesce(w.lost_at, clock_timestamp())
+      where w.id = any(lost) and w.suspected_at > '-infinity'
+      returning w.id
+  )
+  select array_agg(m.id) into newly from marked m;
+  -- They may hold row locks of express batches. Anybody may call a session so: only those of our own role are ended.
+  perform pg_terminate_backend(a.pid) from pg_stat_activity a
+    where a.application_name = any(newly) and a.usename = current_user and a.datname = current_database()
+      and a.pid <> pg_backend_pid();
 
   with recursive holders(id) as (
     (select min(j.locked_by) from tidemill._jobs j)
@@ -21,42 +34,88 @@ begin
     select (select min(j.locked_by) from tidemill._jobs j where j.locked_by > h.id)
     from holders h where h.id is not null
   ),
-  suspects as (
+  all_holders(id) as (
     select h.id from holders h where h.id is not null
     union
     select q.locked_by from tidemill._queues q where q.locked_by is not null
-    union
-    select w.id from tidemill._workers w
   )
-  select array_agg(s.id) into dead from suspects s
-  -- Only workers that are marked as lost, so that the next heartbeat of one finds out.
-  where not exists (
-    select from tidemill._workers w
-    where w.id = s.id and (w.lost_at is null or w.expires_at > clock_timestamp()));
+  select array_agg(h.id) into unknown from all_holders h
+    where not exists (select from tidemill._workers w where w.id = h.id);
 
   return query select * from tidemill._release_leases(
-    coalesce(dead, '{}'), true, 'its worker stopped without a word: killed, crashed, or cut off from the database');
+    coalesce(lost, '{}') || coalesce(unknown, '{}'), true,
+    'its worker stopped without a word: killed, crashed, or cut off from the database', most);
   delete from tidemill._workers w
-    where w.id = any(dead) and w.lost_at <= clock_timestamp() - tidemill._caution()
+    where w.id = any(lost) and w.lost_at <= clock_timestamp() - tidemill._caution()
       and not exists (select from tidemill._jobs j where j.locked_by = w.id);
   delete from tidemill._listeners l
     where not exists (select from tidemill._workers w where w.id = l.worker_id);
 end
 $$;
 comment on function tidemill._sweep_leases is
-$$Frees jobs and queues of dead workers. Of jobs that may have started the attempt stays spent, and one on its last
+$$Frees jobs and queues of lost workers. Of jobs that may have started the attempt stays spent, and one on its last
 attempt fails with a message; the others go back as they were.
 
-Marks workers as lost that missed their deadline, or whose heartbeat's connection is gone, which
-shows at once. Lost workers stay listed for a minute.$$;
+Ends the sessions of those that are newly lost. Lost workers stay listed for a minute.
+at_start   see _suspect_workers
+most       how many jobs to free; where so many are returned, there may be more$$;
 
-create or replace function tidemill._release_leases(worker_ids text[], if_ended boolean, why text)
-returns table (worker_id text, id bigint, failed boolean)
+create or replace function tidemill._suspect_workers(at_start boolean) returns void
+language sql
+as $$
+  with suspects as materialized (
+    select w.id, w.heartbeat_at, w.expires_at, a.pid is null as gone
+    from tidemill._workers w
+    -- The statistics are the cluster's: in a restored copy the process is one of the original.
+    left join pg_stat_activity a on a.pid = w.backend_pid and a.datname = current_database()
+    -- Times that lie ahead are those of a clock that was put back.
+    where (w.suspected_at is null or w.suspected_at > clock_timestamp())
+        and (a.pid is null or w.heartbeat_at > clock_timestamp()
+          or w.heartbeat_at < clock_timestamp() - (w.expires_at - w.heartbeat_at) / 3)
+      or a.pid is null and w.lost_at is null
+      or w.lost_at > clock_timestamp()
+      or at_start and a.pid is null and w.expires_at <= clock_timestamp() and w.suspected_at > w.heartbeat_at
+    for no key update of w skip locked
+  )
+  update tidemill._workers w set
+      suspected_at = case
+        when at_start and s.gone and s.expires_at <= clock_timestamp()
+          then least(w.suspected_at, s.heartbeat_at)
+        when w.suspected_at <= clock_timestamp() then w.suspected_at
+        else clock_timestamp() end,
+      lost_at = case when s.gone or w.lost_at is not null then least(w.lost_at, clock_timestamp()) end
+    from suspects s where w.id = s.id
+$$;
+comment on function tidemill._suspect_workers is
+$$Suspects workers whose heartbeats are missing for a third of their lease, and those whose heartbeat's connection
+is gone. The latter count as lost for the express lane, at once.
+
+at_start: the caller has just started. So what is long over did not seem so for a moment, since the database
+was away: workers that are gone and past their deadline are lost at once.$$;
+
+create or replace function tidemill._is_lost(w tidemill._workers) returns boolean
+language sql stable
+as $$
+  select coalesce(clock_timestamp() >= case
+    when w.heartbeat_at between w.suspected_at - (w.expires_at - w.heartbeat_at) and w.suspected_at
+      then greatest(w.expires_at, w.suspected_at + (w.expires_at - w.heartbeat_at) / 3)
+    -- The clock stepped, or the database was away: what seems long ago may be a moment.
+    else w.suspected_at + (w.expires_at - w.heartbeat_at) end, false)
+$$;
+comment on function tidemill._is_lost is
+$$Whether a worker's leases have ended: it is past its deadline, and was suspected for a third of its lease,
+or for all of it where its last heartbeat lies ahead of the suspicion, or more than a lease before.
+
+With suspected_at = '-infinity' a sweep has marked it, and it stays so until the worker registers again.$$;
+
+create or replace function tidemill._release_leases(
+  worker_ids text[], if_ended boolean, why text, most integer default null
+) returns table (worker_id text, id bigint, failed boolean, cancelled boolean)
 language plpgsql
 as $$
 #variable_conflict use_column
 declare
-  freed_any boolean;
+  freed_jobs bigint;
 begin
   if worker_ids = '{}' then
     return;
@@ -70,7 +129,8 @@ begin
       from tidemill._jobs j
       where j.locked_by = any(worker_ids)
         and (not if_ended or tidemill._lease_ended(j.locked_at, j.locked_by))
-      order by j.id for update skip locked
+      -- In no order: it would cost a look at all of them for each few that are freed, and nothing waits here.
+      limit most for update skip locked
     ),
     -- Whoever asked for it need not wait for an attempt.
     removed as (
@@ -82,7 +142,10 @@ begin
         attempts = case when h.unstarted and j.withdrawn is null then j.attempts - 1 else j.attempts end,
         cancelled_after = j.cancelled_after - h.unstarted::integer,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
-        run_at = case when if_ended and not h.unstarted then greatest(j.run_at, now()) else j.run_at end,
+        -- A named queue keeps its order.
+        run_at = case
+          when if_ended and not h.unstarted and j.queue_id is null then greatest(j.run_at, now())
+          else j.run_at end,
         slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
         updated_at = case
           when h.unstarted then j.updated_at
@@ -98,45 +161,51 @@ begin
                       why, h.locked_by) end
       from held h
       where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
-      returning h.locked_by, j.id, j.attempts >= j.max_attempts
+      returning h.locked_by, j.id, j.attempts >= j.max_attempts, j.cancelled_after is not null
     )
     select * from freed;
-  freed_any := found;
-  delete from tidemill._unstarted u
-    where u.is_taken and u.worker_id = any(worker_ids)
-      -- A row that was locked is left for the next sweep.
-      and not exists (
-        select from tidemill._jobs j where j.locked_by = u.worker_id and j.claim_token = u.claim_token);
+  get diagnostics freed_jobs = row_count;
+  if most is null or freed_jobs < most then
+    delete from tidemill._unstarted u
+      where u.is_taken and u.worker_id = any(worker_ids)
+        -- A row that was locked is left for the next sweep.
+        and not exists (
+          select from tidemill._jobs j where j.locked_by = u.worker_id and j.claim_token = u.claim_token);
+  end if;
   with held as materialized (
     select q.id from tidemill._queues q
     where q.locked_by = any(worker_ids)
       and (not if_ended or tidemill._lease_ended(q.locked_at, q.locked_by))
-    order by q.id for no key update
+      -- A queue is free once all of its jobs are, or a later one of them would come first.
+      and (most is null or freed_jobs < most and not exists (
+        select from tidemill._jobs j where j.locked_by = q.locked_by and j.claim_token = q.claim_token))
+    order by q.id for no key update skip locked
   )
   update tidemill._queues q set locked_at = null, locked_by = null, claim_token = null
     from held h where q.id = h.id;
-  if freed_any or found then
+  if freed_jobs > 0 or found then
     perform tidemill._notify_workers(now());
   end if;
 end
 $$;
 comment on function tidemill._release_leases is
-$$Frees jobs and queues of these workers. if_ended: only leases that have ended.
+$$Frees jobs and queues of these workers.
+
+if_ended  only leases that have ended
+most      how many jobs to free; queues are freed once fewer were left. NULL: all
 
 Jobs that had not started go back as they were. The attempt of the others is spent, and with if_ended they come
-after those already due.$$;
+after those already due, but for jobs of named queues.$$;
 
 create or replace function tidemill._lease_ended(locked_at timestamptz, locked_by text) returns boolean
 language sql stable
 as $$
-  select locked_at is null
-    or not exists (
-      select from tidemill._workers w where w.id = locked_by and w.expires_at > clock_timestamp())
-    and (exists (select from tidemill._workers w where w.id = locked_by)
-      or locked_at < clock_timestamp() - tidemill._unknown_lease())
+  select locked_at is null or coalesce(
+    (select tidemill._is_lost(w) from tidemill._workers w where w.id = locked_by),
+    locked_at < clock_timestamp() - tidemill._unknown_lease())
 $$;
 comment on function tidemill._lease_ended is
-  'Whether a row is free: without a lease, or with that of a worker that missed its deadline, or an old one of an unknown worker.';
+  'Whether a row is free: without a lease, or with that of a lost worker, or an old one of an unknown worker.';
 
 create or replace function tidemill._unknown_lease() returns interval
 language sql immutable

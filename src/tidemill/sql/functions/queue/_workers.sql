@@ -12,11 +12,13 @@ as $$
             pg_backend_pid())
     on conflict (id) do update set
       identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
-      expires_at = excluded.expires_at, backend_pid = excluded.backend_pid, lost_at = null
+      expires_at = excluded.expires_at, backend_pid = excluded.backend_pid,
+      lost_at = null, suspected_at = null
 $$;
 
-create or replace function tidemill._heartbeat(worker_id text, lease interval, in_hand integer, stopping boolean)
-returns table (alive boolean, cancelled bigint[])
+create or replace function tidemill._heartbeat(
+  worker_id text, lease interval, in_hand integer, stopping boolean, with_cancelled boolean default true
+) returns table (alive boolean, cancelled bigint[])
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
@@ -24,18 +26,39 @@ begin
   update tidemill._workers w set
       heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + lease,
       in_hand = _heartbeat.in_hand, stopping = _heartbeat.stopping,
-      backend_pid = pg_backend_pid(), lost_at = null
-    where w.id = worker_id
-      -- If it is lost and past its deadline, a sweep has freed its jobs.
-      and not (w.lost_at is not null and w.expires_at <= clock_timestamp());
+      backend_pid = pg_backend_pid(), lost_at = null, suspected_at = null
+    -- If it is lost, a sweep has freed its jobs, or may do so.
+    where w.id = worker_id and not tidemill._is_lost(w);
   alive := found;
-  select array_agg(j.id) into cancelled from tidemill._jobs j
-    where j.locked_by = worker_id and j.withdrawn = 'cancelled';
+  if with_cancelled then
+    select array_agg(j.id) into cancelled from tidemill._jobs j
+      where j.locked_by = worker_id and j.withdrawn = 'cancelled';
+  end if;
   -- The worker's own LISTEN connection receives this, which proves that it works.
   perform pg_notify('tidemill:ping', worker_id);
   return next;
 end
 $$;
+comment on function tidemill._heartbeat is
+$$Moves a worker's deadline. alive: false if it is lost: then it must register again.
+
+with_cancelled  false: does not ask for cancelled jobs, and so waits for nobody who locks the table of jobs.
+                Workers of older versions ask with the heartbeat$$;
+
+create or replace function tidemill._cancelled_jobs(worker_id text)
+returns table (id bigint, reason text)
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+as $$
+#variable_conflict use_column
+begin
+  return query select j.id, coalesce(j.last_error, 'Cancelled') from tidemill._jobs j
+    where j.locked_by = worker_id and j.withdrawn = 'cancelled';
+end
+$$;
+comment on function tidemill._cancelled_jobs is
+$$Running jobs of a worker that somebody has cancelled, with the reason.
+
+Waits for a lock on the table of jobs for 0.1 seconds at most, then fails with 55P03: heartbeats come after it.$$;
 
 create or replace function tidemill._declare_listener(worker_id text, listens boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
@@ -61,7 +84,7 @@ begin
     or exists (select from tidemill._queues q where q.locked_by = worker_id)
   then
     -- The next sweep frees jobs and queues that it could not settle.
-    update tidemill._workers w set expires_at = clock_timestamp() where w.id = worker_id;
+    update tidemill._workers w set expires_at = clock_timestamp(), suspected_at = w.heartbeat_at where w.id = worker_id;
   else
     delete from tidemill._workers w where w.id = worker_id;
   end if;

@@ -1,0 +1,4 @@
+-- Whether the express lane is safe, and whether a worker is suspected, so that its leases may end soon.
+select tidemill._express_is_safe(), exists (
+  select from tidemill._workers w
+  where w.suspected_at operator(pg_catalog.>) '-infinity'::pg_catalog.timestamptz)
