@@ -65,12 +65,9 @@ async def test_sessions_over_a_network(over_tcp: str) -> None:
         assert found == ("20000",)
 
 
-def test_a_unix_socket_needs_none(database: str) -> None:
+def test_a_unix_socket_takes_none(database: str) -> None:
     with connect(database) as connection:
         assert set(settings(connection).values()) == {"0"}
-        # A proxy may have made TCP of it: the server takes them, and does nothing.
-        for name, value in OF_SERVER.items():
-            connection.execute("select set_config(%s, %s, false)", [name, value])
 
 
 def test_a_session_of_ours_that_waits_ends_with_its_client(database: str) -> None:
@@ -79,3 +76,29 @@ def test_a_session_of_ours_that_waits_ends_with_its_client(database: str) -> Non
     with pooler(database) as pooled, psycopg.connect(pooled.conninfo) as connection:
         settle_own_session(connection)
         assert connection.execute("show client_connection_check_interval").fetchone() == ("0",)
+
+
+async def test_only_behind_a_pooler_nothing_is_prepared(database: str) -> None:
+    def prepared(connection: psycopg.Connection) -> int:
+        for _ in range(10):
+            connection.execute("select 'again'")
+        [(count,)] = connection.execute(
+            "select count(*) from pg_prepared_statements where statement like '%again%'", prepare=False
+        ).fetchall()
+        return int(count)
+
+    async def prepared_by(app: App) -> tuple[int, int]:
+        with app.sync, app.sync.connection() as connection:
+            of_blocking = prepared(connection)
+        async with app, app.connection() as of_pool:
+            for _ in range(10):
+                await of_pool.execute("select 'again'")
+            cursor = await of_pool.execute(
+                "select count(*) from pg_prepared_statements where statement like '%again%'", prepare=False
+            )
+            row: Any = await cursor.fetchone()
+        return of_blocking, row[0]
+
+    assert await prepared_by(App(database)) == (1, 1)
+    with pooler(database) as pooled:
+        assert await prepared_by(App(pooled.conninfo)) == (0, 0)

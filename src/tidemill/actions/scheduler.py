@@ -29,7 +29,7 @@ _CANCEL_SECONDS = 0.25
 _TERMINATE_SECONDS = 3.0
 # A run whose server process is idle for so long has ended; a proxy that hangs keeps the answer.
 _UNHEARD_SECONDS = 10.0
-_LONGEST_BACKOFF = 15.0
+_LONGEST_BACKOFF = 5.0
 _NO_CONNECTION_SECONDS = 1.0
 _SHORTEST_WAIT = 0.005
 

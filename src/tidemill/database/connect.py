@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from tidemill.database.dead_peers import OF_SERVER, may_vanish
+from tidemill.database.dead_peers import OF_SERVER
 from tidemill.database.grants import missing_grant
 from tidemill.database.sql import query
 from tidemill.errors import (
@@ -86,12 +86,16 @@ def connect(conninfo: str, *, autocommit: bool = True, runs_users_code: bool = F
 
 
 def prepare_session(connection: psycopg.Connection[Any]) -> None:
-    """Has the server notice a client that vanished, and sets the DateStyle that psycopg reads."""
-    if may_vanish(connection):
-        # One round trip instead of three.
-        autocommit, connection.autocommit = connection.autocommit, True
-        connection.execute(query("watch_client"), _watch(connection))
-        connection.autocommit = autocommit
+    """Has the server notice a client that vanished, and sets the DateStyle that psycopg reads.
+
+    Behind a pooler it switches prepared statements off: a name that this client has made may stand for
+    another client's statement there.
+    """
+    # One round trip instead of three.
+    autocommit, connection.autocommit = connection.autocommit, True
+    if not connection.execute(query("watch_client"), _watch(connection)).rowcount:
+        connection.prepare_threshold = None
+    connection.autocommit = autocommit
     if not _has_iso_dates(connection):
         connection.execute(_ISO_DATES)
         connection.commit()
@@ -111,11 +115,11 @@ def settle_own_session(connection: psycopg.Connection[Any]) -> bool:
 
 async def prepare_async_session(connection: psycopg.AsyncConnection[Any]) -> None:
     """See `prepare_session`."""
-    if may_vanish(connection):
-        autocommit = connection.autocommit
-        await connection.set_autocommit(True)
-        await connection.execute(query("watch_client"), _watch(connection))
-        await connection.set_autocommit(autocommit)
+    autocommit = connection.autocommit
+    await connection.set_autocommit(True)
+    if not (await connection.execute(query("watch_client"), _watch(connection))).rowcount:
+        connection.prepare_threshold = None
+    await connection.set_autocommit(autocommit)
     if not _has_iso_dates(connection):
         await connection.execute(_ISO_DATES)
         await connection.commit()

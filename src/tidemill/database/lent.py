@@ -140,8 +140,10 @@ def is_spared(error: BaseException) -> bool:
 
 def _blame(connection: AnyLent, error: psycopg.Error) -> None:
     """Marks the error that ends an unused connection."""
+    # Where a server that ends meets a statement, psycopg may find more answers than it can read.
+    confused = isinstance(error, psycopg.InternalError) and error.sqlstate is None
     # Its transaction cannot have been committed. Who has set autocommit has used it: see `unused`.
-    if connection.unused and (connection.closed or error.diag.severity_nonlocalized in _FATAL):
+    if connection.unused and (connection.closed or confused or error.diag.severity_nonlocalized in _FATAL):
         spare(error)
 
 
