@@ -133,12 +133,12 @@ class App:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    def _fit_pools(self, size: int, sync_size: int, *, at_most: bool) -> None:
+    def _fit_pools(self, name: str, size: int, sync_size: int, *, at_most: bool) -> None:
         """Sets the sizes of the two pools, as a worker does that starts.
 
         A `pool_size` that was given to `App` stays; with `at_most` it becomes smaller if it must.
         """
-        self._connections.fit(size, sync_size, at_most=at_most)
+        self._connections.fit(name, size, sync_size, at_most=at_most)
 
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection in a transaction that commits at the end, or rolls back on an exception."""

@@ -23,7 +23,7 @@ from tidemill.slots import Slots
 if TYPE_CHECKING:
     from tidemill.pools import AsyncPool, Pool
 
-_NAME = "tidemill"
+_DEFAULT_NAME = "tidemill"
 _SIZE = 10
 # Who waits longer than this for a connection of the pool is told, each time, who has them.
 _LONG_WAIT = 10.0
@@ -51,6 +51,7 @@ class Connections:
     def __init__(self, database_url: str | None, pool_size: int | None) -> None:
         self.database_url = database_url
         self._given_size = pool_size
+        self._name = _DEFAULT_NAME
         self._size = self._sync_size = pool_size or _SIZE
         self._slots = Slots(self._size)
         self._sync_slots = Slots(self._sync_size)
@@ -84,11 +85,12 @@ class Connections:
                 )
             self.database_url = url
 
-    def fit(self, size: int, sync_size: int, *, at_most: bool) -> None:
-        """Sets the sizes of the pools for a worker; `at_most`: a smaller size that the user gave stays.
+    def fit(self, name: str, size: int, sync_size: int, *, at_most: bool) -> None:
+        """Sets a worker's name for new sessions, so that they end if it is lost, and the sizes of the pools.
 
-        Otherwise a size that the user gave stays as it is.
+        `at_most`: a smaller size that the user gave stays. Otherwise any that the user gave stays.
         """
+        self._name = name
         given = self._given_size
         if given is not None:
             size, sync_size = (min(given, size), min(given, sync_size)) if at_most else (given, given)
@@ -148,7 +150,7 @@ class Connections:
     async def _own_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         database = await asyncio.to_thread(self.database)
         with _opening():
-            connection = await pools.connect_async(database.for_application(_NAME))
+            connection = await pools.connect_async(database.for_application(self._name))
         with lending(connection):
             async with connection:
                 yield connection
@@ -172,7 +174,7 @@ class Connections:
 
     async def _kept_pool(self) -> AsyncPool | None:
         if self._pool is None and self.is_open:
-            self._pool = pools.make_async_pool(self.database().for_application(_NAME), self._size)
+            self._pool = pools.make_async_pool(self.database().for_application(self._name), self._size)
         if self._pool is not None and self._pool.closed:
             await self._pool.open()
         if self._pool is not None and self._pool.max_size != self._size:
@@ -185,7 +187,9 @@ class Connections:
         forks.renew_in_children(self)
         with self._sync_lock:
             if self._sync_pool is None:
-                self._sync_pool = pools.make_pool(self.database().for_application(_NAME), self._sync_size)
+                self._sync_pool = pools.make_pool(
+                    self.database().for_application(self._name), self._sync_size
+                )
             self._sync_is_open = True
 
     def close_sync(self, *, only_shared: bool = False) -> None:
@@ -209,7 +213,7 @@ class Connections:
 
     @contextmanager
     def _own_sync_connection(self) -> Iterator[psycopg.Connection]:
-        conninfo = self.database().for_application(_NAME)
+        conninfo = self.database().for_application(self._name)
         with _opening():
             connection = pools.connect(conninfo)
         with lending(connection), connection:
@@ -234,7 +238,9 @@ class Connections:
     def _kept_sync_pool(self) -> Pool | None:
         with self._sync_lock:
             if self._sync_pool is None and (self.is_open or self._sync_is_open):
-                self._sync_pool = pools.make_pool(self.database().for_application(_NAME), self._sync_size)
+                self._sync_pool = pools.make_pool(
+                    self.database().for_application(self._name), self._sync_size
+                )
             pool = self._sync_pool
         if pool is not None and pool.max_size != self._sync_size:
             pool.resize(0, self._sync_size)

@@ -54,7 +54,7 @@ class Host(Producer, Protocol):
     def database(self) -> Database:
         """See `App.database`."""
 
-    def _fit_pools(self, size: int, sync_size: int, *, at_most: bool) -> None:
+    def _fit_pools(self, name: str, size: int, sync_size: int, *, at_most: bool) -> None:
         """See `App._fit_pools`."""
 
     async def __aenter__(self) -> object: ...

@@ -131,7 +131,7 @@ class Worker:
                 "Add a task with @app.task, or name a directory with --tasks."
             )
         sizes = pool_sizes(options, self._app.tasks.values())
-        self._app._fit_pools(*sizes, at_most=options.max_connections is not None)
+        self._app._fit_pools(self.id, *sizes, at_most=options.max_connections is not None)
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
             refuse_in_tests(database)

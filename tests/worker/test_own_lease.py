@@ -181,3 +181,23 @@ def test_what_a_lost_worker_held_is_one_line(database: str, table: psycopg.Conne
     assert log.count("dead") == 1
     assert max(map(len, log.splitlines())) < 500
     assert table.execute("select from tidemill._jobs where locked_by is not null").rowcount == 0
+
+
+@pytest.mark.slow
+def test_what_a_stopped_worker_had_begun_cannot_commit(database: str, table: psycopg.Connection) -> None:
+    def sessions() -> set[str]:
+        rows = table.execute(
+            "select distinct application_name from pg_stat_activity where datname = current_database()"
+            " and application_name like 'worker-%'"
+        ).fetchall()
+        return {name for (name,) in rows}
+
+    table.execute("select pg_advisory_lock(1, 1)")
+    table.execute("select tidemill.add_job('hold', '1')")
+    with worker_process(database, lease=LEASE) as stale:
+        wait_until(lambda: len(runs(table)) == 1, "the job to run")
+        # The engine's, the heartbeat's, ... and the one on which the task waits for the lock.
+        [stopped] = sessions()
+        stale.signal(signal.SIGSTOP)
+        with worker_process(database):
+            wait_until(lambda: stopped not in sessions(), "all sessions of the stopped one to end")

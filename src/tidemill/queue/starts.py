@@ -39,6 +39,8 @@ class Starts:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._connection: psycopg.Connection | None = None
+        # A connection that broke does not tell it any more.
+        self._socket = -1
         self._opening: asyncio.Task[None] | None = None
         self._asked: tuple[int, Answered] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -127,7 +129,8 @@ class Starts:
             return
         connection.pgconn.nonblocking = 1
         self._connection = connection
-        self._loop.add_reader(connection.fileno(), self._readable, connection)
+        self._socket = connection.fileno()
+        self._loop.add_reader(self._socket, self._readable, connection)
         if self._asked is not None:
             self._send(connection)
 
@@ -136,6 +139,6 @@ class Starts:
             self._deadline.cancel()
             self._deadline = None
         if self._connection is not None:
-            self._loop.remove_reader(self._connection.fileno())
+            self._loop.remove_reader(self._socket)
             self._connection.close()
             self._connection = None
