@@ -154,7 +154,14 @@ def assemble(
         once=options.once,
         on_end=on_end,
     )
-    actions = ActionService(worker_id, options, host.tasks, connect=open_connection, conninfo=conninfo)
+    actions = ActionService(
+        worker_id,
+        options,
+        host.tasks,
+        connect=open_connection,
+        conninfo=conninfo,
+        may_start=lambda: not own_lease.term.is_over,
+    )
 
     def on_term() -> None:
         engine.revive()

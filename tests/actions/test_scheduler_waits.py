@@ -19,11 +19,13 @@ from tests.actions.support import (
     until_ended,
     until_running,
 )
+from tests.support.hand_worker import HandWorker
 from tests.support.running import eventually, run_all, running, within
 from tidemill import App, Worker, WorkerOptions
 from tidemill.actions.backends import Backends
 from tidemill.actions.runner import Ending, Run, StartedRun
 from tidemill.actions.scheduler import Scheduler
+from tidemill.database.patient import connect_patiently
 
 
 def refuse() -> psycopg.Connection:
@@ -37,6 +39,7 @@ def scheduler(*, once: bool) -> Scheduler:
         connect=refuse,
         backends=Backends("", patience=30),
         concurrency=1,
+        may_start=lambda: True,
         poll_interval=600,
         once=once,
         on_end=lambda: None,
@@ -212,3 +215,29 @@ async def test_a_connection_that_no_run_needs_is_closed(
             return found.rowcount == 0
 
         await eventually(gone, "the connection to be closed")
+
+
+def test_past_the_lease_of_its_worker_it_starts_no_run(database: str, connection: psycopg.Connection) -> None:
+    def runs() -> int:
+        return connection.execute("select from tidemill.action_history").rowcount
+
+    in_time = False
+    HandWorker.register(connection, [])
+    made = Scheduler(
+        worker_id="by hand",
+        connect=lambda: connect_patiently(database, 30),
+        backends=Backends(database, patience=30),
+        concurrency=1,
+        may_start=lambda: in_time,
+        poll_interval=600,
+        on_end=lambda: None,
+    )
+    connection.execute("create procedure nothing(integer, jsonb) language sql begin atomic end;")
+    connection.execute("select tidemill.add_action('nothing', '1 hour')")
+    made._look()
+    assert runs() == 0
+    in_time = True
+    made._look()
+    assert runs() == 1
+    made.start()
+    made.stop(30)

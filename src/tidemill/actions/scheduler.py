@@ -40,6 +40,7 @@ class Scheduler:
     connect        opens that connection
     backends       connections for the runs, one for each run
     concurrency    most runs at once; task actions do not count, since they only add a job
+    may_start      whether the worker's lease is not over; afterwards others record its runs as lost
     poll_interval  longest time between two looks, in seconds; a notification causes one at once
     once           whether `wait_idle` returns when no action is due or running
     on_end         called from the thread when it ends
@@ -52,6 +53,7 @@ class Scheduler:
         connect: Callable[[], psycopg.Connection],
         backends: Backends,
         concurrency: int,
+        may_start: Callable[[], bool],
         poll_interval: float,
         on_end: Callable[[], None],
         once: bool = False,
@@ -60,6 +62,7 @@ class Scheduler:
         self._connection = KeptConnection(connect)
         self._backends = backends
         self._concurrency = concurrency
+        self._may_start = may_start
         self._poll_interval = poll_interval
         self._once = once
         self._on_end_of_all = on_end
@@ -167,7 +170,7 @@ class Scheduler:
         return 0.0 if self._once and busy else self._wait(due_in, busy=busy)
 
     def _free_slots(self) -> int:
-        if time.monotonic() < self._no_starts_before:
+        if not self._may_start() or time.monotonic() < self._no_starts_before:
             return 0
         return self._concurrency - len(self._runs) + self._resting
 

@@ -34,6 +34,7 @@ class ActionService:
         *,
         connect: Callable[[], psycopg.Connection],
         conninfo: str,
+        may_start: Callable[[], bool],
     ) -> None:
         self._tasks = tasks
         self._crontab = None if options.once else _crontab_clock(options, tasks, connect)
@@ -53,6 +54,7 @@ class ActionService:
             connect=connect,
             backends=Backends(conninfo, patience=options.lease),
             concurrency=options.action_concurrency,
+            may_start=may_start,
             poll_interval=options.poll_interval,
             once=options.once,
             on_end=on_end,
