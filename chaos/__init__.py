@@ -1,0 +1,1 @@
+"""The chaos harness: jobs under faults, and what became of them."""
