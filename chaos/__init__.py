@@ -1,1 +1,1 @@
-"""The chaos harness: jobs under faults, and what became of them."""
+"""Fault injection: Tidemill and its peers under load, while things break around them."""

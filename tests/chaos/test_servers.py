@@ -133,14 +133,17 @@ def test_a_stopped_server_is_down_until_it_is_started() -> None:
 
 def test_a_full_disk_of_the_wal_takes_the_server_down_until_it_is_freed() -> None:
     with _server(wal_disk_mb=32) as server, _connect(server.conninfo) as connection:
-        connection.execute("create table kept (n int, filling text)")
+        connection.execute("create table kept (n int, wal_end pg_lsn)")
         server.fill_wal_disk()
         committed = 0
 
         def insert() -> None:
             nonlocal committed
             for number in range(100_000):
-                connection.execute("insert into kept values (%s, repeat('x', 8000))", [number])
+                connection.execute(
+                    "insert into kept values (%s, pg_logical_emit_message(true, '', repeat('x', 500000)))",
+                    [number],
+                )
                 committed += 1
 
         with pytest.raises(psycopg.Error):

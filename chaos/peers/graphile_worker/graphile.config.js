@@ -1,0 +1,1 @@
+module.exports = { worker: { taskDirectory: `${__dirname}/tasks` } };

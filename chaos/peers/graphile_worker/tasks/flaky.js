@@ -1,0 +1,3 @@
+module.exports = require("../noted")((attempt) => {
+  if (attempt === 1) throw new Error("planned");
+});

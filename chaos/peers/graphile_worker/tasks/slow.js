@@ -1,0 +1,1 @@
+module.exports = require("../noted")(() => new Promise((resolve) => setTimeout(resolve, 1000)));
