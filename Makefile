@@ -19,7 +19,7 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint bench bench-smoke clean remake
+.PHONY: help demo test test-quick lint bench bench-smoke chaos clean remake
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -45,8 +45,12 @@ bench: $(VENV)/.installed-dev ## Measure it beside its peers (ONLY=throughput PE
 bench-smoke: $(VENV)/.installed-dev ## Measure a short throughput, without peers
 	@$(VENV)/bin/python -m bench --smoke
 
+chaos: $(VENV)/.installed-dev ## Break things around it under load (ONLY=kill9,crash SHORT=1 PEERS=none ROUNDS= ARGS=--publish)
+	@$(VENV)/bin/python -m chaos $(if $(ONLY),--only $(ONLY)) $(if $(SHORT),--short) \
+		$(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
 clean: ## Remove everything that make has made
-	rm -rf $(VENV) .tidemill .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/out
+	rm -rf $(VENV) .tidemill .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/out chaos/out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed-%: pyproject.toml $(STALE)
