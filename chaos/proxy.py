@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -11,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 # An RST instead of a FIN.
 _RESET = struct.pack("ii", 1, 0)
+_LOOK_SECONDS = 0.1
 
 
 class Proxy:
@@ -51,9 +53,7 @@ class Proxy:
             for end in pair:
                 with suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                # Only a shutdown wakes the thread that reads from it.
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+                # Without a shutdown, which would say farewell.
                 end.close()
 
     def _accept(self) -> None:
@@ -81,10 +81,18 @@ class Proxy:
         return server
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
+        # A socket that was closed meanwhile is no number that can be waited for.
+        with suppress(OSError, ValueError):
+            while data := _received(source):
                 self._flowing.wait()
                 target.sendall(data)
         for end in (source, target):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def _received(source: socket.socket) -> bytes:
+    """The next bytes. Waits in short steps: a socket is not closed while somebody waits for it."""
+    while not select.select([source], [], [], _LOOK_SECONDS)[0]:
+        pass
+    return source.recv(65536)

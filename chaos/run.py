@@ -66,8 +66,8 @@ def measure(scenario: Scenario, name: str, size: Size) -> Measured:
             scenario.name, name, failure=reason, left_out=left_out, seconds=time.monotonic() - began
         )
     found = figures(records)
-    killed = sum(loss.until is None for loss in records.losses)
-    most = {**limits(name, size.lease, killed, CONCURRENCY, hits), **scenario.limits}
+    lost = sum(loss.until is None or loss.until - loss.at > size.lease for loss in records.losses)
+    most = {**limits(name, size.lease, lost, CONCURRENCY, hits), **scenario.limits}
     # Peers have promised nothing.
     wrong = missed(found, most, scenario.without) if name in LANES else []
     return Measured(scenario.name, name, found, tuple(wrong), seconds=time.monotonic() - began)

@@ -24,7 +24,8 @@ create trigger chaos_gone after delete on tidemill._jobs
 
 create procedure chaos.second(action_id integer, config jsonb) language plpgsql as $$
 begin
-  perform 1;
+  -- So that its backend can be found amid a run.
+  perform pg_sleep(0.2);
 end
 $$;
 

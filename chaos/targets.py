@@ -19,16 +19,16 @@ class Missed(NamedTuple):
     found: float
 
 
-def limits(lane: str, lease: float, killed: int, concurrency: int, hits: int) -> dict[str, float]:
+def limits(lane: str, lease: float, lost: int, concurrency: int, hits: int) -> dict[str, float]:
     """The most of each figure, by its name in `Figures`.
 
-    A job that was about to start when its worker was killed counts as started, though its first line is
-    not there: at most `concurrency` for each of the killed. `hits` is how often the fault struck.
+    A job that was about to start when its worker was lost counts as started, though its first line is
+    not there: at most `concurrency` for each of the lost. `hits` is how often the fault struck.
     """
     return {
         "lost": 0,
         "unrun": 0,
-        "unstarted": killed * concurrency,
+        "unstarted": lost * concurrency,
         "waiting": 0,
         "stale": 0,
         "past_lease": 0,

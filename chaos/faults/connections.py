@@ -8,6 +8,7 @@ from collections.abc import Callable
 from chaos.stage import ROLE, Stage
 
 _TIMES = 3
+_FIND_SECONDS = 3
 
 # The backends of workers by what they have last done; those of producers are theirs alone.
 _KINDS = {
@@ -72,8 +73,12 @@ def kill_backends(*kinds: str) -> Callable[[Stage], None]:
         killed = 0
         with stage.fault(_TIMES), stage.admin() as connection:
             for _ in range(_TIMES):
-                [(number,)] = connection.execute(statement.encode()).fetchall()
-                killed += number
+                deadline = time.monotonic() + _FIND_SECONDS
+                found = 0
+                while not found and time.monotonic() < deadline:
+                    [(found,)] = connection.execute(statement.encode()).fetchall()
+                    stage.hold(0.05)
+                killed += found
                 stage.hold(1)
         if not killed:
             raise RuntimeError(f"no backend of the kind {', '.join(kinds)} was found")

@@ -42,8 +42,8 @@ GOOD = Figures(
 )
 
 
-def most(lane: str = "lease", killed: int = 0, hits: int = 1) -> dict[str, float]:
-    return limits(lane, 30, killed, 10, hits)
+def most(lane: str = "lease", lost: int = 0, hits: int = 1) -> dict[str, float]:
+    return limits(lane, 30, lost, 10, hits)
 
 
 def test_good_figures_miss_nothing() -> None:
@@ -75,10 +75,10 @@ def test_the_express_lane_has_its_minute_of_caution() -> None:
     assert [one.figure for one in missed(late, most("lease"))] == ["back"]
 
 
-def test_each_blow_has_ten_lines_and_each_killed_worker_what_it_was_about_to_start() -> None:
+def test_each_blow_has_ten_lines_and_each_lost_worker_what_it_was_about_to_start() -> None:
     found = replace(GOOD, log_lines=30, unstarted=10)
 
-    assert missed(found, most(killed=1, hits=3)) == []
+    assert missed(found, most(lost=1, hits=3)) == []
     assert [one.figure for one in missed(found, most())] == ["unstarted", "log_lines"]
 
 
