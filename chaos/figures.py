@@ -51,7 +51,7 @@ class Figures:
     gap: float
     """The longest time in which nothing started."""
     orphan: float | None
-    """The longest time from a worker's loss until what it ran, or held, was started again."""
+    """The longest time from a worker's loss until what it ran, or held, was started again (or went on)."""
     slots_missed: int | None
     slots_twice: int | None
     longest_add: float
@@ -202,11 +202,10 @@ def _orphan(records: Records, by_job: dict[int, list[Run]]) -> float | None:
             cut = [run for run in before if run.pid == loss.pid and (run.end is None or run.end > loss.at)]
             if before and not cut:
                 continue
-            # One that went on when its process did, and was not needed again, is no orphan.
-            if any(run.ok for run in cut) and len(runs) == len(before):
-                continue
             starts = [run.start for run in runs if run.start > loss.at]
-            waited = min(starts, default=math.inf) - loss.at
+            # One that nobody has started again has waited for its own process.
+            ends = [run.end for run in cut if run.ok and run.end is not None]
+            waited = min(starts or ends, default=math.inf) - loss.at
             longest = waited if longest is None else max(longest, waited)
     return longest
 

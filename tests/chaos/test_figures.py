@@ -154,15 +154,21 @@ def test_an_orphan_waits_from_the_loss_until_its_next_start() -> None:
     assert figures(records(added=jobs, runs=runs)).orphan is None
 
 
-def test_what_fails_for_good_is_no_orphan_nor_what_goes_on_itself() -> None:
+def test_a_job_that_fails_for_good_or_whose_worker_was_soon_back_is_no_orphan() -> None:
     jobs = added(1)
 
     failed = records(added=jobs, runs=[ran(1, 9, None)], losses=[Loss(1, 10)], left=[Left(1, failed=True)])
     assert figures(failed).orphan is None
-    resumed = records(added=jobs, runs=[ran(1, 9, 50)], losses=[Loss(1, 10, 49, frozen=True)])
-    assert figures(resumed).orphan is None
     short = records(added=jobs, runs=[ran(1, 9, None)], losses=[Loss(1, 10, 15)])
     assert figures(short).orphan is None
+
+
+def test_an_orphan_that_only_its_own_worker_has_ended_has_waited_for_that() -> None:
+    frozen = [Loss(1, 10, 49, frozen=True)]
+
+    assert figures(records(added=added(1), runs=[ran(1, 9, 50)], losses=frozen)).orphan == 40
+    again = [ran(1, 9, 50), ran(1, 42, 43, pid=2)]
+    assert figures(records(added=added(1), runs=again, losses=frozen)).orphan == 32
 
 
 def test_slots_are_missed_in_between_and_at_the_end() -> None:
