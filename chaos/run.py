@@ -94,6 +94,9 @@ def _records(scenario: Scenario, subject: Subject, size: Size, place: Path) -> t
             proxied=scenario.proxied,
         ) as stage,
     ):
+        if not stage.is_ours:
+            # Ours have to survive everything; who uses the others needs a supervisor.
+            stage.supervise()
         with stage.sampling(), loaded(stage) as load:
             load_began = time.monotonic()
             hold(size.before)
@@ -131,7 +134,7 @@ def _read(stage: Stage, load_began: float, load_ended: float, longest_add: float
         left=[Left(*row) for row in left],
         losses=list(stage.losses),
         rows=frozenset(number for (number,) in rows),
-        alive=sum(worker.alive for worker in stage.workers),
+        alive=sum(worker.alive and (stage.is_ours or not worker.ends) for worker in stage.workers),
         workers=len(stage.workers),
         longest_add=longest_add,
     )

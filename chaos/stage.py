@@ -29,7 +29,7 @@ ROLE = DATABASE = "app"
 _START_SECONDS = 60
 _SAMPLE_SECONDS = 0.2
 _SLOTS_SECONDS = 15
-_SUPERVISE_SECONDS = 0.2
+_SUPERVISE_SECONDS = 0.5
 
 
 _interrupted = threading.Event()
@@ -133,14 +133,13 @@ class Stage:
             self.ended = time.monotonic()
 
     def supervise(self) -> None:
-        """Starts workers that have died again from now on, as a supervisor does."""
+        """Starts workers that end by themselves again from now on, as a supervisor does."""
         threading.Thread(target=self._supervise, daemon=True).start()
 
     def _supervise(self) -> None:
         while not self.ending.wait(_SUPERVISE_SECONDS):
             for worker in self.workers:
-                if not worker.alive:
-                    worker.start()
+                worker.start_if_ended()
 
     def lost(self, worker: Worker, began: float) -> None:
         """Notes that a worker could not reach the database since then, until now."""

@@ -25,9 +25,12 @@ class Worker:
     ) -> None:
         self._command, self._environment, self.log, self._losses = command, environment, log, losses
         self._stopped_at: float | None = None
+        self.ends = 0
+        """How often it has ended by itself, as far as `start_if_ended` was told to look."""
         self.start()
 
     def start(self) -> None:
+        self._is_down = False
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
@@ -51,8 +54,15 @@ class Worker:
 
     def kill(self) -> None:
         """Ends it at once, as the machine's out-of-memory killer would."""
+        self._is_down = True
         self._signal(signal.SIGKILL)
         self.process.wait()
+
+    def start_if_ended(self) -> None:
+        """Starts it again, as a supervisor does, unless `kill` has ended it."""
+        if not self.alive and not self._is_down:
+            self.ends += 1
+            self.start()
 
     def freeze(self) -> None:
         """Stops it, as a paused container is stopped."""

@@ -33,6 +33,22 @@ def test_a_killed_worker_is_a_loss_and_can_be_started_again(tmp_path: Path) -> N
     assert not worker.alive
 
 
+def test_only_a_worker_that_has_ended_by_itself_is_started_by_its_supervisor(tmp_path: Path) -> None:
+    worker = Worker(_SLEEP, {}, tmp_path / "log", [])
+    worker.kill()
+    worker.start_if_ended()
+    assert not worker.alive
+
+    worker.start()
+    worker.process.kill()
+    worker.process.wait()
+    worker.start_if_ended()
+
+    assert worker.alive
+    assert worker.ends == 1
+    stop([worker])
+
+
 def test_a_frozen_worker_is_a_loss_until_it_goes_on(tmp_path: Path) -> None:
     losses: list[Loss] = []
     worker = Worker(_SLEEP, {}, tmp_path / "log", losses)
