@@ -133,7 +133,7 @@ class Cluster:
         except (OSError, IndexError, ValueError):
             return None
         # The file of a killed server stays, and its number may be another program's by now.
-        return pid if _is_alive(pid) and _directory(pid) == self.data_dir.resolve() else None
+        return pid if _is_alive(pid) and _works_in(pid, self.data_dir.resolve()) else None
 
     def log_tail(self, begin: int = 0) -> str:
         """The end of the log, or of what was logged since it had this size."""
@@ -157,8 +157,11 @@ def _is_alive(process: int) -> bool:
     return any(int(pid) == process and not state.startswith("Z") for pid, state in _processes("pid", "stat"))
 
 
-def _directory(process: int) -> Path | None:
+def _works_in(process: int, directory: Path) -> bool:
+    """Whether this is the process's working directory; taken for true where the system does not tell."""
+    if not Path("/proc/self").exists():
+        return True
     try:
-        return Path(f"/proc/{process}/cwd").readlink()
+        return Path(f"/proc/{process}/cwd").readlink() == directory
     except OSError:
-        return None
+        return False
