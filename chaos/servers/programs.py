@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from tidemill.database.server_account import Account, make_readable, make_searchable, nobody
@@ -18,6 +20,7 @@ from tidemill.database.server_programs import binaries
 # Every command of the harness ends by then, on a slow machine too.
 _SECONDS = 120
 _PAUSE = 0.02
+_PORTS = range(20000, 32000)
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30
 
@@ -114,10 +117,14 @@ def clean_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody uses now.
+
+    It is none that clients are given: one of these, which knocks while the server is down, would keep it.
+    """
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise Unavailable("a free port")
 
 
 def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
