@@ -121,6 +121,7 @@ class Cluster:
         wait_for(lambda: not any(map(_is_alive, processes)), "killed processes to end")
         # As long as nobody has looked after it, the number of a dead process counts as taken.
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+        (self.directory / f".s.PGSQL.{self.port}.lock").unlink(missing_ok=True)
 
     def is_up(self) -> bool:
         """Whether the server takes connections."""
