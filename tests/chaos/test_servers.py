@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from chaos.servers import ChaosServer, Unavailable, pgbouncer
+from tests.support.programs import left_out
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,7 +23,7 @@ def _server(**wanted: Any) -> Iterator[ChaosServer]:
     try:
         server = ChaosServer(**wanted)
     except Unavailable as error:
-        pytest.skip(str(error))
+        left_out(error)
     with server:
         yield server
 
@@ -51,7 +52,7 @@ def test_servers_are_gone_after_an_error() -> None:
     try:
         server = ChaosServer(wal_disk_mb=32)
     except Unavailable as error:
-        pytest.skip(str(error))
+        left_out(error)
     standbys = []
 
     def interrupt() -> None:
@@ -186,7 +187,7 @@ def test_pgbouncer_shares_a_session_between_clients() -> None:
             with pooled as conninfo, _connect(conninfo) as one, _connect(conninfo) as other:
                 assert _ask(one, "select pg_backend_pid()") == _ask(other, "select pg_backend_pid()")
         except Unavailable as error:
-            pytest.skip(str(error))
+            left_out(error)
 
 
 def test_faults_that_a_server_was_not_made_for_are_refused() -> None:

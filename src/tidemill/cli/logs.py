@@ -53,5 +53,5 @@ def set_up(log_format: LogFormat, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # We log its retries ourselves.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    # Of what its warnings tell, we log what matters ourselves.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
