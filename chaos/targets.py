@@ -9,6 +9,8 @@ from chaos.figures import Figures
 
 CAUTION = 60.0
 """Seconds for which all workers claim by lease alone, after one was lost."""
+PACE = frozenset({"orphan", "back", "log_lines"})
+"""Figures that get worse when the machine has too much to do."""
 
 
 class Missed(NamedTuple):
@@ -23,12 +25,12 @@ def limits(lane: str, lease: float, lost: int, concurrency: int, hits: int) -> d
     """The most of each figure, by its name in `Figures`.
 
     A job that was about to start when its worker was lost counts as started, though its first line is
-    not there: at most `concurrency` for each of the lost. `hits` is how often the fault struck.
+    not there: those of a group, and half of one that was asked for. `hits` is how often the fault struck.
     """
     return {
         "lost": 0,
         "unrun": 0,
-        "unstarted": lost * concurrency,
+        "unstarted": lost * concurrency * 3 // 2,
         "waiting": 0,
         "stale": 0,
         "past_lease": 0,
