@@ -99,3 +99,11 @@ def test_only_the_intended_index_is_read(crowded: Queue, name: str, mode: str) -
     plan = told[0]["Plan"]
     assert scans(plan) == EXPECTED[name], json.dumps(plan, indent=1)
     assert not {node["Node Type"] for node in nodes(plan)} & {"Seq Scan", "Bitmap Heap Scan", "Sort"}
+
+
+def test_the_row_of_a_job_costs_no_call(crowded: Queue) -> None:
+    # As a call, it would be made for each column again.
+    plan = crowded.rows(
+        "explain (verbose, costs off) select (tidemill._job_row(j, 'task', 'queue')).* from tidemill._jobs j"
+    )
+    assert not [line for row in plan for line in row.values() if "_job_row" in line]
