@@ -124,12 +124,14 @@ def test_a_group_is_asked_for_when_half_of_those_before_it_have_started(told: To
     assert (told.asked, told.news()) == ([], [])
 
 
-def test_a_group_that_may_not_start_is_given_back(told: Told) -> None:
-    told.hand.add([*ahead(8, 1, 2), *ahead(9, 3)])
+def test_where_a_group_may_not_start_all_behind_it_is_given_back(told: Told) -> None:
+    told.hand.add([job(1), *ahead(8, 2, 3), *ahead(9, 4)])
     assert told.answer(may_start=False) == 8
-    assert told.news() == [("returned", 1), ("returned", 2)]
-    assert told.answer(may_start=True) == 9
-    assert taken(told, 2) == [3, None]
+    assert told.news() == [("returned", 2), ("returned", 3), ("returned", 4)]
+    assert (taken(told, 2), told.asked) == ([1, None], [])
+    told.hand.add(ahead(10, 5))
+    assert told.answer(may_start=True) == 10
+    assert taken(told, 1) == [5]
 
 
 def test_what_was_claimed_ahead_is_given_back_with_the_rest(told: Told) -> None:

@@ -8,7 +8,10 @@ import psycopg
 import pytest
 
 from tests.support.processes import runs, settled, worker_process
+from tests.support.proxy import proxy
+from tests.support.running import eventually, running
 from tests.support.waiting import wait_until
+from tidemill import App, JobSpec
 
 # Each test says which lane its worker uses.
 pytestmark = [pytest.mark.slow, pytest.mark.lane("auto")]
@@ -55,6 +58,21 @@ def test_a_claim_that_is_cut_off_from_its_starts_goes_on(database: str, table: p
         wait_until(lambda: len(runs(table)) == 400, "all jobs to run")
         assert sorted(set(runs(table))) == sorted(runs(table))
         worker.end()
+
+
+async def test_one_that_cannot_ask_for_starts_goes_on(database: str, connection: psycopg.Connection) -> None:
+    with proxy(database) as between:
+        # As where no more connections are allowed; all its others work.
+        between.refuses = lambda data: b"_start_jobs" in data
+        async with App(between.conninfo) as app:
+
+            @app.task
+            async def t(payload: Any) -> None:
+                pass
+
+            await app.add_jobs([JobSpec("t")] * 8)
+            async with running(app, lane="lease", concurrency=1, poll_interval=0.05):
+                await eventually(lambda: settled(connection), "all jobs to end")
 
 
 def add(connection: psycopg.Connection, task: str, count: int, attempts: int, *, key: bool) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from typing import Protocol
 
-from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.claimed import chain as chain_of
+from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.settle import FreedQueue, Settle, Settlement
 from tidemill.queue.starts import Ask
 
@@ -75,13 +73,12 @@ class LeasedHand:
     def _answered(self, group: list[ClaimedJob], may_start: bool) -> None:
         self._asking = None
         if self._ahead and self._ahead[0] is group:
-            self._ahead.popleft()
             if may_start:
-                self._ready.extend(group)
+                self._ready.extend(self._ahead.popleft())
                 self._on_ready()
             else:
-                # Freed by a sweep, perhaps; or asked for twice, over a connection that broke.
-                self._give_back(group)
+                # Freed by a sweep, perhaps, and the others with it; or nobody answers.
+                self._give_back_ahead()
         self._ask()
 
     def close(self) -> None:
@@ -91,15 +88,18 @@ class LeasedHand:
 
     def give_back(self) -> None:
         """Gives back the jobs that have not started."""
-        heads = [*self._ready, *chain.from_iterable(self._ahead)]
-        self._ready.clear()
-        self._ahead.clear()
-        self._give_back(heads)
+        self._give_back(self._ready)
+        self._give_back_ahead()
 
-    def _give_back(self, heads: Iterable[ClaimedJob]) -> None:
+    def _give_back_ahead(self) -> None:
+        while self._ahead:
+            self._give_back(self._ahead.popleft())
+
+    def _give_back(self, heads: deque[ClaimedJob] | list[ClaimedJob]) -> None:
         for head in heads:
             self._return(head)
             self._release(head)
+        heads.clear()
 
     def take(self) -> ClaimedJob | None:
         """The next job to start; None if there is none, or none may start yet."""
@@ -132,7 +132,7 @@ class LeasedHand:
         return None
 
     def _return(self, head: ClaimedJob | None) -> None:
-        for job in chain_of(head):
+        for job in chain(head):
             self._settle(Settlement.of(job, "returned"))
 
     def _release(self, job: ClaimedJob) -> None:

@@ -41,6 +41,7 @@ class Starts:
         self._connection: psycopg.Connection | None = None
         # A connection that broke does not tell it any more.
         self._socket = -1
+        # The event loop itself does not keep its tasks.
         self._opening: asyncio.Task[None] | None = None
         self._asked: tuple[int, Answered] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -51,12 +52,12 @@ class Starts:
     def ask(self, token: int, answered: Answered) -> None:
         """Asks whether the jobs with this claim token may start; from then on their attempts are spent.
 
-        Ask again only when this was answered. While there is no connection, the answer waits.
+        Ask again only when this was answered. If the database does not answer, they may not.
         """
         self._asked = (token, answered)
         if self._connection is not None:
             self._send(self._connection)
-        elif self._opening is None:
+        else:
             self._opening = self._loop.create_task(self._open())
 
     def close(self) -> None:
@@ -101,29 +102,28 @@ class Starts:
             answered(may_start)
 
     def _lost(self, error: Exception) -> None:
-        """Drops the connection, and opens another one if an answer is awaited."""
+        """Drops the connection, and answers no: jobs that wait here could start in other workers."""
         self._drop()
-        if self._asked is None or self._closed:
+        if self._asked is None:
             return
         self._failures += 1
-        wait = min(_LONGEST_BACKOFF, 0.05 * 2**self._failures) * random.uniform(0.5, 1.0)
         self._complaints.warn(
             "database",
-            "jobs that were claimed ahead wait for the database (%s); next try in %.1f s",
+            "jobs that were claimed ahead are given back, since the database does not answer (%s)",
             in_short(error),
-            wait,
         )
-        self._opening = self._loop.create_task(self._open(wait))
+        (_, answered), self._asked = self._asked, None
+        answered(False)
 
-    async def _open(self, wait: float = 0.0) -> None:
-        if wait:
-            await asyncio.sleep(wait)
+    async def _open(self) -> None:
+        if self._failures:
+            wait = min(_LONGEST_BACKOFF, 0.05 * 2.0 ** min(self._failures, 10))
+            await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         try:
             connection = await asyncio.to_thread(self._connect)
         except psycopg.Error as error:
             self._lost(error)
             return
-        self._opening = None
         if self._closed:
             connection.close()
             return
