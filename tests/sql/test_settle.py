@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -240,3 +240,16 @@ def test_claims_whose_answer_never_arrived_are_free_again(queue: Queue) -> None:
     assert queue.complete(known) == {}
     assert queue.complete(others, "x") == {}
     assert queue.rows("select * from tidemill._return_unknown_jobs('w', '{}')") == []
+
+
+def test_a_claim_sees_the_slot_of_a_job_that_failed_after_it_had_begun(queue: Queue) -> None:
+    due = datetime(2021, 3, 4, tzinfo=UTC)
+    job = queue.add(run_at=due)
+    [claimed] = queue.claim()
+    shown = queue.row(
+        "select tidemill._slot_of_job(f.id) as slot from tidemill._fail_jobs("
+        "'w', array[%s]::bigint[], array[%s]::bigint[], array['no'], array[null]::interval[], array[false], "
+        "array[null]::text[]) f",
+        [job["id"], claimed["claim_token"]],
+    )
+    assert shown["slot"] == due

@@ -147,9 +147,10 @@ $$Leases named queues to a worker, with up to per_queue jobs of each, and counts
 The worker runs the jobs of a queue one after the other. Arguments and rows as in _lock_queued_jobs; start_now and
 group_size as in _claim_jobs, and the jobs of a queue are in one group.$$;
 
--- In PL/pgSQL for its kept plan, and so that the table is locked only after the claim has locked it.
+-- In PL/pgSQL for its kept plan, and so that the table is locked only after the claim has locked it. Volatile, so that
+-- it sees what the claim has seen: the job may have failed after the statement began.
 create or replace function tidemill._slot_of_job(job_id bigint) returns timestamptz
-language plpgsql stable
+language plpgsql
 as $$
 begin
   return (select j.slot from tidemill._jobs j where j.id operator(pg_catalog.=) job_id);
