@@ -133,7 +133,7 @@ def test_the_sweep_frees_what_dead_workers_hold(queue: Queue) -> None:
             assert new == old
         else:
             # The attempt stays spent. The job goes behind those that were due before, but not in its queue.
-            free = {"locked_at": None, "locked_by": None, "claim_token": None}
+            free = {"locked_at": None, "locked_by": None, "claim_token": None, "slot": old["run_at"]}
             times = {name: new[name] for name in ("run_at", "updated_at")}
             assert new == old | free | times
             assert (times["run_at"] > old["run_at"]) == (old["queue_id"] is None)
@@ -248,6 +248,14 @@ def test_a_queue_of_an_unknown_worker_without_jobs_is_freed(queue: Queue) -> Non
     queue.connection.execute("update tidemill._queues set locked_at = locked_at - interval '31 seconds'")
     assert sweep(queue) == []
     assert holders(queue) == (None, [None])
+
+
+def test_most_sweeps_look_at_workers_that_are_listed_alone(queue: Queue) -> None:
+    leased(queue)
+    queue.connection.execute("update tidemill._jobs set locked_at = locked_at - interval '31 seconds'")
+    assert queue.rows("select * from tidemill._sweep_leases(with_unknown => false)") == []
+    assert holders(queue) == (["w", "w"], ["w"])
+    assert len(sweep(queue)) == 2
 
 
 @pytest.mark.parametrize("attempts", [1, 3])

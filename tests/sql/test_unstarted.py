@@ -189,3 +189,10 @@ def test_a_group_that_is_given_back_leaves_nothing(ahead: Ahead) -> None:
         == []
     )
     assert (ahead.attempts(), ahead.unstarted()) == ([0, 0], 0)
+
+
+def test_a_worker_that_stops_leaves_nothing(ahead: Ahead) -> None:
+    # As after a crash that has undone the last starts, whose jobs have ended since.
+    ahead.queue.connection.execute("insert into tidemill._unstarted values (-1, 'w'), (-2, 'other')")
+    ahead.queue.rows("select tidemill._deregister_worker('w')")
+    assert ahead.queue.rows("select worker_id from tidemill._unstarted") == [{"worker_id": "other"}]

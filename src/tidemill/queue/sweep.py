@@ -18,6 +18,8 @@ logger = logging.getLogger("tidemill")
 _MOST = 500
 # While a worker is suspected, sweeps come this often: its jobs are to start soon after its lease.
 _SOON_SECONDS = 1.0
+# How often to look for leases of workers that are not listed: it costs the engine long where much is dead.
+_UNKNOWN_SECONDS = 30.0
 _MOST_NAMED = 20
 
 
@@ -40,6 +42,7 @@ class Sweep:
         self._interval = interval
         self._on_safety = on_safety
         self._at_start = True
+        self._unknown_due = 0.0
         self._freed: dict[str, _Freed] = {}
         self.next_due = 0.0
         """When to sweep next."""
@@ -52,9 +55,11 @@ class Sweep:
         if self._own_lease.term.is_over:
             # Perhaps it is the one that is cut off.
             return
+        with_unknown = time.monotonic() >= self._unknown_due
         try:
             rows = connection.execute(
-                query("sweep_leases"), {"at_start": self._at_start, "most": _MOST}
+                query("sweep_leases"),
+                {"at_start": self._at_start, "most": _MOST, "with_unknown": with_unknown},
             ).fetchall()
         except psycopg.errors.LockNotAvailable:
             self.next_due = time.monotonic() + min(self._interval, _SOON_SECONDS)
@@ -71,6 +76,8 @@ class Sweep:
             self.next_due = 0.0
             return
         self._at_start = False
+        if with_unknown:
+            self._unknown_due = time.monotonic() + _UNKNOWN_SECONDS
         self._tell()
         if suspicious:
             self.next_due = time.monotonic() + min(self._interval, _SOON_SECONDS)

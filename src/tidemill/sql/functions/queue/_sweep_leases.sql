@@ -1,7 +1,8 @@
 -- When a lease has ended, and how the leases of dead workers are freed.
 
-create or replace function tidemill._sweep_leases(at_start boolean default false, most integer default 500)
-returns table (worker_id text, id bigint, failed boolean, cancelled boolean)
+create or replace function tidemill._sweep_leases(
+  at_start boolean default false, most integer default 500, with_unknown boolean default true
+) returns table (worker_id text, id bigint, failed boolean, cancelled boolean)
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 -- In place of a wait for whoever locks the table of jobs, the next call frees them.
 set lock_timeout = '100ms'
@@ -28,19 +29,21 @@ begin
     where a.application_name = any(newly) and a.usename = current_user and a.datname = current_database()
       and a.pid <> pg_backend_pid();
 
-  with recursive holders(id) as (
-    (select min(j.locked_by) from tidemill._jobs j)
-    union all
-    select (select min(j.locked_by) from tidemill._jobs j where j.locked_by > h.id)
-    from holders h where h.id is not null
-  ),
-  all_holders(id) as (
-    select h.id from holders h where h.id is not null
-    union
-    select q.locked_by from tidemill._queues q where q.locked_by is not null
-  )
-  select array_agg(h.id) into unknown from all_holders h
-    where not exists (select from tidemill._workers w where w.id = h.id);
+  if with_unknown then
+    with recursive holders(id) as (
+      (select min(j.locked_by) from tidemill._jobs j)
+      union all
+      select (select min(j.locked_by) from tidemill._jobs j where j.locked_by > h.id)
+      from holders h where h.id is not null
+    ),
+    all_holders(id) as (
+      select h.id from holders h where h.id is not null
+      union
+      select q.locked_by from tidemill._queues q where q.locked_by is not null
+    )
+    select array_agg(h.id) into unknown from all_holders h
+      where not exists (select from tidemill._workers w where w.id = h.id);
+  end if;
 
   return query select * from tidemill._release_leases(
     coalesce(lost, '{}') || coalesce(unknown, '{}'), true,
@@ -57,8 +60,10 @@ $$Frees jobs and queues of lost workers. Of jobs that may have started the attem
 attempt fails with a message; the others go back as they were.
 
 Ends the sessions of those that are newly lost. Lost workers stay listed for a minute.
-at_start   see _suspect_workers
-most       how many jobs to free; where so many are returned, there may be more$$;
+at_start      see _suspect_workers
+most          how many jobs to free; where so many are returned, there may be more
+with_unknown  whether to free, too, what workers hold that are not listed. To find them it walks all leases, also
+              those that have ended and cannot be vacuumed yet$$;
 
 create or replace function tidemill._suspect_workers(at_start boolean) returns void
 language sql

@@ -86,6 +86,8 @@ begin
     -- The next sweep frees jobs and queues that it could not settle.
     update tidemill._workers w set expires_at = clock_timestamp(), suspected_at = w.heartbeat_at where w.id = worker_id;
   else
+    -- A crash of the server may have brought some back: see _start_jobs.
+    delete from tidemill._unstarted u where u.worker_id = _deregister_worker.worker_id;
     delete from tidemill._workers w where w.id = worker_id;
   end if;
 end
