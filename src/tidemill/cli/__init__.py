@@ -78,8 +78,6 @@ def _run(words: Sequence[str]) -> None:
     if words[:1] == ["worker"] and (plain := worker_words.read(words[1:])) is not None:
         try:
             run_worker(**plain)
-        except early_stop.EarlyStop:
-            raise
         except KeyboardInterrupt:
             # The exit code of Typer, for a Ctrl-C before the worker handles signals.
             sys.exit(130)

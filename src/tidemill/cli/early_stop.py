@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _asked = False
@@ -15,6 +17,15 @@ class EarlyStop(KeyboardInterrupt):
 def arm() -> None:
     """From now on SIGTERM raises EarlyStop in the main thread, until the worker handles it."""
     signal.signal(signal.SIGTERM, _stop)
+
+
+@contextmanager
+def ends_well() -> Iterator[None]:
+    """Exit code 0 for EarlyStop, which Typer would call aborted."""
+    try:
+        yield
+    except EarlyStop:
+        raise SystemExit(0) from None
 
 
 def check() -> None:

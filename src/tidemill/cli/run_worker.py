@@ -27,6 +27,7 @@ logger = logging.getLogger("tidemill")
 DEFAULTS = WorkerOptions()
 
 
+@early_stop.ends_well()
 def run_worker(
     *,
     tasks: Path | None = None,

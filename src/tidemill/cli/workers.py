@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli.early_stop import EarlyStop
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, print_table
 from tidemill.cli.run_worker import DEFAULTS, run_worker
@@ -91,30 +90,26 @@ def worker(
     a second one hurries.
     """
     # `worker_words` reads plain options before Typer gets here.
-    try:
-        run_worker(
-            tasks=tasks,
-            app=app,
-            crontab=crontab,
-            executable_timeout=executable_timeout,
-            concurrency=concurrency,
-            action_concurrency=action_concurrency,
-            max_connections=max_connections,
-            once=once,
-            forbid_flag=forbid_flag or (),
-            poll_interval=poll_interval,
-            no_listen=no_listen,
-            grace_period=grace_period,
-            lease=lease,
-            lane=lane,
-            no_migrate=no_migrate,
-            log_format=log_format,
-            log_level=log_level,
-            database=database,
-        )
-    except EarlyStop:
-        # Typer would call it aborted.
-        raise SystemExit(0) from None
+    run_worker(
+        tasks=tasks,
+        app=app,
+        crontab=crontab,
+        executable_timeout=executable_timeout,
+        concurrency=concurrency,
+        action_concurrency=action_concurrency,
+        max_connections=max_connections,
+        once=once,
+        forbid_flag=forbid_flag or (),
+        poll_interval=poll_interval,
+        no_listen=no_listen,
+        grace_period=grace_period,
+        lease=lease,
+        lane=lane,
+        no_migrate=no_migrate,
+        log_format=log_format,
+        log_level=log_level,
+        database=database,
+    )
 
 
 def workers(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
