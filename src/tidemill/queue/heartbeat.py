@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import psycopg
 
+from tidemill.complaints import Complaints
 from tidemill.database.migrate import refuse_newer_schema
 from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
-from tidemill.database.words import words
+from tidemill.database.words import in_short
 from tidemill.errors import SchemaError
 from tidemill.queue.own_lease import OwnLease, now
 
@@ -68,7 +69,7 @@ class Heartbeat:
         self._stopped = False
         self._wake = threading.Event()
         self._outdated = False
-        self._is_failing = False
+        self._complaints = Complaints(logger)
         self._is_registered = False
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
 
@@ -100,7 +101,7 @@ class Heartbeat:
             if self._is_registered:
                 self._sign_off(self._connection.open())
         except psycopg.Error as error:
-            logger.warning("the worker could not sign off (%s); it is swept later", words(error))
+            logger.warning("the worker could not sign off (%s); it is swept later", in_short(error))
         self._connection.close()
 
     def _run(self) -> None:
@@ -116,7 +117,6 @@ class Heartbeat:
                     self._ask_cancelled()
                     continue
                 self._beat()
-                self._is_failing = False
             except SchemaError as error:
                 if not self._outdated:
                     self._outdated = True
@@ -125,9 +125,9 @@ class Heartbeat:
                 # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
                 wait = min(wait, _RETRY_SECONDS)
-                if not self._is_failing:
-                    self._is_failing = True
-                    logger.warning("a heartbeat failed, and is tried again: %s", words(error))
+                self._complaints.warn(
+                    "heartbeat", "a heartbeat failed, and is tried again: %s", in_short(error)
+                )
             beat_at = time.monotonic() + wait
 
     def _ask_cancelled(self) -> None:
