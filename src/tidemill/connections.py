@@ -163,9 +163,11 @@ class Connections:
         from psycopg_pool import PoolClosed, PoolTimeout
 
         slot = stack.enter_context(self._slots.ask())
-        granted = asyncio.wrap_future(slot.granted)
-        while not (await asyncio.wait([granted], timeout=_LONG_WAIT))[0]:
-            self._slots.warn(slot)
+        # To wait for what has come already costs more than all the rest of a lend.
+        if not slot.granted.done():
+            granted = asyncio.wrap_future(slot.granted)
+            while not (await asyncio.wait([granted], timeout=_LONG_WAIT))[0]:
+                self._slots.warn(slot)
         try:
             return await stack.enter_async_context(pools.lent_async(pool, self._silence))
         except (PoolClosed, PoolTimeout):
@@ -227,7 +229,7 @@ class Connections:
         from psycopg_pool import PoolClosed, PoolTimeout
 
         slot = stack.enter_context(self._sync_slots.ask())
-        while wait([slot.granted], timeout=_LONG_WAIT).not_done:
+        while not slot.granted.done() and wait([slot.granted], timeout=_LONG_WAIT).not_done:
             self._sync_slots.warn(slot)
         try:
             return stack.enter_context(pools.lent(pool, self._silence))
