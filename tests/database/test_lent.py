@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import QueryCanceled
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from tests.support.commands import CommandLine
 from tests.support.proxy import Link, Proxy, proxy
 from tests.support.servers import TEMPLATE, Server
+from tests.support.waiting import wait_until
 from tidemill import App, pools
-from tidemill.database.lent import is_spared, spare
+from tidemill.database.lent import LentConnection, held_here, is_spared, spare
 from tidemill.errors import BatchError, DatabaseUnavailableError
 
 faces = pytest.mark.parametrize("face", ["async", "blocking"])
@@ -117,6 +122,32 @@ async def test_while_a_server_restarts_a_call_waits_for_it(own_server: Server, f
         asked = asyncio.ensure_future(asyncio.wait_for(ask(app), 60))
         await asyncio.to_thread(own_server.start_again)
         assert await asked
+
+
+def test_a_connection_that_was_sent_a_cancel_is_lent_to_nobody_else(database: str) -> None:
+    """The cancel goes another way than the statements, and may come late."""
+
+    def cut(connection: LentConnection) -> None:
+        wait_until(lambda: connection.pgconn.transaction_status == TransactionStatus.ACTIVE, "a statement")
+        connection.cut()
+
+    def borrow() -> LentConnection:
+        held_here.set(set())
+        with app.sync.connection() as connection:
+            assert isinstance(connection, LentConnection)
+            cutter = threading.Thread(target=cut, args=[connection])
+            cutter.start()
+            with pytest.raises(QueryCanceled):
+                connection.execute("select pg_sleep(600)")
+            cutter.join()
+        return connection
+
+    app = App(database)
+    with app.sync:
+        first = copy_context().run(borrow)
+        assert first.closed
+        with app.sync.connection() as second:
+            assert second.execute("select 1").fetchone() == (1,)
 
 
 @faces

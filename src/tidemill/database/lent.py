@@ -106,8 +106,6 @@ held_here: ContextVar[set[AnyLent]] = ContextVar("tidemill_held_connections")
 def lending(connection: AnyLent) -> Iterator[None]:
     """The connection is lent inside the block."""
     connection.unused = True
-    if isinstance(connection, LentConnection):
-        connection._is_cancelled = False
     held = held_here.get(None)
     if held is None:
         yield
@@ -117,6 +115,9 @@ def lending(connection: AnyLent) -> Iterator[None]:
         yield
     finally:
         held.discard(connection)
+        if isinstance(connection, LentConnection) and connection._is_cancelled:
+            # The cancel may still be on its way, and would strike a statement of the next one who borrows it.
+            connection.close()
 
 
 def spare(error: psycopg.Error | TidemillError) -> None:
