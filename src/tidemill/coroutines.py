@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from inspect import CO_COROUTINE
 from types import CodeType, FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -41,30 +41,20 @@ async def finish(work: Coroutine[Any, Any, T], on_cancel: Callable[[], None] = l
 
 def in_daemon_thread(function: Callable[[], T]) -> asyncio.Future[T]:
     """Calls a blocking function in a thread that does not keep the process alive, unlike asyncio's."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def finish_with(result: T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(cast(T, result))
-        else:
-            future.set_exception(error)
+    called: Future[T] = Future()
+    # Who cancels the returned future must not cancel this one, which ends later.
+    called.set_running_or_notify_cancel()
 
     def run() -> None:
-        result: T | None = None
-        error: BaseException | None = None
         try:
             result = function()
-        except BaseException as raised:
-            error = raised
-        # If the loop is closed, nobody waits.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish_with, result, error)
+        except BaseException as error:
+            called.set_exception(error)
+        else:
+            called.set_result(result)
 
     threading.Thread(target=run, daemon=True).start()
-    return future
+    return asyncio.wrap_future(called)
 
 
 def driver_of_loop() -> CodeType:

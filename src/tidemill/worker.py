@@ -166,10 +166,11 @@ class Worker:
         What it has done until then is rolled back when the process ends; if that lives on, it is completed.
         """
         migrating = in_daemon_thread(lambda: migrate(database.conninfo))
-        await first(asyncio.wait([migrating]), self._stop_asked.wait())
-        if self._stop_asked.is_set():
+        try:
+            await first(asyncio.wait([migrating]), self._stop_asked.wait())
+        finally:
             migrating.cancel()
-        else:
+        if not self._stop_asked.is_set():
             migrating.result()
 
     def _register(self, database: Database, parts: Parts) -> None:
