@@ -37,15 +37,7 @@ class Backends:
                 return connection
             except psycopg.Error:
                 connection.close()
-        connection = PatientConnection.connect(
-            self._conninfo,
-            autocommit=True,
-            prepare_threshold=None,
-            # Otherwise a long run would never notice that its server is cut off.
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-        )
+        connection = PatientConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
         connection.patience = self._patience
         forks.keep_from_children(connection)
         return connection
