@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import wait
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
@@ -91,6 +92,11 @@ class Connections:
         `at_most`: a smaller size that the user gave stays. Otherwise any that the user gave stays.
         """
         self._name = name
+        for pool in (self._pool, self._sync_pool):
+            if pool is not None:
+                pool.conninfo = self.database().for_application(name)
+        # What is idle now has the old name, and is not lent any more.
+        self._silence.since = time.monotonic()
         given = self._given_size
         if given is not None:
             size, sync_size = (min(given, size), min(given, sync_size)) if at_most else (given, given)

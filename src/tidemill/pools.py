@@ -33,7 +33,10 @@ _ANSWER_SECONDS = 3.0
 
 @dataclass(slots=True)
 class Silence:
-    """Since when connections of an app are known to get no answer; those not heard of since are not lent."""
+    """Since when connections of an app are known to get no answer, or to be outdated.
+
+    Those that were not heard of since then are not lent.
+    """
 
     since: float = 0.0
 

@@ -187,3 +187,25 @@ async def test_an_answer_that_never_comes_is_given_up(
         await eventually(lambda: "no answer from the server in 1 s" in caplog.text, "the end of patience")
         way.flow()
         await eventually(lambda: settled(connection), "the job to end")
+
+
+async def test_a_pool_that_was_there_before_its_worker_has_its_name_too(database: str) -> None:
+    """By that name the sessions of a lost worker are found and ended."""
+
+    def name_of_blocking() -> Any:
+        with app.sync.connection() as connection:
+            return connection.execute("show application_name").fetchone()
+
+    async def names() -> tuple[Any, Any]:
+        async with app.connection() as connection:
+            name = await (await connection.execute("show application_name")).fetchone()
+        return name, await asyncio.to_thread(name_of_blocking)
+
+    async with App(database) as app:
+
+        @app.task
+        async def quick(payload: Any) -> None: ...
+
+        assert await names() == (("tidemill",), ("tidemill",))
+        async with running(app) as worker:
+            assert await names() == ((worker.id,), (worker.id,))
