@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import codecs
 import contextlib
+import errno
 import logging
 import os
+import shlex
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +19,7 @@ from typing import IO, Any
 from tidemill.context import JobContext
 from tidemill.errors import ExecutableError
 from tidemill.tasks import Task
+from tidemill.texts import shown
 from tidemill.worker_options import EXECUTABLE_TIMEOUT
 
 _KILL_AFTER = 5.0
@@ -34,14 +37,19 @@ def executable_task(path: Path, identifier: str, *, timeout: float | None = EXEC
         out, err = _Output(job, logging.INFO), _Output(job, logging.ERROR)
         with _stdin(job) as stdin:
             async with _pipe(out) as stdout, _pipe(err) as stderr:
-                process = await asyncio.create_subprocess_exec(
-                    program,
-                    stdin=stdin,
-                    stdout=stdout,
-                    stderr=stderr,
-                    env=_environment(job),
-                    start_new_session=True,
-                )
+                try:
+                    process = await asyncio.create_subprocess_exec(
+                        program,
+                        stdin=stdin,
+                        stdout=stdout,
+                        stderr=stderr,
+                        env=_environment(job),
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise ExecutableError(
+                        f"{path.name} cannot be started: {error.strerror}{_why_not(Path(program), error)}"
+                    ) from error
                 # Only the program, and what it leaves running, hold the other ends now.
                 stdout.close()
                 stderr.close()
@@ -57,6 +65,27 @@ def executable_task(path: Path, identifier: str, *, timeout: float | None = EXEC
             raise ExecutableError(f"{path.name} ended with {ended}" + (f": {tail}" if tail else ""))
 
     return Task(run, identifier, timeout=timeout)
+
+
+def _why_not(program: Path, error: OSError) -> str:
+    """What to do about a program that the system does not start: its error names no interpreter."""
+    if error.errno == errno.ENOEXEC:
+        return "; begin its first line with an interpreter, for instance #!/bin/sh"
+    if error.errno == errno.ENOENT and not program.exists():
+        return "; it was there when the worker started: put it back, or start the worker again"
+    if error.errno == errno.EACCES and not os.access(program, os.X_OK):
+        return f"; make it executable: chmod +x {shlex.quote(str(program))}"
+    if error.errno in (errno.ENOENT, errno.EACCES, errno.ENOTDIR):
+        return f"; the interpreter in its first line, {_first_line(program)}, must be there and executable"
+    return ""
+
+
+def _first_line(program: Path) -> str:
+    try:
+        with program.open("rb") as file:
+            return shown(file.readline(200).decode(errors="replace").removesuffix("\n"))
+    except OSError:
+        return "which cannot be read"
 
 
 def _environment(job: JobContext) -> dict[str, str]:

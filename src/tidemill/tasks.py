@@ -141,9 +141,15 @@ class Task(Generic[P]):
         try:
             self.decode("{}")
         except PayloadError as error:
+            advice = (
+                "Give its parameters defaults."
+                if self.has_keywords
+                else "Its only parameter takes the whole payload, also if it has a default: give it a type "
+                "that {} fits, for instance a dataclass whose fields have defaults, or leave it out."
+            )
             raise TaskLoadError(
                 f"Task {self.identifier!r} has a schedule, whose jobs have the payload {{}}. "
-                f"{str(error).rstrip('.')}. Give its parameters or fields defaults."
+                f"{str(error).rstrip('.')}. {advice}"
             ) from error
 
 

@@ -130,6 +130,29 @@ def test_no_message_forges_a_line_of_the_log() -> None:
     assert json.loads(written)["message"].startswith("one\n12:00:00 INFO    two \x1b[2J")
 
 
+@pytest.mark.parametrize(
+    ("hidden", "seen", "seen_in_json"),
+    [
+        ("\xad", r"\xad", r"\u00ad"),
+        *((chr(code), rf"\u{code:04x}", rf"\u{code:04x}") for code in (0x180E, 0x200B, 0x2060, 0x206F)),
+        *((chr(code), rf"\u{code:04x}", rf"\u{code:04x}") for code in (0xFEFF, 0xFFF9, 0xFFFB)),
+        ("\U000e0000", r"\U000e0000", r"\udb40\udc00"),
+        ("\U000e007f", r"\U000e007f", r"\udb40\udc7f"),
+    ],
+)
+def test_what_has_no_width_is_seen(hidden: str, seen: str, seen_in_json: str) -> None:
+    assert visible(f"pay{hidden}roll") == f"pay{seen}roll"
+    text = json.dumps({f"a{hidden}b": hidden}, ensure_ascii=False)
+    assert visible_json(text) == f'{{"a{seen_in_json}b": "{seen_in_json}"}}'
+    assert json.loads(visible_json(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize("needed", ["\u200c", "\u200d", "\U0001f600", "\xe9", "\U000e0100"])
+def test_what_scripts_need_stays(needed: str) -> None:
+    assert visible(f"a{needed}b") == f"a{needed}b"
+    assert visible_json(f'"a{needed}b"') == f'"a{needed}b"'
+
+
 def test_escaped_json_means_the_same() -> None:
     text = '{"a":\t"\x85\u202e\x7f",\r"b": 1}'
     assert not _RAW.search(visible_json(text))

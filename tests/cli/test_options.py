@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
+import psycopg
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from tidemill.cli import command_line
-from tidemill.cli.jobs_find import JobFilter
+from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_rows
 from tidemill.cli.options import JsonOption, spread
 from tidemill.database import sql
 
@@ -47,11 +48,34 @@ def test_the_fields_of_a_bundle_are_options() -> None:
     assert said.index("--reason") < said.index("Only so many or more.") < said.index("Print JSON.")
 
 
-@pytest.mark.parametrize("query", ["list_jobs", "find_job_ids"])
-def test_each_filter_of_jobs_is_a_condition_of_both_queries(query: str) -> None:
-    """Without its condition in one of them, a filter would show some jobs, and remove all."""
+def test_each_filter_of_jobs_is_a_condition_of_the_query() -> None:
     for field in fields(JobFilter):
-        assert f"%({field.name})s" in sql.query(query)
+        assert f"%({field.name})s" in sql.query("list_jobs")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "ids"),
+    [
+        (JobFilter(), [1, 2, 3]),
+        (JobFilter(state="ready"), [1]),
+        (JobFilter(task="b"), [2, 3]),
+        (JobFilter(queue="q"), [2]),
+        (JobFilter(error="SOME"), [3]),
+        (JobFilter(retrying=True), []),
+        (JobFilter(since="1h", task="b"), [2, 3]),
+        (JobFilter(until="1h"), []),
+    ],
+    ids=str,
+)
+def test_what_is_changed_is_what_is_listed(
+    database: str, connection: psycopg.Connection, jobs: JobFilter, ids: list[int]
+) -> None:
+    connection.execute("select tidemill.add_job('a')")
+    connection.execute("select tidemill.add_job('b', queue_name => 'q', run_at => now() + interval '1 day')")
+    connection.execute("select tidemill.add_job('b')")
+    connection.execute("select tidemill.permanently_fail_jobs(array[3], 'Some error')")
+    assert find_job_ids(connection, jobs) == ids
+    assert [row["id"] for row in job_rows(database, jobs, payloads=False)] == ids[::-1]
 
 
 def _every_command() -> list[list[str]]:

@@ -349,12 +349,27 @@ def test_a_keyword_named_like_an_option_is_refused(name: str) -> None:
     assert Task[Any](names["function"], "t").spec(5).payload == 5
 
 
-@pytest.mark.parametrize("function", [two, payload_only, lambda order: order])
-def test_a_schedule_needs_a_task_that_takes_an_empty_payload(function: Any) -> None:
-    if function in (two, payload_only):
-        with pytest.raises(
-            TaskLoadError, match=r"has a schedule, whose jobs have the payload \{\}\. .*defaults"
-        ):
-            Task[Any](function, "t", every="1h")
-    else:
+def with_a_default(count: int = 5) -> Any:
+    return (count,)
+
+
+@pytest.mark.parametrize(
+    ("function", "advice"),
+    [
+        (two, "Give its parameters defaults."),
+        (payload_only, "Its only parameter takes the whole payload, also if it has a default: "),
+        (with_a_default, "Its only parameter takes the whole payload, also if it has a default: "),
+    ],
+)
+def test_a_schedule_needs_a_task_that_takes_an_empty_payload(function: Any, advice: str) -> None:
+    with pytest.raises(TaskLoadError) as refused:
+        Task[Any](function, "t", every="1h")
+    assert "has a schedule, whose jobs have the payload {}. " in str(refused.value)
+    assert advice in str(refused.value)
+
+
+def test_a_schedule_takes_tasks_that_an_empty_payload_fits() -> None:
+    def defaults(a: int = 1, b: int = 2) -> None: ...
+
+    for function in (lambda order: order, lambda: None, defaults):
         assert Task[Any](function, "t", every="1h").schedule is not None

@@ -174,14 +174,52 @@ def test_four_hours_are_the_limit_unless_it_is_said(tmp_path: Path) -> None:
     assert [task.timeout for task in load_directory(tmp_path, executable_timeout=None)[0]] == [None]
 
 
-async def test_a_program_that_cannot_be_started(app: App, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        (
+            "no interpreter named",
+            0o755,
+            "Exec format error; begin its first line with an interpreter, for instance #!/bin/sh",
+        ),
+        (
+            "#!/no/such/sh -e\n",
+            0o755,
+            "No such file or directory; the interpreter in its first line, '#!/no/such/sh -e', "
+            "must be there and executable",
+        ),
+        (
+            "#!/bin/sh\r\n",
+            0o755,
+            "No such file or directory; the interpreter in its first line, '#!/bin/sh\\r', "
+            "must be there and executable",
+        ),
+        (
+            "#!/etc/passwd\n",
+            0o755,
+            "Permission denied; the interpreter in its first line, '#!/etc/passwd', "
+            "must be there and executable",
+        ),
+        ("#!/bin/sh\n", 0o644, "Permission denied; make it executable: chmod +x {path}"),
+        (
+            None,
+            0o755,
+            "No such file or directory; it was there when the worker started: put it back, "
+            "or start the worker again",
+        ),
+    ],
+)
+async def test_a_program_that_cannot_be_started(
+    app: App, tmp_path: Path, text: str | None, mode: int, why: str
+) -> None:
     path = tmp_path / "tool"
-    path.write_text("no interpreter named")
-    path.chmod(0o755)
+    if text is not None:
+        path.write_bytes(text.encode())
+        path.chmod(mode)
     app.register(executable_task(path, "tool"))
     job = await run_tool(app)
     assert job is not None
-    assert "Exec format error" in str(job.last_error)
+    assert job.last_error == f"tool cannot be started: {why.format(path=path)}"
 
 
 def alive(pid: int) -> bool:

@@ -23,7 +23,7 @@ from tidemill.jobs import State
 class JobFilter:
     """The filters of all commands that take many jobs. It is false if no filter is given.
 
-    To add one, add a field here and a condition in list_jobs.sql and find_job_ids.sql.
+    To add one, add a field here and a condition in list_jobs.sql.
     """
 
     state: Annotated[
@@ -76,7 +76,8 @@ class JobFilter:
 def find_job_ids(connection: psycopg.Connection[Any], jobs: JobFilter) -> list[int]:
     """The ids of the jobs that pass a filter."""
     # Nothing else is read: jobs may be large, or hold values that Python cannot.
-    return [row[0] for row in connection.execute(sql.query("find_job_ids"), jobs.params).fetchall()]
+    query = f"select j.id from (\n{sql.query('list_jobs')}\n) j order by j.id"
+    return [row[0] for row in connection.execute(query, _wanted(jobs, payloads=False)).fetchall()]
 
 
 def job_rows(
@@ -89,12 +90,17 @@ def job_rows(
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the view tidemill.jobs, newest first; `payloads` says whether to read payloads."""
-    wanted = (jobs or JobFilter()).params | {"id": job_id, "key": key, "limit": limit, "payloads": payloads}
+    wanted = _wanted(jobs or JobFilter(), payloads=payloads, id=job_id, key=key, limit=limit)
     with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.query("list_jobs"), wanted).fetchall()
     for row in rows:
         row["payload"] = msgspec.Raw((row["payload"] or "null").encode())
     return rows
+
+
+def _wanted(jobs: JobFilter, **more: Any) -> dict[str, Any]:
+    """The parameters of list_jobs.sql; what is not given leaves nothing out."""
+    return {"id": None, "key": None, "limit": None} | jobs.params | more
 
 
 def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:

@@ -4,18 +4,13 @@
 create or replace function tidemill._found_routine(a tidemill._actions) returns oid
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select c.found
-  from (
-    select 1 as place, tidemill._routine(a.proc_schema, a.proc_name) as found
-    union all
-    select 2, p.oid
-    from pg_proc p
-    join pg_namespace n on n.oid = p.pronamespace
-    where p.oid = a.proc_oid and p.oid = tidemill._routine(n.nspname, p.proname)
-  ) c
-  where c.place = 1 and c.found = a.proc_oid or tidemill._may_stand_in(c.found, a.owner, a.proc_owner)
-  order by c.place
-  limit 1
+  select tidemill._named_or_former(
+    tidemill._routine(a.proc_schema, a.proc_name),
+    (select p.oid
+     from pg_proc p
+     join pg_namespace n on n.oid = p.pronamespace
+     where p.oid = a.proc_oid and p.oid = tidemill._routine(n.nspname, p.proname)),
+    a.owner, a.proc_oid, a.proc_owner)
 $$;
 comment on function tidemill._found_routine is
 $$The OID of the routine that an action runs; NULL if there is none.
@@ -42,18 +37,13 @@ comment on function tidemill._routine is
 create or replace function tidemill._found_check(a tidemill._actions) returns oid
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select c.found
-  from (
-    select 1 as place, tidemill._check(a.check_schema, a.check_name) as found
-    union all
-    select 2, p.oid
-    from pg_proc p
-    join pg_namespace n on n.oid = p.pronamespace
-    where p.oid = a.check_oid and p.oid = tidemill._check(n.nspname, p.proname)
-  ) c
-  where c.place = 1 and c.found = a.check_oid or tidemill._may_stand_in(c.found, a.owner, a.check_owner)
-  order by c.place
-  limit 1
+  select tidemill._named_or_former(
+    tidemill._check(a.check_schema, a.check_name),
+    (select p.oid
+     from pg_proc p
+     join pg_namespace n on n.oid = p.pronamespace
+     where p.oid = a.check_oid and p.oid = tidemill._check(n.nspname, p.proname)),
+    a.owner, a.check_oid, a.check_owner)
 $$;
 comment on function tidemill._found_check is
   'The OID of an action''s check, as tidemill._found_routine finds the routine; NULL if there is none.';
@@ -69,6 +59,22 @@ as $$
     and p.proargtypes = '3802'
 $$;
 comment on function tidemill._check is 'The OID of the function schema.name(jsonb); NULL if there is none.';
+
+create or replace function tidemill._named_or_former(
+  named oid, former oid, owner regrole, stored oid, former_owner regrole
+) returns oid
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select c.found
+  from (values (1, named), (2, former)) c (place, found)
+  where c.place = 1 and c.found = stored or tidemill._may_stand_in(c.found, owner, former_owner)
+  order by c.place
+  limit 1
+$$;
+comment on function tidemill._named_or_former is
+$$The function that an action's names mean: the one that has them now, else the former one; NULL if neither counts.
+
+`stored` is the OID that was stored with the names, `former` the same where it still is such a function.$$;
 
 create or replace function tidemill._may_stand_in(other oid, owner regrole, former_owner regrole) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
