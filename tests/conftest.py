@@ -1,4 +1,4 @@
-"""Fixtures: every test of the database runs on each server version, in a database of its own."""
+"""Fixtures: a test of the database has a database of its own, on each server version that it is to run on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 from tidemill.database import installer
 
+# Tests of SQL run on these; those with a mark run on the versions that it names.
 _WANTED = (18, 16)
-# How many versions are enough for a folder's tests, the newest first, if they have no mark of their own.
-# The SQL functions that workers and commands call are tested on all versions in the other folders.
-_ENOUGH = {"cli": 1, "docs": 1, "worker": 2}
+# The code here is Python's: what it calls in the database is tested in the other folders.
+_ON_ONE = {"cli", "docs", "worker"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,8 +61,11 @@ def _versions(metafunc: pytest.Metafunc) -> list[int]:
     there = [version for version in found if version in available()] or found
     if metafunc.config.getoption("--quick"):
         return there[:1]
-    enough = None if marker else _ENOUGH.get(metafunc.definition.path.parent.name)
-    return found if enough is None else there[:enough]
+    if marker:
+        return found
+    if metafunc.definition.path.parent.name in _ON_ONE:
+        return there[:1]
+    return list(_WANTED)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ from tidemill.actions.crontab import parse_crontab
 from tidemill.actions.crontab_clock import CrontabClock, database_time
 from tidemill.database.patient import connect_patiently
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 
 class Hands:

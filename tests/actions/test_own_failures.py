@@ -14,7 +14,7 @@ from tests.support.running import eventually, run_all, running
 from tidemill import App
 from tidemill.actions import runner
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 # Serialization, a deadlock, a lock timeout, a full disk, a statement timeout, a corrupt index.
 OURS = ["40001", "40P01", "55P03", "53100", "57014", "XX002"]

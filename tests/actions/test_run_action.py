@@ -13,6 +13,8 @@ from tests.actions.hand_runs import GATE, LEFT, Connection, at_the_gate, call, v
 from tests.actions.support import add_action, history, make_note, make_procedure, outcomes, state
 from tests.support.servers import Server
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 Run = Callable[[Connection, int], None]
 
 

@@ -21,6 +21,8 @@ from tests.actions.support import (
     state,
 )
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 
 def test_a_fixed_action_keeps_to_its_grid(connection: psycopg.Connection, clock: Clock) -> None:
     action = add_action(connection, proc="note", initial_start=NOON)

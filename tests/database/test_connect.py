@@ -30,6 +30,8 @@ from tidemill.errors import (
     TidemillError,
 )
 
+pytestmark = pytest.mark.versions(18)
+
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:

@@ -20,6 +20,8 @@ from tidemill.database import find, server_programs
 from tidemill.database.find import find_database, is_under_pytest, nearest_folder
 from tidemill.errors import DatabaseUnavailableError, TidemillError
 
+pytestmark = pytest.mark.versions(18)
+
 NAMELESS = "A test would run the jobs of a database that it does not name"
 
 

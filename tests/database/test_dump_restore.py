@@ -12,6 +12,8 @@ from tests.support.hand_worker import HandWorker
 from tests.support.servers import EMPTY, Server
 from tidemill.database.migrate import drop_dialect, installed_dialects, migrate
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 JOBS = """
     select id, identifier, queue_name, payload::text, state, priority, run_at, attempts, max_attempts,
            last_error, key, locked_by, revision, flags

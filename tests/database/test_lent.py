@@ -25,6 +25,8 @@ from tidemill import App, pools
 from tidemill.database.lent import LentConnection, held_here, is_spared, spare
 from tidemill.errors import BatchError, DatabaseUnavailableError
 
+pytestmark = pytest.mark.versions(18)
+
 faces = pytest.mark.parametrize("face", ["async", "blocking"])
 Backend = Callable[[App], Awaitable[int]]
 

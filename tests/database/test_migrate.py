@@ -19,6 +19,8 @@ from tidemill.database.connect import connect
 from tidemill.database.migrate import drop_dialect, migrate, require_schema, uninstall
 from tidemill.errors import MissingRightsError, SchemaError, UnsupportedServerError
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 AT_ONCE = 20
 
 

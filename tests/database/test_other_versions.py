@@ -27,6 +27,8 @@ from tidemill.database.migrate import (
 )
 from tidemill.errors import SchemaError
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 
 class TestOtherVersions:
     def test_a_newer_schema_that_still_fits(self, database: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,8 @@ from psycopg_pool import AsyncConnectionPool
 from tests.support.waiting import wait_until
 from tidemill import App
 
+pytestmark = pytest.mark.versions(18)
+
 
 async def backend(app: App) -> int:
     async with app.connection() as connection:

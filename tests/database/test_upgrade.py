@@ -16,6 +16,8 @@ from tidemill import App
 from tidemill.database import sql
 from tidemill.database.migrate import migrate
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 Connection = psycopg.Connection[Any]
 
 RAN = ["keyed", "leased", "leased in a queue", "queued", "ready", "retried"]

@@ -7,6 +7,8 @@ import pytest
 
 from tidemill.database.words import in_short, users_frames, words
 
+pytestmark = pytest.mark.versions(18)
+
 
 def said(connection: psycopg.Connection, statement: str) -> tuple[str, str]:
     """What is told of a failing statement, and what the driver would tell."""

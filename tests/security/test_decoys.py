@@ -13,7 +13,7 @@ from tests.support.everything import everything
 from tests.support.proxy import pooler
 from tests.support.servers import EMPTY, Server
 
-pytestmark = [pytest.mark.versions(18, 16), pytest.mark.slow]
+pytestmark = [pytest.mark.versions(18), pytest.mark.slow]
 
 _TEMPLATE = "tidemill_decoys"
 

@@ -81,7 +81,7 @@ def owner(server: Server) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.versions(18, 16)
+@pytest.mark.versions(18)
 @pytest.mark.slow
 async def test_all_does_the_same(hostile: str, owner: str, tmp_path: Path) -> None:
     await everything(hostile, tmp_path, owner)
@@ -115,7 +115,7 @@ def set_for_owner(superuser: psycopg.Connection, **settings: str) -> None:
         )
 
 
-@pytest.mark.versions(18, 16)
+@pytest.mark.versions(18)
 @pytest.mark.parametrize("lane", ["lease", "express"])
 async def test_timeouts_end_no_session_of_a_worker(
     database: str,

@@ -9,6 +9,8 @@ import pytest
 from tests.sql.calls import Queue, spec
 from tests.support.documents import ROOT
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 JOB = (
     "id bigint, identifier text, queue_name text, payload json, state text, priority smallint,"
     " run_at timestamptz, attempts smallint, max_attempts smallint, last_error text, created_at timestamptz,"

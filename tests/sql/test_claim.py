@@ -10,6 +10,8 @@ import pytest
 
 from tests.sql.calls import Queue, Row, ids
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 
 def past(seconds: int) -> str:
     return f"2020-01-01 00:00:{59 - seconds:02}+00"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.sql.calls import Queue, Row
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 SOON = "2030-01-01 00:00+00"
 LATER = "2031-01-01 00:00+00"
 # What the second add says; everything that it leaves out goes back to the default.

@@ -12,6 +12,8 @@ import pytest
 
 from tests.sql.calls import Queue, Row, ids
 
+pytestmark = pytest.mark.versions(18, 17, 16, 15)
+
 Settle = Callable[[Queue, list[Row], str], dict[int, Any]]
 
 

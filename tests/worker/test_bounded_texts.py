@@ -15,7 +15,8 @@ from tidemill.cli.logs import _Json, _Text
 from tidemill.errors import InvalidJobError
 from tidemill.texts import bounded, log_error
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 LONG = 2_000_000
 FORMATTERS = [logging.Formatter("%(message)s"), _Text(), _Json()]

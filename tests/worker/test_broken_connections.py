@@ -14,6 +14,7 @@ from tests.support.proxy import Link, Message, Proxy, proxy
 from tests.support.running import eventually, run_all, running, until_leased
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App, JobSpec
+from tidemill.queue import cutter
 
 faces = pytest.mark.parametrize("face", ["async", "plain"])
 
@@ -193,7 +194,15 @@ async def test_a_job_that_was_removed_meanwhile_does_not_come_back(
     assert attempts(connection) == [("failed", 1, 1)]
 
 
+@pytest.fixture
+def soon_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cutter gives a server little time to answer."""
+    monkeypatch.setattr(cutter, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(cutter, "_PAUSE_SECONDS", 0.1)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("soon_cut")
 @faces
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
 async def test_a_task_that_must_stop_is_cut_off_a_silent_server(
@@ -226,6 +235,7 @@ async def test_a_task_that_must_stop_is_cut_off_a_silent_server(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("soon_cut")
 @faces
 async def test_a_worker_that_stops_does_not_wait_for_a_silent_server(
     app: App, way: Proxy, connection: psycopg.Connection, face: str

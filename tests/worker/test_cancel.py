@@ -14,6 +14,8 @@ from tests.support.processes import leased
 from tests.support.running import eventually, running, until_leased, within
 from tidemill import App, JobContext, Middleware
 
+pytestmark = pytest.mark.versions(18, 16)
+
 # Long beats prove that a notification did it; no listener proves that a beat did.
 BY_NOTIFICATION = {"listen": True, "heartbeat_interval": 600, "lease": 3600}
 BY_HEARTBEAT = {"listen": False, "heartbeat_interval": 0.05, "lease": 30, "poll_interval": 0.05}

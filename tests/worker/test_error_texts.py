@@ -14,7 +14,8 @@ from tests.support.servers import Server
 from tidemill import App, Cancel
 from tidemill.database.migrate import migrate
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 
 class Unspeakable(Exception):

@@ -21,7 +21,8 @@ from tidemill.executables import executable_task
 from tidemill.jobs import Job
 from tidemill.task_directory import load_directory
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 Program = Callable[[str], None]
 

@@ -16,7 +16,8 @@ from tidemill.context import SyncJobContext
 from tidemill.jobs import Job
 from tidemill.task_directory import load_directory
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 
 async def test_keywords_arrive_typed_in_async_and_plain_functions(

@@ -11,7 +11,7 @@ import pytest
 from tests.support.processes import SHORT_LEASE, leased, runs, settled, worker_process
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.versions(18, 16)]
 
 GATE = 1
 

@@ -10,7 +10,8 @@ import pytest
 from tests.support.running import run_all
 from tidemill import App, Cancel, JobContext, Middleware, Worker, WorkerOptions
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 
 class Recording(Middleware):

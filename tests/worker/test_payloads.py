@@ -18,7 +18,8 @@ from tidemill.errors import TaskLoadError
 if TYPE_CHECKING:
     from tidemill import JobContext
 
-pytestmark = pytest.mark.versions(18)
+# What it is about does not depend on the lane.
+pytestmark = pytest.mark.lane("express")
 
 
 @dataclass

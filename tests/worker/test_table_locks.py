@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 from tests.worker.express import locked
 from tidemill import App, JobContext
 
-pytestmark = pytest.mark.lane("express")
+pytestmark = [pytest.mark.lane("express"), pytest.mark.versions(18, 16)]
 
 
 async def add_forever(database: str, added: list[int]) -> None:
