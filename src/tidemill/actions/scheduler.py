@@ -10,7 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 import psycopg
-from psycopg.errors import DeadlockDetected, LockNotAvailable, ObjectInUse, SerializationFailure
+from psycopg.errors import (
+    DeadlockDetected,
+    InsufficientPrivilege,
+    LockNotAvailable,
+    ObjectInUse,
+    SerializationFailure,
+)
 
 from tidemill.actions.backends import Backends
 from tidemill.actions.endings import Hindrances, record_end
@@ -279,9 +285,13 @@ class Scheduler:
                 run.stop("stopped", "the worker was shut down while it ran")
             if run.stopped_at is None:
                 continue
-            run.cancel(connection)
-            if now - run.stopped_at > _TERMINATE_SECONDS:
-                run.terminate(connection)
+            try:
+                run.cancel(connection)
+                if now - run.stopped_at > _TERMINATE_SECONDS:
+                    run.terminate(connection)
+            except InsufficientPrivilege as error:
+                # The other runs must go on.
+                self._complaints.warn("right", "a run cannot be stopped: %s", in_short(error))
 
     def _sweep(self, connection: psycopg.Connection) -> None:
         with contextlib.suppress(LockNotAvailable):

@@ -65,7 +65,7 @@ class LeasedHand:
         self._ask()
 
     def _ask(self) -> None:
-        """Asks for the next group while the one before it runs, so that no slot has to wait for the answer."""
+        """Asks for the next group while the one before it runs, so that no slot waits for the answer."""
         if self._ahead and self._asking is None and len(self._ready) < self._size:
             self._asking = group = self._ahead[0]
             self._ask_database(group[0].token, partial(self._answered, group))

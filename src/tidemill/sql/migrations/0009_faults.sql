@@ -16,6 +16,8 @@ drop function if exists tidemill._claim_queued_jobs(
 
 -- Clocks step, and a database that was away makes all leases seem over: so a worker is suspected before it counts as lost.
 alter table tidemill._workers add column suspected_at timestamptz;
+alter table tidemill._workers add column is_freed boolean not null default false;
+comment on column tidemill._workers.is_freed is 'It is lost, and nothing of what it held is left.';
 comment on column tidemill._workers.suspected_at is 'Since when its heartbeats have been missing; the next one clears it. -infinity: it is lost, and must register again.';
 
 -- Retries move run_at.

@@ -16,23 +16,26 @@ begin
       where st.decided_at > at + interval '5 seconds'
         -- A slot that ran within the last minute by the wrong clock is not run twice: its action waits.
         and (x.cron is null and not x.fixed_schedule or st.decided_at > at + interval '1 minute')
+      limit 1000
       for no key update of st skip locked
   loop
     a := due.action;
     s := due.state;
-    -- Not above, where it would lead the planner to the index of all next starts.
-    continue when s.next_start <= at or s.run_id is not null;
     begin
-      s.next_start := least(s.next_start, case
-        when s.must_run then at
-        when s.consecutive_failures + s.consecutive_crashes > 0
-          then tidemill._retry_start(a, at, s.consecutive_failures + s.consecutive_crashes, tidemill._jitter())
-        else tidemill._next_slot(a, at)
-      end);
+      -- Not above, where it would lead the planner to the index of all next starts.
+      if s.next_start > at and s.run_id is null then
+        s.next_start := least(s.next_start, case
+          when s.must_run then at
+          when s.consecutive_failures + s.consecutive_crashes > 0
+            then tidemill._retry_start(a, at, s.consecutive_failures + s.consecutive_crashes, tidemill._jitter())
+          else tidemill._next_slot(a, at)
+        end);
+      end if;
     exception when others then
       -- Other actions must start. The end of its next run pauses this one.
-      continue;
+      null;
     end;
+    -- Of those that stay, too: they would be looked at again and again, in place of others.
     update tidemill._action_states st
       set next_start = s.next_start, slot = least(st.slot, at), decided_at = at
       where st.action_id = a.id;

@@ -124,7 +124,11 @@ begin
       then 'busy' else 'lost' end
     from given g
     where g.id not in (select r.id from returned r);
-  delete from tidemill._unstarted u where u.claim_token = any(tokens);
+  delete from tidemill._unstarted u
+    where u.claim_token = any(tokens)
+      -- Those that are left to be returned have not started, either.
+      and not exists (
+        select from tidemill._jobs j where j.locked_by = worker_id and j.claim_token = u.claim_token);
   perform tidemill._notify_workers(now());
 end
 $$;

@@ -17,7 +17,9 @@ begin
 
   -- The locks keep a heartbeat waiting until these leases have ended, and then it learns of that.
   select array_agg(l.id) into lost
-    from (select w.id from tidemill._workers w where tidemill._is_lost(w) order by w.id for update skip locked) l;
+    from (select w.id from tidemill._workers w
+          where tidemill._is_lost(w) and not (w.is_freed and w.lost_at > clock_timestamp() - tidemill._caution())
+          order by w.id for update skip locked) l;
   with marked as (
     update tidemill._workers w set suspected_at = '-infinity', lost_at = coalesce(w.lost_at, clock_timestamp())
       where w.id = any(lost) and w.suspected_at > '-infinity'
@@ -25,9 +27,11 @@ begin
   )
   select array_agg(m.id) into newly from marked m;
   -- They may hold row locks of express batches. Anybody may call a session so: only those of our own role are ended.
-  perform pg_terminate_backend(a.pid) from pg_stat_activity a
-    where a.application_name = any(newly) and a.usename = current_user and a.datname = current_database()
-      and a.pid <> pg_backend_pid();
+  if newly is not null then
+    perform pg_terminate_backend(a.pid) from pg_stat_activity a
+      where a.application_name = any(newly) and a.usename = current_user and a.datname = current_database()
+        and a.pid <> pg_backend_pid();
+  end if;
 
   if with_unknown then
     with recursive holders(id) as (
@@ -48,9 +52,13 @@ begin
   return query select * from tidemill._release_leases(
     coalesce(lost, '{}') || coalesce(unknown, '{}'), true,
     'its worker stopped without a word: killed, crashed, or cut off from the database', most);
+  -- To look for leases of theirs again would walk those that have ended and cannot be vacuumed yet.
+  update tidemill._workers w set is_freed = true
+    where w.id = any(lost) and not w.is_freed
+      and not exists (select from tidemill._jobs j where j.locked_by = w.id)
+      and not exists (select from tidemill._queues q where q.locked_by = w.id);
   delete from tidemill._workers w
-    where w.id = any(lost) and w.lost_at <= clock_timestamp() - tidemill._caution()
-      and not exists (select from tidemill._jobs j where j.locked_by = w.id);
+    where w.id = any(lost) and w.is_freed and w.lost_at <= clock_timestamp() - tidemill._caution();
   delete from tidemill._listeners l
     where not exists (select from tidemill._workers w where w.id = l.worker_id);
 end
@@ -147,9 +155,11 @@ begin
         attempts = case when h.unstarted and j.withdrawn is null then j.attempts - 1 else j.attempts end,
         cancelled_after = j.cancelled_after - h.unstarted::integer,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
-        -- A named queue keeps its order.
+        -- A named queue keeps its order. Outside of one, those that are lost again and again go apart: one of
+        -- them may be what kills the workers, and it must not take the same others along each time.
         run_at = case
           when if_ended and not h.unstarted and j.queue_id is null then greatest(j.run_at, now())
+            + case when j.attempts > 1 then random() * least(j.attempts, 10) else 0 end * interval '1 second'
           else j.run_at end,
         slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
         updated_at = case

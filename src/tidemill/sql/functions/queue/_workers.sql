@@ -13,7 +13,7 @@ as $$
     on conflict (id) do update set
       identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
       expires_at = excluded.expires_at, backend_pid = excluded.backend_pid,
-      lost_at = null, suspected_at = null
+      lost_at = null, suspected_at = null, is_freed = false
 $$;
 
 create or replace function tidemill._heartbeat(
