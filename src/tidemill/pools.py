@@ -113,10 +113,14 @@ async def _prepare_async(connection: AsyncLentConnection) -> None:
 def lent(pool: Pool, silence: Silence) -> Iterator[LentConnection]:
     """A connection of the pool in a transaction. Raises PoolTimeout, PoolClosed."""
     connection = _answering(pool, silence)
+    failed = True
     try:
         with lending(connection), connection:
             yield connection
+        failed = False
     finally:
+        if failed and _cannot_write(connection):
+            connection.close()
         pool.putconn(connection)
 
 
@@ -124,11 +128,15 @@ def lent(pool: Pool, silence: Silence) -> Iterator[LentConnection]:
 async def lent_async(pool: AsyncPool, silence: Silence) -> AsyncIterator[AsyncLentConnection]:
     """See `lent`."""
     connection = await _answering_async(pool, silence)
+    failed = True
     try:
         with lending(connection):
             async with connection:
                 yield connection
+        failed = False
     finally:
+        if failed and _cannot_write(connection):
+            await connection.close()
         await pool.putconn(connection)
 
 
@@ -215,6 +223,9 @@ def _known(connection: AnyLent, silence: Silence) -> bool | None:
     if connection.closed or connection.heard_at < silence.since:
         return False
     is_fresh = time.monotonic() - connection.heard_at < _QUIET_SECONDS
+    if not is_fresh and _is_standby(connection):
+        # By now the address may lead to the primary.
+        return False
     return True if is_fresh and not _has_news(connection) else None
 
 
@@ -222,6 +233,20 @@ def _note_silence(silence: Silence, asked_at: float) -> None:
     # Of a connection's end the server tells at once; of a host that is gone, nobody does.
     if time.monotonic() - asked_at >= _ANSWER_SECONDS:
         silence.since = max(silence.since, asked_at)
+
+
+def _is_standby(connection: AnyLent) -> bool:
+    # The server tells of it at the start of a session, and of each change.
+    return connection.info.parameter_status("in_hot_standby") == "on"
+
+
+def _cannot_write(connection: AnyLent) -> bool:
+    """Whether a session is read-only; a pool would keep it, since it answers, while a new one may write."""
+    if connection.closed:
+        return False
+    return (
+        _is_standby(connection) or connection.info.parameter_status("default_transaction_read_only") == "on"
+    )
 
 
 def _has_news(connection: AnyLent) -> bool:

@@ -187,7 +187,8 @@ def explain(error: psycopg.Error) -> TidemillError | None:
         )
     if state == "42501":
         return MissingRightsError(f"The database role lacks a right: {message}. {missing_grant(message)}")
-    if state == "25006":
+    # Of our unlogged table a standby has no rows: the planner refuses it, with a state of many meanings.
+    if state == "25006" or (state == "0A000" and error.diag.source_function == "get_relation_info"):
         return DatabaseUnavailableError(
             f"The database is read-only: {message}. It may be a standby (connect to the primary), or "
             "have default_transaction_read_only set, as hosts do when a disk is full."
