@@ -25,12 +25,12 @@ def limits(lane: str, lease: float, lost: int, concurrency: int, hits: int) -> d
     """The most of each figure, by its name in `Figures`.
 
     A job that was about to start when its worker was lost counts as started, though its first line is
-    not there: those of a group, and half of one that was asked for. `hits` is how often the fault struck.
+    not there: those of a group, and of the next one. `hits` is how often the fault struck.
     """
     return {
         "lost": 0,
         "unrun": 0,
-        "unstarted": lost * concurrency * 3 // 2,
+        "unstarted": lost * concurrency * 2,
         "waiting": 0,
         "stale": 0,
         "past_lease": 0,

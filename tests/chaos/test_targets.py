@@ -76,7 +76,7 @@ def test_the_express_lane_has_its_minute_of_caution() -> None:
 
 
 def test_each_blow_has_ten_lines_and_each_lost_worker_what_it_was_about_to_start() -> None:
-    found = replace(GOOD, log_lines=30, unstarted=15)
+    found = replace(GOOD, log_lines=30, unstarted=20)
 
     assert missed(found, most(lost=1, hits=3)) == []
     assert [one.figure for one in missed(found, most())] == ["unstarted", "log_lines"]

@@ -276,3 +276,19 @@ def test_the_sessions_of_a_lost_worker_are_ended(
         with session(database, "w") as again:
             assert sweep(queue) == []
             assert is_alive(again)
+
+
+def test_jobs_that_are_lost_together_again_and_again_go_apart(queue: Queue, held: list[int]) -> None:
+    queue.connection.execute("update tidemill._jobs set attempts = 3")
+    queue.connection.execute("insert into tidemill._jobs (task_id) select 1 from generate_series(1, 50)")
+    queue.connection.execute(
+        "update tidemill._jobs set locked_at = now(), locked_by = 'w', claim_token = 1, attempts = 3"
+        " where locked_by is null"
+    )
+    elapse(queue, 3600)
+    sweep(queue)
+    elapse(queue, 3600)
+    sweep(queue)
+    times = queue.rows("select run_at - now() as wait from tidemill._jobs where locked_by is null")
+    assert len({row["wait"] for row in times}) > 10
+    assert max(row["wait"] for row in times) <= timedelta(seconds=3)

@@ -37,13 +37,14 @@ def test_a_job_that_kills_its_worker_costs_those_behind_it_nothing(
             for row in table.execute("select attempts from tidemill.jobs where state = 'running'").fetchall()
         ]
         assert len(held) > GROUP
-        # The group of the killer, and no other one.
-        assert sum(held) == GROUP
+        # The group of the killer, perhaps with the one that was asked for when it began, and no other one.
+        spent = sum(held)
+        assert spent in (GROUP, 2 * GROUP)
         with worker_process(database, **options) as heir:
-            wait_until(lambda: len(runs(table)) == 1 + 200 - GROUP, "all that had not started to run")
+            wait_until(lambda: len(runs(table)) == 1 + 200 - spent, "all that had not started to run")
             heir.end()
     failed = table.execute("select count(*) from tidemill.jobs where state = 'failed'").fetchone()
-    assert failed == (GROUP,)
+    assert failed == (spent,)
 
 
 def test_a_claim_that_is_cut_off_from_its_starts_goes_on(database: str, table: psycopg.Connection) -> None:

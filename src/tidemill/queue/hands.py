@@ -29,8 +29,8 @@ class LeasedHand:
     """Jobs leased to this worker. Belongs to the event loop.
 
     Those that were claimed ahead come in groups, each with a claim token of its own. The database is told of
-    a group before its jobs start, in time: when half of those before it have started. So a worker that dies
-    spends attempts of few jobs that it has not started.
+    a group before its jobs start, when the group before it begins. So a worker that dies spends attempts of
+    few jobs that it has not started.
 
     ask       `Starts.ask`
     size      jobs in a group, at most

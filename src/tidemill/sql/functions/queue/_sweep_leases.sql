@@ -159,7 +159,7 @@ begin
         -- them may be what kills the workers, and it must not take the same others along each time.
         run_at = case
           when if_ended and not h.unstarted and j.queue_id is null then greatest(j.run_at, now())
-            + case when j.attempts > 1 then random() * least(j.attempts, 10) else 0 end * interval '1 second'
+            + case when j.attempts > 2 then random() * least(j.attempts, 10) else 0 end * interval '1 second'
           else j.run_at end,
         slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
         updated_at = case
