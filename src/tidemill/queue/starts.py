@@ -12,6 +12,7 @@ from psycopg import pq
 
 from tidemill.complaints import Complaints
 from tidemill.database.words import in_short
+from tidemill.queue.threads import Threads
 
 logger = logging.getLogger("tidemill")
 
@@ -43,6 +44,8 @@ class Starts:
         self._socket = -1
         # The event loop itself does not keep its tasks.
         self._opening: asyncio.Task[None] | None = None
+        # Not the loop's own threads: tasks may have taken all of those, for as long as they like.
+        self._threads = Threads()
         self._asked: tuple[int, Answered] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -65,6 +68,7 @@ class Starts:
         self._closed = True
         self._asked = None
         self._drop()
+        self._threads.close()
 
     def _send(self, connection: psycopg.Connection) -> None:
         assert self._asked is not None
@@ -120,8 +124,9 @@ class Starts:
             wait = min(_LONGEST_BACKOFF, 0.05 * 2.0 ** min(self._failures, 10))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         try:
-            connection = await asyncio.to_thread(self._connect)
-        except psycopg.Error as error:
+            connection = await self._threads.run(self._connect)
+        except Exception as error:
+            # Catch everything (no more files, for instance): the jobs would wait for ever.
             self._lost(error)
             return
         if self._closed:
