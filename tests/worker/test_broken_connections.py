@@ -172,6 +172,21 @@ async def test_a_task_with_fewer_attempts_than_its_job_is_spared_too(
     assert attempts(connection) == [("scheduled", 1, 25)]
 
 
+async def test_a_statement_that_ends_its_connection_each_time_comes_to_an_end(
+    app: App, connection: psycopg.Connection
+) -> None:
+    define(app, "async", ["select pg_terminate_backend(pg_backend_pid())"], app)
+    job = await app.add_job("works", max_attempts=1)
+    await run_all(app)
+    assert attempts(connection) == [("scheduled", 1, 2)]
+    connection.execute(
+        "select tidemill.reschedule_jobs(%s, run_at => now(), attempts => 99, max_attempts => 100)",
+        [[job.id]],
+    )
+    await run_all(app)
+    assert attempts(connection) == [("failed", 100, 100)]
+
+
 async def test_a_job_that_was_removed_meanwhile_does_not_come_back(
     app: App, connection: psycopg.Connection
 ) -> None:

@@ -22,6 +22,9 @@ from tidemill.texts import LONGEST_ERROR, log_error, message_of, name_of
 
 logger = logging.getLogger("tidemill")
 
+# From this attempt on none is spared: a statement that kills its server process each time must have an end.
+_MOST_SPARED = 100
+
 
 async def check_result(result: Any, payload: str, context: JobContext) -> None:
     """Raises what a task's return value stands for: a Retry, a Cancel, a batch's failures."""
@@ -76,7 +79,7 @@ def meaning(error: BaseException, context: JobContext) -> BaseException:
 
 def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
     """The settlement of a failed attempt."""
-    spared = is_spared(error)
+    spared = is_spared(error) and job.attempt < _MOST_SPARED
     delay, permanent = _next_attempt(task, context, error, spared)
     return Settlement(
         "failed",
