@@ -183,3 +183,22 @@ async def test_what_a_lost_worker_never_began(app: App, connection: psycopg.Conn
     assert outcomes(connection, action) == [None]
     await run_all(app)
     assert outcomes(connection, action) == ["worker_lost"]
+
+
+async def test_a_run_whose_worker_lost_the_connection_of_its_heartbeat(
+    app: App,
+    connection: psycopg.Connection,
+    lock: psycopg.Connection,
+) -> None:
+    make_procedure(connection, "blocks", BLOCKS)
+    action = add_action(connection, proc="blocks", schedule_interval=DAY)
+    # The next heartbeat, which would tell that the worker lives, comes later than the sweep.
+    async with running(app, lease=200.0, heartbeat_interval=100.0):
+        await until_running(connection, action)
+        connection.execute("select pg_terminate_backend(backend_pid, 10000) from tidemill._workers")
+        connection.execute("select tidemill._sweep_leases()")
+        assert connection.execute("select state from tidemill.workers").fetchall() == [("lost",)]
+        connection.execute("select tidemill._sweep_runs()")
+        assert outcomes(connection, action) == [None]
+        lock.execute("select pg_advisory_unlock(7)")
+        await eventually(lambda: outcomes(connection, action) == ["success"], "its end")

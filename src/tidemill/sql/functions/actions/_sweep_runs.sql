@@ -20,9 +20,10 @@ begin
       where r.outcome is null and not r.by_hand
         and not exists (
           select from tidemill._workers w
-          where w.id = r.worker_id and w.lost_at is null and not tidemill._is_lost(w)
-            -- The clock may have stepped past the deadline. A run that goes on shows that its worker lives.
-            and (w.expires_at > at or exists (select from tidemill._backend_of(r))))
+          where w.id = r.worker_id and not tidemill._is_lost(w)
+            -- The clock may have stepped past the deadline, or only the heartbeat's connection was cut. A run that
+            -- goes on shows that its worker lives: the server ends it soon after its client.
+            and (w.lost_at is null and w.expires_at > at or exists (select from tidemill._backend_of(r))))
       for no key update of r skip locked
   loop
     -- Without its worker nothing can stop the run or learn its outcome: end the process, then close the row.
