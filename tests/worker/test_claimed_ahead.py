@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import psycopg
@@ -9,9 +10,9 @@ import pytest
 
 from tests.support.processes import runs, settled, worker_process
 from tests.support.proxy import proxy
-from tests.support.running import eventually, running
+from tests.support.running import eventually, running, until_leased, within
 from tests.support.waiting import wait_until
-from tidemill import App, JobSpec
+from tidemill import App, JobContext, JobSpec
 
 # Each test says which lane its worker uses.
 pytestmark = [pytest.mark.slow, pytest.mark.lane("auto")]
@@ -74,6 +75,38 @@ async def test_one_that_cannot_ask_for_starts_goes_on(database: str, connection:
             await app.add_jobs([JobSpec("t")] * 8)
             async with running(app, lane="lease", concurrency=1, poll_interval=0.05):
                 await eventually(lambda: settled(connection), "all jobs to end")
+
+
+async def test_one_that_is_cancelled_does_not_start(app: App, connection: psycopg.Connection) -> None:
+    ran: list[int] = []
+    begun = asyncio.Event()
+
+    @app.task
+    async def quick(payload: Any, job: JobContext) -> None:
+        ran.append(job.id)
+
+    @app.task
+    async def waits(payload: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with running(app, lane="lease", concurrency=1):
+        # So the worker knows that its jobs are quick, and claims them ahead.
+        await app.add_jobs([JobSpec("quick")] * 300)
+        await eventually(lambda: settled(connection), "the quick jobs to end")
+        first, *others = await app.add_jobs([JobSpec("waits"), *[JobSpec("quick")] * 4])
+        await within(begun)
+        await until_leased(connection, 5)
+        cancelled = [job.id for job in others[2:]]
+        # The first one is told of it in the same moment.
+        await app.cancel_jobs([first.id, *cancelled])
+        await eventually(
+            lambda: connection.execute("select from tidemill.jobs where state <> 'cancelled'").rowcount == 0,
+            "all to end",
+        )
+    assert ran[300:] == [job.id for job in others[:2]]
+    found = connection.execute("select id, attempts from tidemill.jobs order by id").fetchall()
+    assert found == [(first.id, 1), *((job, 0) for job in cancelled)]
 
 
 def add(connection: psycopg.Connection, task: str, count: int, attempts: int, *, key: bool) -> None:

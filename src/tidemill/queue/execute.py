@@ -63,6 +63,8 @@ class Executor:
         self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
+        # Claimed ahead, or on their way here.
+        self._cancelled: set[int] = set()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         self._term = Term()
@@ -131,10 +133,12 @@ class Executor:
             batch.stop()
 
     def cancel(self, reasons: Mapping[int, str]) -> None:
-        """Stops these jobs if they run here: async tasks are cancelled, plain functions are told."""
+        """Stops these jobs: async tasks are cancelled, plain functions are told, others do not start."""
+        self._cancelled = set(reasons)
         for attempt in self._attempts:
             if attempt.job.id in reasons:
                 attempt.cancel(reasons[attempt.job.id])
+                self._cancelled.discard(attempt.job.id)
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
@@ -196,9 +200,10 @@ class Executor:
             job: ClaimedJob | None = taken[1]
             term = self._term
             while job is not None:
-                if term.is_over:
+                if term.is_over or job.id in self._cancelled:
                     # This process may have stood still since the last line: it runs elsewhere by now.
                     self.check_term()
+                    self._cancelled.discard(job.id)
                     hand.end(job, Settlement.of(job, "returned"))
                     job = hand.next(job)
                     continue
