@@ -105,8 +105,8 @@ def assemble(
     def open_connection() -> psycopg.Connection:
         return connect_patiently(conninfo, options.lease)
 
-    # One that waited for its answer as long as the others would lose the lease with it.
-    heartbeat_patience = min(options.lease, max(options.lease / 3, _LEAST_PATIENCE))
+    # One that waited for its answer as long as the others would lose the lease with it, or hold up all jobs.
+    short_patience = min(options.lease, max(options.lease / 3, _LEAST_PATIENCE))
 
     def forbidden_flags() -> Sequence[str]:
         flags = options.forbidden_flags
@@ -134,7 +134,7 @@ def assemble(
         concurrency=options.concurrency,
         hooks=hooks,
         settle=leases.settle,
-        starts=Starts(worker_id, open_connection, options.lease),
+        starts=Starts(worker_id, open_connection, short_patience),
         durations=durations,
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
@@ -170,7 +170,7 @@ def assemble(
     heartbeat = Heartbeat(
         _registration(worker_id, options, identifiers),
         own_lease=own_lease,
-        connect=lambda: connect_patiently(conninfo, heartbeat_patience),
+        connect=lambda: connect_patiently(conninfo, short_patience),
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
         stopping=stopping,
