@@ -132,7 +132,8 @@ async def test_timeouts_end_no_session_of_a_worker(
     ]
     if superuser.info.server_version >= 170000:
         timeouts.append("transaction_timeout")
-    set_for_owner(superuser, **dict.fromkeys(timeouts, "100ms"))
+    # Long enough for a statement on a machine with much to do.
+    set_for_owner(superuser, **dict.fromkeys(timeouts, "400ms"))
     begun, ends = asyncio.Event(), asyncio.Event()
     async with App(database) as app:
 
@@ -148,7 +149,7 @@ async def test_timeouts_end_no_session_of_a_worker(
             old = (
                 "select from pg_stat_activity where datname = current_database() and state like 'idle%'"
                 " and application_name like 'worker-%'"
-                " and state_change < clock_timestamp() - interval '0.4 s'"
+                " and state_change < clock_timestamp() - interval '0.8 s'"
             )
             await eventually(lambda: connection.execute(old.encode()).rowcount > 0, "an idle session")
             ends.set()
