@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
 from tests.queue.lanes import WORKER
+from tests.support.proxy import Link, Message, proxy
+from tests.support.running import eventually
 from tidemill.queue.starts import Starts
 
 pytestmark = pytest.mark.versions(18)
@@ -74,3 +77,22 @@ async def test_a_connection_that_broke_is_replaced(asker: Asker, connection: psy
     answers = [await asker.may_start(token) for token in (2, 3)]
     assert answers[-1]
     assert len(asker.opened) == 2
+
+
+async def test_half_an_answer_does_not_hold_up_the_event_loop(database: str) -> None:
+    held, gate = threading.Event(), threading.Event()
+
+    def hold_the_end(link: Link, message: Message) -> bool:
+        if b"_start_jobs" in link.sent and message[0] == b"Z":
+            held.set()
+            gate.wait(30)
+        return True
+
+    with proxy(database) as between:
+        between.on_answer = hold_the_end
+        asker = Asker(between.conninfo)
+        answer = asyncio.create_task(asker.may_start(1))
+        await eventually(held.is_set, "the answer without its end")
+        gate.set()
+        assert await answer
+        asker.starts.close()

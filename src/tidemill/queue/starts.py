@@ -47,6 +47,7 @@ class Starts:
         # Not the loop's own threads: tasks may have taken all of those, for as long as they like.
         self._threads = Threads()
         self._asked: tuple[int, Answered] | None = None
+        self._may_start = False
         self._deadline: asyncio.TimerHandle | None = None
         self._failures = 0
         self._complaints = Complaints(logger)
@@ -72,6 +73,7 @@ class Starts:
 
     def _send(self, connection: psycopg.Connection) -> None:
         assert self._asked is not None
+        self._may_start = False
         try:
             connection.pgconn.send_query_params(_STATEMENT, [self._worker_id, str(self._asked[0]).encode()])
             connection.pgconn.flush()
@@ -84,17 +86,19 @@ class Starts:
         pgconn = connection.pgconn
         try:
             pgconn.consume_input()
-            if self._deadline is None or pgconn.is_busy():
+            if self._deadline is None:
                 # Nothing was asked: a notice, or the end of the connection, which raises an error.
                 return
-            result = pgconn.get_result()
-            if result is None or result.status != pq.ExecStatus.TUPLES_OK:
-                raise psycopg.OperationalError(
-                    "no result" if result is None else result.error_message.decode(errors="replace")
-                )
-            may_start = result.get_value(0, 0) == b"t"
-            while pgconn.get_result() is not None:
-                pass
+            # The answer comes in parts. To ask for one that is not there yet would block the event loop.
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    break
+                if result.status != pq.ExecStatus.TUPLES_OK:
+                    raise psycopg.OperationalError(result.error_message.decode(errors="replace"))
+                self._may_start = result.get_value(0, 0) == b"t"
+            else:
+                return
         except psycopg.Error as error:
             self._lost(error)
             return
@@ -103,7 +107,7 @@ class Starts:
         self._deadline = None
         if self._asked is not None:
             (_, answered), self._asked = self._asked, None
-            answered(may_start)
+            answered(self._may_start)
 
     def _lost(self, error: Exception) -> None:
         """Drops the connection, and answers no: jobs that wait here could start in other workers."""
