@@ -172,7 +172,7 @@ def function(payload: object) -> None:
         # Two for the express lane; one for leases, starts, heartbeats, notifications each; five for actions.
         ({"max_connections": 30}, [coroutine], (18, 1)),
         ({"max_connections": 30}, [function], (1, 18)),
-        ({"max_connections": 30}, [coroutine, function], (9, 9)),
+        ({"max_connections": 30}, [coroutine, function], (10, 9)),
         ({"max_connections": 13}, [coroutine, function], (1, 1)),
         ({"max_connections": 6, "action_concurrency": 0, "lane": "lease"}, [function], (1, 1)),
         ({"max_connections": 6, "action_concurrency": 0, "once": True, "crontab": "x"}, [coroutine], None),
@@ -183,7 +183,7 @@ def test_sizes_of_pools(
     options: dict[str, Any], tasks: list[Task[object]], sizes: tuple[int, int] | None
 ) -> None:
     if sizes is None:
-        with pytest.raises(TidemillError, match="needs at least 6: 2 for the express lane, 1 for leases"):
+        with pytest.raises(TidemillError, match="needs at least 7: 2 for the express lane, 1 for leases"):
             pool_sizes(WorkerOptions(**options), tasks)
     else:
         assert pool_sizes(WorkerOptions(**options), tasks) == sizes
