@@ -71,9 +71,6 @@ class OwnLease:
         """
         # The database counts from when the heartbeat arrived, so its deadline is not before ours.
         deadline = sent_at + self._seconds
-        if deadline <= now():
-            # The answer comes too late, as after a time in which this process stood still.
-            return False
         term = self.term
         if term.is_over:
             term.tell()
