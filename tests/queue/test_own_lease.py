@@ -58,3 +58,11 @@ def test_one_that_was_swept_begins_another_term(caplog: pytest.LogCaptureFixture
     assert term.is_over
     assert not lease.term.is_over
     assert caplog.records == []
+
+
+def test_an_answer_that_comes_too_late_begins_no_term(caplog: pytest.LogCaptureFixture) -> None:
+    lease = OwnLease(SECONDS)
+    lease.renew(now() - LONG_AGO, kept=False)
+    assert not lease.renew(now() - LONG_AGO, kept=True)
+    assert lease.renew(now(), kept=True)
+    assert len(caplog.records) == 1

@@ -74,6 +74,9 @@ class OwnLease:
         term = self.term
         if term.is_over:
             term.tell()
+            if kept and deadline <= now():
+                # The answer was on its way while this process stood still: the next one tells.
+                return False
         elif kept:
             term.deadline = deadline
             return False
