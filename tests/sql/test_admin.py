@@ -176,6 +176,9 @@ def test_reschedule_overwrites_what_is_given(queue: Queue) -> None:
             f"select * from tidemill.reschedule_jobs(%s, {name} := {literal})", [[added["id"]]]
         )
         expected = before | {"updated_at": row["updated_at"], name: value or row[name]}
+        if name == "attempts":
+            # Without attempts behind it, the job is at its first again, and run_at is its slot.
+            expected["slot"] = None
         assert queue.kept(added["id"]) == expected
         before = expected
     assert before["run_at"].year == 2030

@@ -73,6 +73,7 @@ SETTLE: Variables = {
     "permanent": "array_fill(false, array[500])",
     "payloads": "array_fill(null::text, array[500])",
     "cancels": "array_fill(false, array[500])",
+    "spares": "array_fill(false, array[500])",
 }
 READY = {("_jobs", "_jobs_ready")}
 DUE = {("_jobs", "_jobs_due_queued")}

@@ -51,6 +51,7 @@ async def test_what_the_program_is_handed(
 ) -> None:
     monkeypatch.setenv("INHERITED", "yes")
     monkeypatch.setenv("TIDEMILL_JOB_KEY", "of another job")
+    monkeypatch.delenv("TIDEMILL_ALL_PROGRAMS", raising=False)
     program('cat > "$PLACE/stdin"; env > "$PLACE/env"')
     due = datetime(2021, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
     await app.add_job("tool", {"a": [1, "ü"]}, run_at=due, max_attempts=4, priority=-2)
