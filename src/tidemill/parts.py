@@ -18,7 +18,7 @@ from tidemill.actions.service import ActionService
 from tidemill.context import Producer
 from tidemill.database.find import Database
 from tidemill.database.listen import Listener
-from tidemill.database.patient import connect_patiently
+from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, Middleware
 from tidemill.queue.durations import Durations
@@ -102,7 +102,7 @@ def assemble(
     conninfo = database.for_application(worker_id)
     identifiers = list(host.tasks)
 
-    def open_connection() -> psycopg.Connection:
+    def open_connection() -> PatientConnection:
         return connect_patiently(conninfo, options.lease)
 
     # One that waited for its answer as long as the others would lose the lease with it, or hold up all jobs.

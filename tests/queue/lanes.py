@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NoReturn
 
 import psycopg
 
@@ -18,7 +19,7 @@ WORKER = "by hand"
 CONCURRENCY = 2
 
 
-def refuse() -> psycopg.Connection:
+def refuse() -> NoReturn:
     raise psycopg.OperationalError("no connection")
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.queue.lanes import WORKER
 from tests.support.proxy import Link, Message, proxy
 from tests.support.running import eventually
+from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.queue.starts import Starts
 
 pytestmark = pytest.mark.versions(18)
@@ -23,13 +24,13 @@ class Asker:
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self.is_open = True
-        self.opened: list[psycopg.Connection] = []
+        self.opened: list[PatientConnection] = []
         self.starts = Starts(WORKER, self._connect, 30)
 
-    def _connect(self) -> psycopg.Connection:
+    def _connect(self) -> PatientConnection:
         if not self.is_open:
             raise psycopg.OperationalError("no connection")
-        self.opened.append(psycopg.connect(self._conninfo, autocommit=True))
+        self.opened.append(connect_patiently(self._conninfo, 30))
         return self.opened[-1]
 
     async def may_start(self, token: int) -> bool:
@@ -83,7 +84,7 @@ async def test_half_an_answer_does_not_hold_up_the_event_loop(database: str) -> 
     held, gate = threading.Event(), threading.Event()
 
     def hold_the_end(link: Link, message: Message) -> bool:
-        if b"_start_jobs" in link.sent and message[0] == b"Z":
+        if b"start_jobs" in link.sent and message[0] == b"Z":
             held.set()
             gate.wait(30)
         return True

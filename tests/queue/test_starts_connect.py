@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 import psycopg
 
 from tests.support.running import within
-from tidemill.database.patient import connect_patiently
+from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.queue.starts import Starts
 
 WORKER = "worker"
 
 
 @asynccontextmanager
-async def opened(connect: Callable[[], psycopg.Connection]) -> AsyncIterator[Starts]:
+async def opened(connect: Callable[[], PatientConnection]) -> AsyncIterator[Starts]:
     starts = Starts(WORKER, connect, 30.0)
     try:
         yield starts
@@ -72,7 +72,7 @@ async def test_whatever_keeps_it_from_connecting_it_tries_again(
 ) -> None:
     failures = [OSError(24, "Too many open files"), psycopg.OperationalError("away")]
 
-    def connect() -> psycopg.Connection:
+    def connect() -> PatientConnection:
         if failures:
             raise failures.pop(0)
         return connect_patiently(database, 30.0)

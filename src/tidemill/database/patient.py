@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -21,6 +22,8 @@ class PatientConnection(psycopg.Connection[Any]):
     """
 
     patience = 30.0
+    is_direct = False
+    """No pooler stands between, so that what is set or prepared in the session stays there."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
@@ -60,9 +63,20 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
     forks.keep_from_children(connection)
-    prepare_session(connection)
-    settle_own_session(connection)
+    with closed_on_error(connection):
+        prepare_session(connection)
+        connection.is_direct = settle_own_session(connection)
     return connection
+
+
+@contextmanager
+def closed_on_error(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Closes a connection whose set-up fails, since nobody holds it yet."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 class KeptConnection:

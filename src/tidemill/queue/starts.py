@@ -11,12 +11,15 @@ import psycopg
 from psycopg import pq
 
 from tidemill.complaints import Complaints
+from tidemill.database.patient import PatientConnection, closed_on_error
 from tidemill.database.words import in_short
 from tidemill.queue.threads import Threads
 
 logger = logging.getLogger("tidemill")
 
 _STATEMENT = b"select tidemill._start_jobs($1, $2)"
+_PREPARED = b"tidemill_start_jobs"
+_PREPARE = b"prepare tidemill_start_jobs (text, bigint) as " + _STATEMENT
 _LONGEST_BACKOFF = 5.0
 
 Answered = Callable[[bool], None]
@@ -34,12 +37,13 @@ class Starts:
     back would take longer than most groups of jobs run.
     """
 
-    def __init__(self, worker_id: str, connect: Callable[[], psycopg.Connection], patience: float) -> None:
+    def __init__(self, worker_id: str, connect: Callable[[], PatientConnection], patience: float) -> None:
         self._worker_id = worker_id.encode()
         self._connect = connect
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._connection: psycopg.Connection | None = None
+        self._connection: PatientConnection | None = None
+        self._is_prepared = False
         # A connection that broke does not tell it any more.
         self._socket = -1
         # The event loop itself does not keep its tasks.
@@ -74,9 +78,14 @@ class Starts:
     def _send(self, connection: psycopg.Connection) -> None:
         assert self._asked is not None
         self._may_start = False
+        pgconn = connection.pgconn
+        values = [self._worker_id, str(self._asked[0]).encode()]
         try:
-            connection.pgconn.send_query_params(_STATEMENT, [self._worker_id, str(self._asked[0]).encode()])
-            connection.pgconn.flush()
+            if self._is_prepared:
+                pgconn.send_query_prepared(_PREPARED, values)
+            else:
+                pgconn.send_query_params(_STATEMENT, values)
+            pgconn.flush()
         except psycopg.Error as error:
             self._lost(error)
             return
@@ -128,7 +137,7 @@ class Starts:
             wait = min(_LONGEST_BACKOFF, 0.05 * 2.0 ** min(self._failures, 10))
             await asyncio.sleep(wait * random.uniform(0.5, 1.0))
         try:
-            connection = await self._threads.run(self._connect)
+            connection = await self._threads.run(self._connect_and_prepare)
         except Exception as error:
             # Catch everything (no more files, for instance): the jobs would wait for ever.
             self._lost(error)
@@ -142,6 +151,15 @@ class Starts:
         self._loop.add_reader(self._socket, self._readable, connection)
         if self._asked is not None:
             self._send(connection)
+
+    def _connect_and_prepare(self) -> PatientConnection:
+        connection = self._connect()
+        # Prepared, a question costs the server half as much. A pooler could take it for another client's.
+        self._is_prepared = connection.is_direct
+        if self._is_prepared:
+            with closed_on_error(connection):
+                connection.execute(_PREPARE)
+        return connection
 
     def _drop(self) -> None:
         if self._deadline is not None:

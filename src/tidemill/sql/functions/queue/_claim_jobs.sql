@@ -65,15 +65,16 @@ $$;
 comment on function tidemill._draw_tokens is
   'Draws a claim token for jobs that start at once, and behind it one for each group of jobs that do not.';
 
+-- Called for every few jobs: each SET clause costs more than the search for the row, so it has the one that it needs.
 create or replace function tidemill._start_jobs(worker_id text, token bigint) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
-set enable_seqscan = off set enable_bitmapscan = off
+language plpgsql set enable_seqscan = off
 as $$
 begin
   -- It matters only if the worker dies: a crash of the server may forget what is younger than a second.
-  perform set_config('synchronous_commit', 'off', true);
+  perform pg_catalog.set_config('synchronous_commit', 'off', true);
   delete from tidemill._unstarted u
-    where u.claim_token = token and u.worker_id = _start_jobs.worker_id and not u.is_taken;
+    where u.claim_token operator(pg_catalog.=) token and u.worker_id operator(pg_catalog.=) _start_jobs.worker_id
+      and not u.is_taken;
   return found;
 end
 $$;
