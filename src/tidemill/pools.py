@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
 
 from tidemill import forks
 from tidemill.database.connect import prepare_async_session, prepare_session
 from tidemill.database.lent import AnyLent, AsyncLentConnection, LentConnection, lending
+from tidemill.database.patient import closed_on_error
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
     Pool = ConnectionPool[LentConnection]
     AsyncPool = AsyncConnectionPool[AsyncLentConnection]
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[Callable[..., Any], Any, T]
+"""What both faces do: one makes the calls, the other awaits them."""
 
 # The pool tries to connect at growing intervals. After this time it begins anew, if somebody waits.
 _RECONNECT_SECONDS = 5.0
@@ -74,11 +80,8 @@ def make_async_pool(conninfo: str, size: int) -> AsyncPool:
 def connect(conninfo: str) -> LentConnection:
     """A connection outside of a pool. Raises psycopg.Error."""
     connection = LentConnection.connect(conninfo)
-    try:
+    with closed_on_error(connection):
         _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 
@@ -94,25 +97,35 @@ async def connect_async(conninfo: str) -> AsyncLentConnection:
 
 
 def _prepare(connection: LentConnection) -> None:
-    forks.keep_from_children(connection)
-    connection.heard_at = time.monotonic()
-    connection.patience = _ANSWER_SECONDS
-    prepare_session(connection)
-    connection.patience = None
+    with _prepared(connection):
+        prepare_session(connection)
 
 
 async def _prepare_async(connection: AsyncLentConnection) -> None:
+    with _prepared(connection):
+        await prepare_async_session(connection)
+
+
+@contextmanager
+def _prepared(connection: AnyLent) -> Iterator[None]:
     forks.keep_from_children(connection)
     connection.heard_at = time.monotonic()
+    with _impatient(connection):
+        yield
+
+
+@contextmanager
+def _impatient(connection: AnyLent) -> Iterator[None]:
+    """Our own questions are answered soon, or not at all; those of tasks may take long."""
     connection.patience = _ANSWER_SECONDS
-    await prepare_async_session(connection)
+    yield
     connection.patience = None
 
 
 @contextmanager
 def lent(pool: Pool, silence: Silence) -> Iterator[LentConnection]:
     """A connection of the pool in a transaction. Raises PoolTimeout, PoolClosed."""
-    connection = _answering(pool, silence)
+    connection = _carry_out(_answering(pool, silence))
     failed = True
     try:
         with lending(connection), connection:
@@ -127,7 +140,7 @@ def lent(pool: Pool, silence: Silence) -> Iterator[LentConnection]:
 @asynccontextmanager
 async def lent_async(pool: AsyncPool, silence: Silence) -> AsyncIterator[AsyncLentConnection]:
     """See `lent`."""
-    connection = await _answering_async(pool, silence)
+    connection = await _carry_out_async(_answering(pool, silence))
     failed = True
     try:
         with lending(connection):
@@ -140,81 +153,71 @@ async def lent_async(pool: AsyncPool, silence: Silence) -> AsyncIterator[AsyncLe
         await pool.putconn(connection)
 
 
-def _answering(pool: Pool, silence: Silence) -> LentConnection:
+def _carry_out(steps: Steps[T]) -> T:
+    """Makes the calls that a generator yields, tells it how each ended, and returns its result."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = call()
+            except BaseException as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(result)
+    except StopIteration as end:
+        return cast(T, end.value)
+
+
+async def _carry_out_async(steps: Steps[T]) -> T:
+    """See `_carry_out`: here the calls return awaitables."""
+    try:
+        call = next(steps)
+        while True:
+            try:
+                result = await call()
+            except BaseException as error:
+                call = steps.throw(error)
+            else:
+                call = steps.send(result)
+    except StopIteration as end:
+        return cast(T, end.value)
+
+
+def _answering(pool: Pool | AsyncPool, silence: Silence) -> Steps[Any]:
+    """Takes connections from the pool until one answers, and returns it."""
     from psycopg_pool import PoolTimeout
 
     deadline = time.monotonic() + pool.timeout
     while True:
         left = deadline - time.monotonic()
         try:
-            connection = pool.getconn(timeout=min(left, _ASK_SECONDS))
+            connection = yield partial(pool.getconn, timeout=min(left, _ASK_SECONDS))
         except PoolTimeout:
             if left > _ASK_SECONDS:
                 continue
             raise
         answers = False
         try:
-            answers = _answers(connection, silence)
+            answers = yield from _answers(pool, connection, silence)
         finally:
             if not answers:
-                connection.close()
-                pool.putconn(connection)
+                yield connection.close
+                yield partial(pool.putconn, connection)
         if answers:
             return connection
 
 
-async def _answering_async(pool: AsyncPool, silence: Silence) -> AsyncLentConnection:
-    from psycopg_pool import PoolTimeout
-
-    deadline = time.monotonic() + pool.timeout
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            connection = await pool.getconn(timeout=min(left, _ASK_SECONDS))
-        except PoolTimeout:
-            if left > _ASK_SECONDS:
-                continue
-            raise
-        answers = False
-        try:
-            answers = await _answers_async(connection, silence)
-        finally:
-            if not answers:
-                await connection.close()
-                await pool.putconn(connection)
-        if answers:
-            return connection
-
-
-def _answers(connection: LentConnection, silence: Silence) -> bool:
-    from psycopg_pool import ConnectionPool
-
+def _answers(pool: Pool | AsyncPool, connection: AnyLent, silence: Silence) -> Steps[bool]:
     if (known := _known(connection, silence)) is not None:
         return known
     asked_at = time.monotonic()
-    connection.patience = _ANSWER_SECONDS
+    check: Callable[..., Any] = pool.check_connection
     try:
-        ConnectionPool.check_connection(connection)
+        with _impatient(connection):
+            yield partial(check, connection)
     except psycopg.Error:
         _note_silence(silence, asked_at)
         return False
-    connection.patience = None
-    return True
-
-
-async def _answers_async(connection: AsyncLentConnection, silence: Silence) -> bool:
-    from psycopg_pool import AsyncConnectionPool
-
-    if (known := _known(connection, silence)) is not None:
-        return known
-    asked_at = time.monotonic()
-    connection.patience = _ANSWER_SECONDS
-    try:
-        await AsyncConnectionPool.check_connection(connection)
-    except psycopg.Error:
-        _note_silence(silence, asked_at)
-        return False
-    connection.patience = None
     return True
 
 
