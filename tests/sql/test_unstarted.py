@@ -39,6 +39,12 @@ class Ahead:
     def start(self, token: int, worker: str = "w") -> bool:
         return bool(self.queue.value("select tidemill._start_jobs(%s, %s)", [worker, token]))
 
+    def give_back(self, rows: list[Row]) -> list[Row]:
+        ids, tokens = [row["id"] for row in rows], [row["claim_token"] for row in rows]
+        return self.queue.rows(
+            "select * from tidemill._return_jobs('w', %s::bigint[], %s::bigint[])", [ids, tokens]
+        )
+
     def unlock(self) -> None:
         self.queue.rows("select tidemill.force_unlock_workers(array['w'])")
 
@@ -153,15 +159,19 @@ def test_nobody_else_starts_them(ahead: Ahead) -> None:
     assert ahead.start(row["claim_token"])
 
 
+@pytest.mark.parametrize("way", ["freed", "given back"])
 @pytest.mark.parametrize("how", ["replaced", "removed"])
-def test_what_was_withdrawn_before_it_started_is_gone(ahead: Ahead, how: str) -> None:
+def test_what_was_withdrawn_before_it_started_is_gone(ahead: Ahead, how: str, way: str) -> None:
     old = ahead.queue.add(job_key="k", max_attempts=1)
-    ahead.claim(0, 1)
+    rows = ahead.claim(0, 1)
     if how == "replaced":
         ahead.queue.add(job_key="k", max_attempts=1)
     else:
         ahead.queue.value("select (tidemill.remove_job('k')).id")
-    ahead.unlock()
+    if way == "freed":
+        ahead.unlock()
+    else:
+        assert ahead.give_back(rows) == []
     left = ahead.queue.rows("select id, state, key from tidemill.jobs")
     assert old["id"] not in [row["id"] for row in left]
     assert [(row["state"], row["key"]) for row in left] == ([("ready", "k")] if how == "replaced" else [])
@@ -181,13 +191,7 @@ def test_a_group_that_is_given_back_leaves_nothing(ahead: Ahead) -> None:
     for _ in range(2):
         ahead.queue.add()
     rows = ahead.claim(0, 2)
-    ids, tokens = [row["id"] for row in rows], [row["claim_token"] for row in rows]
-    assert (
-        ahead.queue.rows(
-            "select * from tidemill._return_jobs('w', %s::bigint[], %s::bigint[])", [ids, tokens]
-        )
-        == []
-    )
+    assert ahead.give_back(rows) == []
     assert (ahead.attempts(), ahead.unstarted()) == ([0, 0], 0)
 
 

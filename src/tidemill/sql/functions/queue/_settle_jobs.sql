@@ -102,9 +102,15 @@ begin
       select g.id, g.token from unnest(job_ids, tokens) as g(id, token) order by g.id
     ),
     held as materialized (
-      select j.id from given g join tidemill._jobs j on j.id = g.id
+      select j.id, j.withdrawn in ('replaced', 'removed') and exists (
+          select from tidemill._unstarted u where u.claim_token = j.claim_token) as removed
+      from given g join tidemill._jobs j on j.id = g.id
       where coalesce(j.locked_by, '') = worker_id and j.claim_token = g.token
       for update of j skip locked
+    ),
+    -- Whoever asked for it need not wait for an attempt.
+    removed as (
+      delete from tidemill._jobs j using held h where j.id = h.id and h.removed returning j.id
     ),
     returned as (
       update tidemill._jobs j set
@@ -116,14 +122,14 @@ begin
           when 'removed' then 'Given back unfinished after its removal by key'
           else j.last_error end,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null
-      from held h where j.id = h.id
+      from held h where j.id = h.id and h.removed is not true
       returning j.id
     )
     select g.id, case when (
         select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
       then 'busy' else 'lost' end
     from given g
-    where g.id not in (select r.id from returned r);
+    where g.id not in (select r.id from returned r union all select r.id from removed r);
   delete from tidemill._unstarted u
     where u.claim_token = any(tokens)
       -- Those that are left to be returned have not started, either.
@@ -133,7 +139,7 @@ begin
 end
 $$;
 comment on function tidemill._return_jobs is
-  'Gives leased jobs back unfinished, without spending an attempt; withdrawn jobs fail instead.';
+  'Gives leased jobs back unfinished, without spending an attempt; withdrawn jobs fail instead, or go if they had not started.';
 
 create or replace function tidemill._release_queues(worker_id text, queue_ids bigint[], tokens bigint[])
 returns void
