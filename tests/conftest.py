@@ -116,7 +116,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with reachable_directory(f"pg{version}") as place:
         started = Server.start(version, bin_dir, place / "server")
         yield started
-        started.embedded.release()
+        started.release()
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def database(server: Server) -> Iterator[str]:
     """The conninfo of a fresh migrated database, as its owner, who is an ordinary role."""
     name = server.clone(TEMPLATE)
     yield server.conninfo(name)
-    server.drop(name)
+    server.drop_soon(name)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def empty_database(server: Server) -> Iterator[str]:
     """The conninfo of a fresh database without the schema, as its owner."""
     name = server.clone(EMPTY)
     yield server.conninfo(name)
-    server.drop(name)
+    server.drop_soon(name)
 
 
 @pytest.fixture

@@ -153,6 +153,7 @@ def test_tables_that_are_traps(first: str, installer: str) -> None:
     assert execute(first, "select who from trap.caught") == []
 
 
+@pytest.mark.versions(18)
 @pytest.mark.parametrize(
     "made",
     [

@@ -350,7 +350,7 @@ def machine(server: Server) -> Iterator[type[Histories]]:
 
 
 @pytest.mark.slow
-@pytest.mark.versions(18, 16)
+@pytest.mark.versions(18)
 @pytest.mark.timeout(300)
 def test_histories(machine: type[Histories]) -> None:
     run_state_machine_as_test(

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -77,6 +78,8 @@ class Server:
 
     embedded: EmbeddedServer
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _dropper: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _drops: list[Future[None]] = field(default_factory=list)
 
     @classmethod
     def start(cls, version: int, bin_dir: Path, directory: Path) -> Server:
@@ -106,6 +109,12 @@ class Server:
 
     def superuser(self, dbname: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(self.conninfo(dbname, "postgres"), autocommit=True)
+
+    def release(self) -> None:
+        """Ends the server, once all databases are dropped."""
+        self._wait_for_drops()
+        self._dropper.shutdown()
+        self.embedded.release()
 
     def stop(self, mode: str = "immediate") -> None:
         self._forget_cloner()
@@ -153,6 +162,21 @@ class Server:
         self._settle_search_path(self._cloner, name)
         return name
 
+    def drop_soon(self, name: str) -> None:
+        """Drops a database while the next test runs: it takes longer than most of them."""
+        self._drops = [one for one in self._drops if not one.done()]
+        self._drops.append(self._dropper.submit(self._drop, name))
+
+    def _drop(self, name: str) -> None:
+        with self.superuser() as connection:
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )
+
+    def _wait_for_drops(self) -> None:
+        for one in self._drops:
+            one.result()
+
     def drop(self, name: str) -> None:
         self._cloner.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
@@ -163,6 +187,7 @@ class Server:
         with self.superuser() as connection:
             connection.execute(sql.SQL("create role {} " + attributes).format(sql.Identifier(name)))
             yield name
+            self._wait_for_drops()
             databases = connection.execute("select datname from pg_database where datallowconn").fetchall()
             for (database,) in databases:
                 with self.superuser(database) as inside:

@@ -74,6 +74,7 @@ def run_now(connection: psycopg.Connection) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.lane("express")
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 @faces
 async def test_no_attempt_is_lost_to_a_restart_while_idle(own_server: Server, mode: str, face: str) -> None:
@@ -217,6 +218,7 @@ def soon_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.lane("express")
 @pytest.mark.usefixtures("soon_cut")
 @faces
 @pytest.mark.parametrize("how", ["timeout", "cancel"])
@@ -250,6 +252,7 @@ async def test_a_task_that_must_stop_is_cut_off_a_silent_server(
 
 
 @pytest.mark.slow
+@pytest.mark.lane("express")
 @pytest.mark.usefixtures("soon_cut")
 @faces
 async def test_a_worker_that_stops_does_not_wait_for_a_silent_server(

@@ -33,7 +33,7 @@ def add(connection: psycopg.Connection, task: str, count: int, **options: int) -
     )
 
 
-@pytest.mark.parametrize(("workers", "jobs"), [(2, 50_000), (8, 10_000)])
+@pytest.mark.parametrize(("workers", "jobs"), [(2, 20_000), (8, 10_000)])
 def test_workers_at_once(database: str, table: psycopg.Connection, workers: int, jobs: int) -> None:
     add(table, "count", jobs)
     with ExitStack() as stack:
