@@ -113,10 +113,16 @@ def assemble(
         return checked_flags(flags()) if callable(flags) else flags
 
     wake = threading.Event()
+
+    def wake_engine() -> None:
+        # Each job that ends calls this, and to set an event takes long.
+        if not wake.is_set():
+            wake.set()
+
     own_lease = OwnLease(options.lease)
     durations = Durations()
     leases = LeaseLane(
-        worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake.set
+        worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake_engine
     )
     express = ExpressLane(
         worker_id,
@@ -125,7 +131,7 @@ def assemble(
         connect=open_connection,
         leases=leases,
         lease=options.lease,
-        wake=wake.set,
+        wake=wake_engine,
     )
     executor = Executor(
         host.tasks,

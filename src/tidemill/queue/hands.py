@@ -113,7 +113,7 @@ class LeasedHand:
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
         """See `Hand.done`."""
         self._settle(Settlement.of(job, "done"))
-        return self.next(job)
+        return None if job.queue_id is None else self.next(job)
 
     def end(self, job: ClaimedJob, settlement: Settlement) -> None:
         """See `Hand.end`."""

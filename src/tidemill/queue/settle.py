@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+import msgspec
 import psycopg
+from msgspec.structs import replace
 
 from tidemill.database.sql import with_nulls
 from tidemill.database.words import words
@@ -19,9 +21,8 @@ logger = logging.getLogger("tidemill")
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """How one leased job ended."""
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """How one leased job ended. No dataclass, which would take ten times as long to make."""
 
     kind: Literal["done", "failed", "returned"]
     id: int
@@ -44,8 +45,7 @@ class Settlement:
         return cls(kind, job.id, job.token, job.identifier)
 
 
-@dataclass(frozen=True, slots=True)
-class FreedQueue:
+class FreedQueue(msgspec.Struct, frozen=True, gc=False):
     """A leased named queue whose jobs have ended."""
 
     id: int
