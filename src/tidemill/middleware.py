@@ -41,18 +41,8 @@ class Middleware:
         """The job was cancelled during an attempt: by somebody else, or by its task."""
 
 
-class LogJobs(Middleware):
-    """Tidemill's own log lines, one at the end of each attempt."""
-
-    def after_job(self, job: JobContext, seconds: float) -> None:
-        """Logs the completion."""
-        job.logger.info(
-            "job %s (%s) done in %.0f ms",
-            job.id,
-            job.identifier,
-            seconds * 1000,
-            extra={"duration_ms": round(seconds * 1000, 3)},
-        )
+class LogFailures(Middleware):
+    """Tidemill's own log lines of attempts that did not end well; for the others see `DoneLog`."""
 
     def on_error(self, job: JobContext, error: BaseException, seconds: float) -> None:
         """Logs the failure, with a traceback if the task raised an exception of its own."""
@@ -90,16 +80,11 @@ class Hooks:
     def __init__(self, middleware: list[Middleware]) -> None:
         self._inward = middleware
         self._outward = middleware[::-1]
-        self._others = any(
-            type(one) is not LogJobs
-            and (type(one).before_job, type(one).after_job) != (Middleware.before_job, Middleware.after_job)
+        self.are_watching = any(
+            (type(one).before_job, type(one).after_job) != (Middleware.before_job, Middleware.after_job)
             for one in middleware
         )
-
-    @property
-    def are_watching(self) -> bool:
         """Whether any middleware has to be called for a job that succeeds."""
-        return self._others or logger.isEnabledFor(logging.INFO)
 
     def call(self, name: str, *args: Any) -> None:
         """Calls the hook of that name."""

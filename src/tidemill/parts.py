@@ -21,6 +21,7 @@ from tidemill.database.listen import Listener
 from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, Middleware
+from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.engine import Engine
 from tidemill.queue.execute import Executor
@@ -142,6 +143,7 @@ def assemble(
         settle=leases.settle,
         starts=Starts(worker_id, open_connection, short_patience),
         durations=durations,
+        done_log=DoneLog(each=options.log_jobs),
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
     engine = Engine(

@@ -23,7 +23,7 @@ from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
 from tidemill.database.words import words
 from tidemill.errors import TidemillError
-from tidemill.middleware import Hooks, LogJobs
+from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
 from tidemill.worker_options import WorkerOptions, checked_options
 
@@ -46,7 +46,7 @@ class Worker:
         self._options = checked_options(options) or WorkerOptions()
         # After a lease's time other workers have the jobs: then stop waiting for the database.
         self._patience = min(_LONGEST_PATIENCE, self._options.lease)
-        self._hooks = Hooks([LogJobs(), *app.middleware])
+        self._hooks = Hooks([LogFailures(), *app.middleware])
         self._stop_asked = asyncio.Event()
         self._hurry_asked = asyncio.Event()
         self._first_signal: tuple[signal.Signals, float] | None = None

@@ -48,6 +48,9 @@ class WorkerOptions:
     """Bring the schema to this version first. False: end with an error if it does not fit."""
     action_concurrency: int = 4
     """Routines of actions that run at once; 0: this worker runs no actions at all."""
+    log_jobs: bool = False
+    """A log line for each job that ends well. Otherwise a task that does more than ten a second has one line
+    a second, which counts them, and a line for each job that takes a second or longer."""
     max_connections: int | None = None
     """Most connections of this worker to the database: its own, those of actions, and the tasks'."""
     crontab: Path | str | None = None
@@ -58,7 +61,7 @@ class WorkerOptions:
             self._expect(name, int, "a whole number")
         for name in ("poll_interval", "grace_period", "lease", "heartbeat_interval"):
             self._expect(name, (int, float), "a number of seconds")
-        for name in ("once", "listen", "migrate"):
+        for name in ("once", "listen", "migrate", "log_jobs"):
             self._expect(name, bool, "True or False")
         for name in ("concurrency", "poll_interval", "lease", "heartbeat_interval"):
             # NaN is refused, too: it compares as neither.

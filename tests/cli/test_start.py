@@ -107,7 +107,7 @@ def test_defaults_are_the_same() -> None:
         "--app=shop:app -c 7 -d postgresql://localhost/x?sslmode=off --no-listen",
         "--tasks jobs/daily --forbid-flag a --forbid-flag=b",
         "--lane express --lease 12.5 --poll-interval 2 --grace-period 0",
-        "--log-format json --log-level debug --no-migrate",
+        "--log-format json --log-level debug --no-migrate --log-jobs",
         "--concurrency 3 --concurrency 4",
         "--action-concurrency 0 --crontab jobs/crontab",
         "--action-concurrency=12",

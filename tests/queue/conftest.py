@@ -13,6 +13,7 @@ import pytest
 from tests.queue.lanes import CONCURRENCY, WORKER, Bench, Make, refuse
 from tidemill import App
 from tidemill.middleware import Hooks
+from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
 from tidemill.queue.express import ExpressLane
@@ -57,6 +58,7 @@ async def make() -> AsyncIterator[Make]:
             settle=leases.settle,
             starts=Starts(WORKER, refuse, 30),
             durations=durations,
+            done_log=DoneLog(each=True),
         )
         made.append(executor)
         lanes = Lanes(app.tasks, choice, leases=leases, express=express, executor=executor)

@@ -17,6 +17,7 @@ from tidemill import App
 from tidemill.middleware import Hooks
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
 from tidemill.queue.own_lease import Term, now
@@ -49,6 +50,7 @@ class Bench:
             settle=self.settled.append,
             starts=Starts("worker", refuse, 30),
             durations=Durations(),
+            done_log=DoneLog(each=True),
         )
         return self.executor
 

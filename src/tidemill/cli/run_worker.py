@@ -45,6 +45,7 @@ def run_worker(
     lease: float = DEFAULTS.lease,
     lane: LaneChoice = DEFAULTS.lane,
     no_migrate: bool = False,
+    log_jobs: bool = False,
     log_format: Literal["text", "json"] = "text",
     log_level: Literal["debug", "info", "warning", "error"] = "info",
     database: str | None = None,
@@ -72,6 +73,7 @@ def run_worker(
             heartbeat_interval=min(DEFAULTS.heartbeat_interval, lease / 6),
             lane=lane,
             migrate=not no_migrate,
+            log_jobs=log_jobs,
         )
         loaded = _load(app, tasks, executable_timeout or None)
         if not loaded.tasks:

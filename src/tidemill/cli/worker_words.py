@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _COUNT_OR_NONE = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
-FLAGS = {"--once": "once", "--no-listen": "no_listen", "--no-migrate": "no_migrate"}
+FLAGS = {"--once": "once", "--no-listen": "no_listen", "--no-migrate": "no_migrate", "--log-jobs": "log_jobs"}
 
 
 def _count(text: str) -> int:

@@ -82,6 +82,13 @@ def worker(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Least level to log.")
     ] = "info",
+    log_jobs: Annotated[
+        bool,
+        typer.Option(
+            "--log-jobs",
+            help="Log each job that ends well, however many [default: above 10 a second they are counted].",
+        ),
+    ] = False,
     database: DatabaseOption = None,
 ) -> None:
     """Run jobs and actions until stopped.
@@ -108,6 +115,7 @@ def worker(
         no_migrate=no_migrate,
         log_format=log_format,
         log_level=log_level,
+        log_jobs=log_jobs,
         database=database,
     )
 

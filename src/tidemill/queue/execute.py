@@ -16,6 +16,7 @@ from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
+from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -41,7 +42,8 @@ class Executor:
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
     `settle` is told how leased jobs ended, `starts` which of those claimed ahead start, and
-    `durations` how long jobs took. What is in hand when the term of its claim is over does not start.
+    `durations` how long jobs took, `done_log` which ended well. What is in hand when the term of its
+    claim is over does not start.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Executor:
         settle: Settle,
         starts: Starts,
         durations: Durations,
+        done_log: DoneLog,
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
@@ -74,6 +77,7 @@ class Executor:
         self.runners: dict[asyncio.Task[None], Seat] = {}
         """The runners that run, and where each notes its job."""
         self.durations = durations
+        self._done_log = done_log
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
 
@@ -155,6 +159,7 @@ class Executor:
             self._term_check.cancel()
         self._setting.threads.close()
         self._starts.close()
+        self._done_log.close()
 
     def _start(self) -> None:
         """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""
@@ -192,7 +197,8 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched = hooks.are_watching
+        watched, done_log = hooks.are_watching, self._done_log
+        logged = done_log.is_on
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
@@ -213,6 +219,8 @@ class Executor:
                     now = clock()
                     if hand is self._leased or now - started > _NOTABLE_SECONDS:
                         self.durations.add(job.identifier, now - started, leased=hand is self._leased)
+                    if logged:
+                        done_log.add(job, now - started)
                     job = hand.done(job)
                 else:
                     job = await self._go_on(attempt, hand, started)
@@ -223,7 +231,7 @@ class Executor:
                 started = now
                 if now > turn_ends or runner.cancelling():
                     await _turn(runner)
-                    watched = hooks.are_watching
+                    logged = done_log.is_on
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
 
@@ -238,6 +246,8 @@ class Executor:
         elapsed = time.perf_counter() - started
         self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
         if settlement is None:
+            if self._done_log.is_on:
+                self._done_log.add(job, elapsed)
             return hand.done(job)
         hand.end(job, settlement)
         if attempt.thread is not None:
