@@ -7,6 +7,8 @@ from bench.shapes import (
     actions,
     backlog,
     bulk_add,
+    defaults,
+    forms,
     growth,
     keyed,
     latency,
@@ -24,6 +26,8 @@ SHAPES: dict[str, Shape] = {
     module.SHAPE.name: module.SHAPE
     for module in (
         throughput,
+        defaults,
+        forms,
         processes,
         bulk_add,
         single_add,

@@ -12,10 +12,12 @@ from bench.systems.base import System
 RATE = "jobs/s"
 
 
-def measure(bench: Bench, system: System, count: int) -> Mapping[str, float]:
+def measure(bench: Bench, system: System, count: int, task: str = "noop") -> Mapping[str, float]:
     """The rate of `count` worker processes on a full queue."""
     jobs = min(bench.jobs, system.most_jobs)
-    with bench.databases.of(system, f"{jobs}_jobs", lambda at: bench.fill(system, at, jobs)) as conninfo:
+    with bench.databases.of(
+        system, f"{jobs}_jobs_{task}", lambda at: bench.fill(system, at, jobs, task)
+    ) as conninfo:
         drain, _ = bench.throughput(system, conninfo, count=count)
         return {RATE: drain.rate}
 

@@ -13,7 +13,7 @@ from tidemill.database.migrate import migrate
 
 
 class Tidemill(System):
-    """The system of this repository."""
+    """The system of this repository; `words` are further options of its worker."""
 
     name = "tidemill"
     version = version("tidemill")
@@ -29,6 +29,9 @@ class Tidemill(System):
     fail_all = "select count(*) from tidemill.permanently_fail_jobs(array(select id from tidemill._jobs))"
     can = frozenset(Can)
 
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
     def install(self) -> None:
         OUT.mkdir(exist_ok=True)
 
@@ -42,7 +45,7 @@ class Tidemill(System):
             *("--app", "bench.systems.tidemill_tasks:app"),
             *("--database", conninfo),
             *("--concurrency", str(concurrency)),
-            *("--log-level", "warning"),
+            *self._words,
         ]
 
     def environment(self, conninfo: str) -> dict[str, str]:

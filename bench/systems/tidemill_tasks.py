@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from tidemill import App
+from tidemill import App, JobContext
 from tidemill.queue import express
 
 # For the plot of the rate against the batch size; users have no such option.
@@ -20,6 +20,21 @@ app = App()
 @app.task
 async def noop(payload: Any) -> None:
     """Ends at once; for measuring throughput."""
+
+
+@app.task
+async def noop_job(payload: Any, job: JobContext) -> None:
+    """The same, and takes the job."""
+
+
+@app.task
+def noop_plain(payload: Any) -> None:
+    """The same as a plain function."""
+
+
+@app.task
+def noop_plain_job(payload: Any, job: JobContext) -> None:
+    """The same, and takes the job."""
 
 
 @app.task

@@ -1,0 +1,41 @@
+"""What the output costs: a worker as it comes, beside one that logs less, and one that logs each job."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.context import Bench
+from bench.results import OURS, Cell, Results, Shape, Verdict, at_least, over
+from bench.shapes.throughput import RATE, measure
+from bench.systems.tidemill_system import Tidemill
+
+_AS_IT_COMES, _QUIET, _EACH = "as it comes", "--log-level warning", "--log-jobs"
+
+
+def _worker(words: str) -> Tidemill:
+    system = Tidemill(*words.split())
+    system.concurrency = 10
+    return system
+
+
+def _cells(bench: Bench) -> list[Cell]:
+    variants = {_AS_IT_COMES: "", _QUIET: _QUIET, _EACH: _EACH}
+    return [
+        Cell(OURS, variant, partial(measure, bench, _worker(words), 1)) for variant, words in variants.items()
+    ]
+
+
+def _verdicts(results: Results) -> list[Verdict]:
+    as_it_comes, quiet = (results.median(OURS, variant, RATE) for variant in (_AS_IT_COMES, _QUIET))
+    return [
+        at_least("as it comes at least 0.9 of --log-level warning", over(as_it_comes, quiet), 0.9, "times")
+    ]
+
+
+SHAPE = Shape(
+    "defaults",
+    "Throughput as it comes",
+    "No-op jobs in a full queue, one `tidemill worker` with its default concurrency of 10.",
+    _cells,
+    _verdicts,
+)
