@@ -15,7 +15,7 @@ import tidemill
 PACKAGE = Path(tidemill.__file__).parent
 # The lowest tier first. Rooms of one tier do not know each other; a room has one or more modules.
 TIERS = (
-    ["errors retry coroutines forks texts complaints"],
+    ["errors retry coroutines forks texts times complaints"],
     [
         "jobs schedule context payloads signatures task_options tasks middleware executables task_directory "
         "worker_options",

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,6 +15,9 @@ import psycopg
 
 from tidemill.errors import JobCancelledError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.times import moment
+
+logger = logging.getLogger("tidemill")
 
 
 class SyncProducer(Protocol):
@@ -85,7 +88,27 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
 
 
-@dataclass(slots=True, eq=False)
+class Claimed(Protocol):
+    """A job as a worker has claimed it; times are microseconds since 2000."""
+
+    id: int
+    identifier: str
+    payload: str
+    priority: int
+    run_at: int
+    attempt: int
+    max_attempts: int
+    created_at: int
+    key: str | None
+    revision: int
+    flags: list[str] | None
+    queue_name: str | None
+    slot: int | None
+
+
+_making_events = threading.Lock()
+
+
 class JobContext:
     """What a task is handed beside its payload.
 
@@ -93,29 +116,95 @@ class JobContext:
     `job.sync`, for instance `job.sync.add_job(...)`.
     """
 
-    app: Producer
-    id: int
-    identifier: str
-    attempt: int
-    """1 for the first."""
-    max_attempts: int
-    queue_name: str | None
-    key: str | None
-    priority: int
-    run_at: datetime
-    slot: datetime
-    """The `run_at` of the first attempt: a retry moves `run_at`, and leaves this."""
-    created_at: datetime
-    revision: int
-    flags: list[str]
-    raw_payload: str
-    """The payload as JSON text."""
-    worker_id: str
-    logger: JobLogger
-    """Logs with the job's id, identifier and attempt."""
-    _cancelled: threading.Event = field(default_factory=threading.Event)
-    _cancel_reason: str = "Cancelled"
-    """What `last_error` says of a cancel by somebody else."""
+    # Most tasks read little of it, so it is made of the claimed job when it is read.
+    __slots__ = ("_cancel_reason", "_event", "_is_cancelled", "_job", "_logger", "_most", "app", "worker_id")
+
+    def __init__(self, app: Producer, worker_id: str, job: Claimed, max_attempts: int | None) -> None:
+        self.app = app
+        self.worker_id = worker_id
+        self._job = job
+        self._most = max_attempts
+        self._logger: JobLogger | None = None
+        self._is_cancelled = False
+        self._event: threading.Event | None = None
+        self._cancel_reason = "Cancelled"
+
+    @property
+    def id(self) -> int:
+        """The job's id."""
+        return self._job.id
+
+    @property
+    def identifier(self) -> str:
+        """The task's identifier."""
+        return self._job.identifier
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt; 1 for the first."""
+        return self._job.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many attempts there may be: the job's number, or the task's if that is less."""
+        most = self._job.max_attempts
+        return most if self._most is None else min(most, self._most)
+
+    @property
+    def queue_name(self) -> str | None:
+        """The named queue; None if it is in none."""
+        return self._job.queue_name
+
+    @property
+    def key(self) -> str | None:
+        """The job key; None if it has none."""
+        return self._job.key
+
+    @property
+    def priority(self) -> int:
+        """The priority; smaller is first."""
+        return self._job.priority
+
+    @property
+    def run_at(self) -> datetime:
+        """When it was due, in UTC."""
+        return moment(self._job.run_at)
+
+    @property
+    def slot(self) -> datetime:
+        """The `run_at` of the first attempt: a retry moves `run_at`, and leaves this."""
+        slot = self._job.slot
+        return moment(self._job.run_at if slot is None else slot)
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was added, in UTC."""
+        return moment(self._job.created_at)
+
+    @property
+    def revision(self) -> int:
+        """How often a keyed add has replaced it."""
+        return self._job.revision
+
+    @property
+    def flags(self) -> list[str]:
+        """Its flags; empty if it has none."""
+        return self._job.flags or []
+
+    @property
+    def raw_payload(self) -> str:
+        """The payload as JSON text."""
+        return self._job.payload
+
+    @property
+    def logger(self) -> JobLogger:
+        """Logs with the job's id, identifier and attempt."""
+        if self._logger is None:
+            job = self._job
+            self._logger = JobLogger(
+                logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}
+            )
+        return self._logger
 
     @property
     def is_last_attempt(self) -> bool:
@@ -128,7 +217,7 @@ class JobContext:
 
         An async task is cancelled without asking; a plain function should check this regularly.
         """
-        return self._cancelled.is_set()
+        return self._is_cancelled
 
     def raise_if_cancelled(self) -> None:
         """Raises JobCancelledError once the attempt is cancelled."""
@@ -137,7 +226,19 @@ class JobContext:
 
     def wait_cancelled(self, timeout: float) -> bool:
         """Blocks up to `timeout` seconds; True as soon as the attempt is cancelled."""
-        return self._cancelled.wait(timeout)
+        with _making_events:
+            if self._event is None:
+                self._event = threading.Event()
+            if self._is_cancelled:
+                self._event.set()
+        return self._event.wait(timeout)
+
+    def _cancel(self) -> None:
+        """Tells the task that it has to stop. Thread-safe."""
+        with _making_events:
+            self._is_cancelled = True
+            if self._event is not None:
+                self._event.set()
 
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection for the task's own SQL; commits at the end, rolls back on an exception."""

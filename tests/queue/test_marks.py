@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tidemill.database.times import moment
 from tidemill.queue import marks as module
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.marks import Marks, Ration
+from tidemill.times import moment
 
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
 SEEN = NOW - timedelta(milliseconds=100)

@@ -15,7 +15,7 @@ from psycopg.abc import Buffer
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8BinaryLoader
 
-from tidemill.database.times import moment
+from tidemill.times import moment
 
 Row = dict[str, Any]
 Query = LiteralString | bytes | sql.Composed

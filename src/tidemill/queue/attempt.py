@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.context import JobContext, JobLogger, Producer
+from tidemill.context import JobContext, Producer
 from tidemill.database.lent import AnyLent, held_here
-from tidemill.database.times import moment
 from tidemill.errors import JobTimeoutError
 from tidemill.jobs import Cancel
 from tidemill.middleware import Hooks
@@ -23,8 +21,6 @@ from tidemill.queue.settle import Settlement
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 from tidemill.texts import message_of
-
-logger = logging.getLogger("tidemill")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +35,7 @@ class Setting:
 
     def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
         """Makes the context that a task is handed."""
-        return JobContext(
-            app=self.producer,
-            id=job.id,
-            identifier=job.identifier,
-            attempt=job.attempt,
-            max_attempts=min(job.max_attempts, task.max_attempts or job.max_attempts),
-            queue_name=job.queue_name,
-            key=job.key,
-            priority=job.priority,
-            run_at=moment(job.run_at),
-            slot=moment(job.run_at if job.slot is None else job.slot),
-            created_at=moment(job.created_at),
-            revision=job.revision,
-            flags=job.flags or [],
-            raw_payload=job.payload,
-            worker_id=self.worker_id,
-            logger=JobLogger(logger, {"job_id": job.id, "task": job.identifier, "attempt": job.attempt}),
-        )
+        return JobContext(self.producer, self.worker_id, job, task.max_attempts)
 
 
 @dataclass(slots=True, eq=False)
@@ -134,7 +113,7 @@ class Attempt:
 
     def _tell(self) -> None:
         """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
-        self.context._cancelled.set()
+        self.context._cancel()
         self.setting.cutter.add(self)
 
     def has_ended(self) -> bool:

@@ -11,10 +11,10 @@ import psycopg
 from psycopg.types.numeric import Int8BinaryLoader
 
 from tidemill.database.sql import query
-from tidemill.database.times import moment
 from tidemill.queue.claimed import ClaimedJob, chain_length
 from tidemill.queue.laps import Lap
 from tidemill.queue.marks import Marks, Place, Ration
+from tidemill.times import moment
 
 MOST_OF_ONE_QUEUE = 20
 """The most jobs of one named queue that are claimed at once."""

@@ -14,10 +14,10 @@ import psycopg
 
 from tidemill.database import sql
 from tidemill.database.connect import explain
-from tidemill.database.times import moment
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobSpec, checked_run_at
 from tidemill.payloads import encode_payload
+from tidemill.times import moment
 
 T = TypeVar("T")
 Row = tuple[Any, ...]

@@ -10,12 +10,12 @@ import psycopg
 from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from tidemill.complaints import Complaints
-from tidemill.database.times import moment
 from tidemill.database.words import in_short
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.settle import Settled, array
+from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
 

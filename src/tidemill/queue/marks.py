@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from tidemill.database.times import moment
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.laps import Lap
+from tidemill.times import moment
 
 Place = tuple[datetime, int]
 """A job's place in claim order among those of its priority: run_at, id."""
