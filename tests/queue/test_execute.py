@@ -4,82 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from tests.queue.jobs import TERM, job, kind
-from tests.queue.lanes import refuse
+from tests.queue.executors import ExecutorBench, executor_bench, named
+from tests.queue.jobs import TERM
 from tests.support.running import within
-from tidemill import App
-from tidemill.middleware import Hooks
 from tidemill.queue.batch import Batch
-from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.done_log import DoneLog
-from tidemill.queue.durations import Durations
-from tidemill.queue.execute import Executor
 from tidemill.queue.own_lease import Term, now
 from tidemill.queue.settle import FreedQueue, Settlement
-from tidemill.queue.starts import Starts
 
 LETTERS = 7
 
 
-class Bench:
-    """An executor of two slots, its tasks, and what it says of its jobs."""
-
-    def __init__(self) -> None:
-        self.app = App()
-        self.settled: list[Settlement | FreedQueue] = []
-        self.begun: list[int] = []
-        self.event = asyncio.Event()
-        """Set by a task that has come to where the test wants it."""
-        self.gate = asyncio.Event()
-        self.release = threading.Event()
-        self.executor: Executor
-
-    def start(self, concurrency: int = 2) -> Executor:
-        self.executor = Executor(
-            self.app.tasks,
-            self.app,
-            "worker",
-            concurrency=concurrency,
-            hooks=Hooks([]),
-            settle=self.settled.append,
-            starts=Starts("worker", refuse, 30),
-            durations=Durations(),
-            done_log=DoneLog(each=True),
-        )
-        return self.executor
-
-    def news(self) -> list[tuple[str, int]]:
-        return [(kind(one), one.id) for one in self.settled]
-
-    def messages(self) -> list[str | None]:
-        return [one.message for one in self.settled if isinstance(one, Settlement)]
-
-
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
-    yield made
-    made.gate.set()
-    made.release.set()
-    made.executor.stop()
-    made.executor.abandon()
-    await asyncio.wait_for(made.executor.wait_idle(), 30)
-    made.executor.close()
+async def bench() -> AsyncIterator[ExecutorBench]:
+    async with executor_bench() as made:
+        yield made
 
 
-def named(number: int, task: str, queue_id: int | None = None) -> ClaimedJob:
-    made = job(number, queue_id)
-    made.identifier = task
-    return made
-
-
-async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
+async def test_while_one_waits_the_next_one_runs(bench: ExecutorBench) -> None:
     @bench.app.task
     async def waits(payload: Any, job: Any) -> None:
         bench.begun.append(job.id)
@@ -97,7 +43,7 @@ async def test_while_one_waits_the_next_one_runs(bench: Bench) -> None:
     assert sorted(bench.news()) == [("done", 1), ("done", 2), ("done", 3)]
 
 
-async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: Bench) -> None:
+async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: ExecutorBench) -> None:
     """Also one of which no head waits: behind the running job of a named queue are others."""
 
     @bench.app.task
@@ -127,7 +73,7 @@ async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: Bench) -> None:
     assert (singles.close().done, queue.close().done) == ([1], [2])
 
 
-async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench: Bench) -> None:
+async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench: ExecutorBench) -> None:
     begun = asyncio.Event()
 
     @bench.app.task
@@ -153,7 +99,7 @@ async def test_a_second_request_to_cancel_does_not_disturb_what_cleans_up(bench:
     assert bench.news() == [("failed", 1)]
 
 
-async def test_a_cancellation_ends_with_its_job(bench: Bench) -> None:
+async def test_a_cancellation_ends_with_its_job(bench: ExecutorBench) -> None:
     @bench.app.task
     async def waits(payload: Any) -> None:
         bench.event.set()
@@ -173,7 +119,7 @@ async def test_a_cancellation_ends_with_its_job(bench: Bench) -> None:
     assert bench.messages() == ["Cancelled", "ValueError: recorded"]
 
 
-async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: Bench) -> None:
+async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: ExecutorBench) -> None:
     @bench.app.task
     async def waits(payload: Any) -> None:
         bench.event.set()
@@ -189,7 +135,7 @@ async def test_what_an_event_loop_that_ends_cancels_is_given_back(bench: Bench) 
     assert bench.news() == [("returned", 1)]
 
 
-async def test_an_abandoned_plain_function_is_not_waited_for(bench: Bench) -> None:
+async def test_an_abandoned_plain_function_is_not_waited_for(bench: ExecutorBench) -> None:
     loop = asyncio.get_running_loop()
 
     @bench.app.task
@@ -207,7 +153,7 @@ async def test_an_abandoned_plain_function_is_not_waited_for(bench: Bench) -> No
 
 
 async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_is_abandoned(
-    bench: Bench,
+    bench: ExecutorBench,
 ) -> None:
     @bench.app.task(timeout=0.01)
     def hangs(payload: Any, job: Any) -> None:
@@ -234,7 +180,7 @@ async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_i
 
 @pytest.mark.parametrize("timeout", [None, 60])
 async def test_a_plain_function_that_has_ended_is_not_said_to_hang(
-    bench: Bench, caplog: pytest.LogCaptureFixture, timeout: float | None
+    bench: ExecutorBench, caplog: pytest.LogCaptureFixture, timeout: float | None
 ) -> None:
     caplog.set_level(logging.INFO, "tidemill")
 
@@ -250,7 +196,7 @@ async def test_a_plain_function_that_has_ended_is_not_said_to_hang(
     assert "does not stop" not in caplog.text
 
 
-async def test_past_its_term_nothing_starts(bench: Bench) -> None:
+async def test_past_its_term_nothing_starts(bench: ExecutorBench) -> None:
     """What was claimed in it does not start in the next one either."""
 
     @bench.app.task
@@ -283,7 +229,7 @@ async def test_past_its_term_nothing_starts(bench: Bench) -> None:
     assert [job.id for job in closed.unstarted] == [4, 5]
 
 
-async def test_the_runner_looks_at_the_term_before_each_start(bench: Bench) -> None:
+async def test_the_runner_looks_at_the_term_before_each_start(bench: ExecutorBench) -> None:
     term = Term(now() + 3600)
 
     @bench.app.task
@@ -305,7 +251,7 @@ async def test_the_runner_looks_at_the_term_before_each_start(bench: Bench) -> N
 
 
 async def test_the_end_of_the_term_is_seen_without_other_threads(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    bench: ExecutorBench, caplog: pytest.LogCaptureFixture
 ) -> None:
     @bench.app.task
     async def waits(payload: Any) -> None:
@@ -319,7 +265,9 @@ async def test_the_end_of_the_term_is_seen_without_other_threads(
     assert "no heartbeat of this worker arrived" in caplog.text
 
 
-async def test_a_plain_function_is_told_of_the_end_of_its_term_and_keeps_its_slot(bench: Bench) -> None:
+async def test_a_plain_function_is_told_of_the_end_of_its_term_and_keeps_its_slot(
+    bench: ExecutorBench,
+) -> None:
     loop = asyncio.get_running_loop()
 
     @bench.app.task
@@ -331,11 +279,14 @@ async def test_a_plain_function_is_told_of_the_end_of_its_term_and_keeps_its_slo
 
     @bench.app.task
     def ends(payload: Any, job: Any) -> None:
+        loop.call_soon_threadsafe(other_began.set)
         bench.release.wait(60)
 
+    other_began = asyncio.Event()
     executor, term = bench.start(), Term(now() + 3600)
     executor.submit([named(1, "obeys"), named(2, "ends")], term)
     await within(bench.event)
+    await within(other_began)
     term.end()
     executor.check_term()
     assert executor.free_slots == 0

@@ -22,7 +22,11 @@ class Told:
         """Claim tokens of groups that want to start."""
         self.woken = 0
         self.hand = LeasedHand(
-            self._settled.append, lambda token, answered: self.asked.append((token, answered)), 4, self.wake
+            self._settled.append,
+            lambda token, answered: self.asked.append((token, answered)),
+            4,
+            self.wake,
+            lambda call: call(),
         )
 
     def wake(self) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import os
+import threading
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill import forks
 from tidemill.context import JobContext, Producer
 from tidemill.database.lent import AnyLent, held_here
 from tidemill.errors import JobTimeoutError
@@ -16,6 +20,7 @@ from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
 from tidemill.queue.outcome import check_result, failure, meaning
+from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
 from tidemill.queue.settle import Settlement
 from tidemill.queue.threads import Threads
@@ -58,6 +63,11 @@ class Attempt:
     held: set[AnyLent] = field(default_factory=held_here.get)
     """The connections that it holds."""
     is_over: bool = False
+    relay: Relay | None = None
+    """With it the thread goes on with further jobs; this attempt is then that of the present one."""
+    is_told: bool = False
+    """It has to stop, so its thread goes on with no other."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def begin(
@@ -67,7 +77,7 @@ class Attempt:
         context: JobContext | None = None
         result: Any = None
         error: BaseException | None = None
-        if watched or task.takes_job or not task.is_async:
+        if watched or task.takes_job:
             context = setting.context(job, task)
             if watched:
                 setting.hooks.call("before_job", context)
@@ -92,13 +102,19 @@ class Attempt:
             self.made_context = self.setting.context(self.job, self.task)
         return self.made_context
 
-    def cancel(self, reason: str) -> None:
-        """Asks the task to stop: an async one is cancelled, a plain function is told."""
-        if not self.context.cancelled:
-            self.context._cancel_reason = reason
-            self._tell()
-            if self.task.is_async:
-                self.runner.cancel()
+    def cancel(self, reason: str, job: ClaimedJob | None = None) -> None:
+        """Asks the task to stop: an async one is cancelled, a plain function is told.
+
+        If a job is given, and the thread has gone on with another one, it does nothing.
+        """
+        with self._lock:
+            if self.is_told or job not in (None, self.job):
+                return
+            self.is_told = True
+        self.context._cancel_reason = reason
+        self._tell()
+        if self.task.is_async:
+            self.runner.cancel()
 
     def abandon(self) -> None:
         """Stops the attempt, and has its job given back."""
@@ -113,6 +129,8 @@ class Attempt:
 
     def _tell(self) -> None:
         """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
+        with self._lock:
+            self.is_told = True
         self.context._cancel()
         self.setting.cutter.add(self)
 
@@ -169,13 +187,38 @@ class Attempt:
                 timer.cancel()
 
     async def _call_in_thread(self) -> Any:
-        payload = self.task.decode(self.job.payload)
-        args = (payload, self.context) if self.task.takes_job else (payload,)
-        self.thread = self.setting.threads.run(self.task.call, *args)
+        self.thread = self.setting.threads.run(self._work)
         # The function cannot be stopped: when cancelled, we only stop waiting for it.
         await asyncio.wait([self.thread])
         result = self.thread.result()
         return await result if inspect.isawaitable(result) else result
+
+    def _work(self) -> Any:
+        """Calls the function, and those of further jobs while it may; returns the last one's result."""
+        process = os.getpid()
+        while True:
+            # What a job sets in it, others do not see.
+            result = copy_context().run(self._call)
+            if os.getpid() != process:
+                # This is a child that the task forked: it must not become a second worker.
+                forks.end_child()
+            if result is not None or self.relay is None or not self._go_on(self.relay):
+                return result
+
+    def _call(self) -> Any:
+        held_here.set(self.held)
+        payload = self.task.decode(self.job.payload)
+        return self.task.call(payload, self.context) if self.task.takes_job else self.task.call(payload)
+
+    def _go_on(self, relay: Relay) -> bool:
+        with self._lock:
+            following = None if self.is_told else relay.next(self.job)
+            if following is None:
+                return False
+            self.job, self.task = following
+            self.held = set()
+            self.made_context = self.setting.context(*following) if self.task.takes_job else None
+            return True
 
     def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
         """How to settle the job after the attempt's end; None for a success. Calls the hooks."""

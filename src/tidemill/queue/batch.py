@@ -77,6 +77,9 @@ class Batch:
         with self._lock:
             return self._start(None)
 
+    # All of it is thread-safe.
+    take_in_thread = take
+
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
         """See `Hand.done`."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 # Weight of the newest attempt in the moving averages.
 _NEWEST = 0.05
 QUICK_SECONDS = 0.02
+_INSTANT_SECONDS = 0.0001
 # Only above this a quick task becomes slow, so that one near the limit does not go back and forth.
 _SLOW_SECONDS = 0.04
 
@@ -25,6 +26,10 @@ class Durations:
         if leased:
             mean = seconds if self.mean is None else self.mean
             self.mean = mean + _NEWEST * (seconds - mean)
+
+    def is_instant(self, identifier: str) -> bool:
+        """Whether to start a further job of a task takes as long as one runs; True before the first one."""
+        return self._means.get(identifier, 0.0) < _INSTANT_SECONDS
 
     def is_quick(self, identifier: str, *, unknown: bool) -> bool:
         """Whether jobs of a task take a few milliseconds; `unknown` is the answer before the first one."""

@@ -22,6 +22,7 @@ from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
 from tidemill.queue.own_lease import Term
+from tidemill.queue.relay import Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
@@ -34,6 +35,8 @@ logger = logging.getLogger("tidemill")
 _TURN_SECONDS = 0.005
 # Express jobs that end sooner are not measured: their task is known to be quick.
 _NOTABLE_SECONDS = 0.001
+# A thread whose job has not changed for so long may wait for something.
+_STUCK_SECONDS = 0.005
 
 
 class Executor:
@@ -62,7 +65,6 @@ class Executor:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
         self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter())
-        self._leased = LeasedHand(settle, starts.ask, concurrency, self._start)
         self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
@@ -70,6 +72,8 @@ class Executor:
         self._cancelled: set[int] = set()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
+        in_loop = self._loop.call_soon_threadsafe
+        self._leased = LeasedHand(settle, starts.ask, concurrency, self._start, in_loop)
         self._term = Term()
         self._term_check: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
@@ -140,9 +144,10 @@ class Executor:
         """Stops these jobs: async tasks are cancelled, plain functions are told, others do not start."""
         self._cancelled = set(reasons)
         for attempt in self._attempts:
-            if attempt.job.id in reasons:
-                attempt.cancel(reasons[attempt.job.id])
-                self._cancelled.discard(attempt.job.id)
+            job = attempt.job
+            if job.id in reasons:
+                attempt.cancel(reasons[job.id], job)
+                self._cancelled.discard(job.id)
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
@@ -237,12 +242,20 @@ class Executor:
 
     async def _go_on(self, attempt: Attempt, hand: Hand, started: float) -> ClaimedJob | None:
         """Brings an attempt to its end; returns the job to start next."""
-        job = attempt.job
+        relay: Relay | None = None
+        if is_for_threads(attempt.task) and not self._setting.hooks.are_watching:
+            relay = attempt.relay = Relay(hand, self._tasks, started, self._may_start, self._hear)
         try:
             settlement = await self._finish(attempt, started)
         except BaseException as broken:
-            logger.error("the runner of job %s broke", job.id, exc_info=broken)
-            settlement = failure_of_ours(job, broken)
+            logger.error("the runner of job %s broke", attempt.job.id, exc_info=broken)
+            settlement = failure_of_ours(attempt.job, broken)
+        if relay is not None:
+            self._note(relay)
+            if relay.is_settled:
+                return self._left_of(relay, attempt)
+            started = relay.began
+        job = attempt.job
         elapsed = time.perf_counter() - started
         self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
         if settlement is None:
@@ -265,14 +278,58 @@ class Executor:
         error = attempt.error
         if error is None:
             self._attempts.add(attempt)
-            # Start the next runner, because this one may have to wait now.
-            self._start()
+            if attempt.relay is not None and self.durations.is_instant(attempt.job.identifier):
+                # To start a thread for the next job would take longer than to wait for this one.
+                self._loop.call_later(_STUCK_SECONDS, self._look_after, attempt, attempt.job)
+            else:
+                # Start the next runner, because this one may have to wait now.
+                self._start()
             try:
                 await attempt.finish()
             except BaseException as raised:
                 error = raised
             self._attempts.discard(attempt)
+        if attempt.relay is not None:
+            if attempt.relay.is_settled:
+                return None
+            started = attempt.relay.began
         return attempt.settlement(error, time.perf_counter() - started, stopping=self._stopping)
+
+    # Threads that go on by themselves
+
+    def _may_start(self, job: ClaimedJob) -> bool:
+        """Thread-safe."""
+        return not self._term.is_over and job.id not in self._cancelled
+
+    def _hear(self, relay: Relay) -> None:
+        """Thread-safe. Raises RuntimeError if the event loop is closed."""
+        self._loop.call_soon_threadsafe(self._note, relay)
+
+    def _note(self, relay: Relay) -> None:
+        leased, logged = relay.hand is self._leased, self._done_log.is_on
+        for job, seconds in relay.news():
+            if leased or seconds > _NOTABLE_SECONDS:
+                self.durations.add(job.identifier, seconds, leased=leased)
+            if logged:
+                self._done_log.add(job, seconds)
+
+    def _look_after(self, attempt: Attempt, seen: ClaimedJob) -> None:
+        """Starts a further runner once a thread does not get on."""
+        if attempt not in self._attempts:
+            return
+        job = attempt.job
+        if job is seen or not self.durations.is_instant(job.identifier):
+            self._start()
+        else:
+            self._loop.call_later(_STUCK_SECONDS, self._look_after, attempt, job)
+
+    def _left_of(self, relay: Relay, attempt: Attempt) -> ClaimedJob | None:
+        """The job that a thread has left to the event loop."""
+        job = relay.left
+        if job is not None and attempt.given_back:
+            relay.hand.end(job, Settlement.of(job, "returned"))
+            return relay.hand.next(job)
+        return job
 
 
 async def _turn(runner: asyncio.Task[None]) -> None:

@@ -15,8 +15,11 @@ from tidemill.queue.starts import Ask
 class Hand(Protocol):
     """A source of claimed jobs, which is told how they ended."""
 
+    def take_in_thread(self) -> ClaimedJob | None:
+        """The next job to start; None if there is none. Thread-safe."""
+
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
-        """A job succeeded; returns the next one to start, None if there is none."""
+        """A job succeeded; returns the next one to start, None if there is none. Thread-safe."""
 
     def end(self, job: ClaimedJob, settlement: Settlement) -> None:
         """A job ended in another way. The caller must call `next` afterwards."""
@@ -26,7 +29,7 @@ class Hand(Protocol):
 
 
 class LeasedHand:
-    """Jobs leased to this worker. Belongs to the event loop.
+    """Jobs leased to this worker. Belongs to the event loop, but for what `Hand` says is thread-safe.
 
     Those that were claimed ahead come in groups, each with a claim token of its own. The database is told of
     a group before its jobs start, when the group before it begins. So a worker that dies spends attempts of
@@ -35,9 +38,17 @@ class LeasedHand:
     ask       `Starts.ask`
     size      jobs in a group, at most
     on_ready  is called when more jobs may start
+    in_loop   has the event loop call a function soon. Thread-safe
     """
 
-    def __init__(self, settle: Settle, ask: Ask, size: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settle: Settle,
+        ask: Ask,
+        size: int,
+        on_ready: Callable[[], None],
+        in_loop: Callable[[Callable[[], None]], object],
+    ) -> None:
         self._settle = settle
         self._ask_database = ask
         self._size = size
@@ -46,6 +57,7 @@ class LeasedHand:
         self._ahead: deque[list[ClaimedJob]] = deque()
         self._asking: list[ClaimedJob] | None = None
         self._closed = False
+        self._in_loop = in_loop
 
     def __bool__(self) -> bool:
         """Whether a job may start."""
@@ -88,27 +100,39 @@ class LeasedHand:
 
     def give_back(self) -> None:
         """Gives back the jobs that have not started."""
-        self._give_back(self._ready)
+        # One by one: a thread may take some of them.
+        while (head := self._pop()) is not None:
+            self._give_back(head)
         self._give_back_ahead()
 
     def _give_back_ahead(self) -> None:
         while self._ahead:
-            self._give_back(self._ahead.popleft())
+            for head in self._ahead.popleft():
+                self._give_back(head)
 
-    def _give_back(self, heads: deque[ClaimedJob] | list[ClaimedJob]) -> None:
-        for head in heads:
-            self._return(head)
-            self._release(head)
-        heads.clear()
+    def _give_back(self, head: ClaimedJob) -> None:
+        self._return(head)
+        self._release(head)
 
     def take(self) -> ClaimedJob | None:
         """The next job to start; None if there is none, or none may start yet."""
-        if not self._ready:
-            return None
-        job = self._ready.popleft()
-        if self._ahead:
+        job = self._pop()
+        if job is not None and self._ahead:
             self._ask()
         return job
+
+    def take_in_thread(self) -> ClaimedJob | None:
+        """See `Hand.take_in_thread`."""
+        job = self._pop()
+        if job is not None and self._ahead and self._asking is None:
+            self._in_loop(self._ask)
+        return job
+
+    def _pop(self) -> ClaimedJob | None:
+        try:
+            return self._ready.popleft()
+        except IndexError:
+            return None
 
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
         """See `Hand.done`."""
