@@ -24,6 +24,7 @@ async def log() -> DoneLog:
 
 
 def add(log: DoneLog, ids: Iterable[int], seconds: float = 0.002, task: str = "thumbnail") -> None:
+    assert log.is_on()
     for number in ids:
         log.add(ClaimedJob(number, task, "{}", 0, 0, 1, 25, 0, None, 0, None), seconds)
 

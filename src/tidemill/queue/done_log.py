@@ -42,19 +42,20 @@ class DoneLog:
 
     def __init__(self, *, each: bool) -> None:
         self._each = each
+        self._lists_all = each
         self._loop = asyncio.get_running_loop()
         self._counts: dict[str, _Count] = {}
         self._began = 0.0
         self._end: asyncio.TimerHandle | None = None
 
-    @property
     def is_on(self) -> bool:
-        """Whether anybody reads these lines."""
+        """Whether anybody reads these lines; asked now and then, since to ask costs more than to add."""
+        self._lists_all = self._each or logger.isEnabledFor(logging.DEBUG)
         return logger.isEnabledFor(logging.INFO)
 
     def add(self, job: ClaimedJob, seconds: float) -> None:
         """Takes note of a job that ended well after so many seconds."""
-        if seconds >= _SLOW_SECONDS or self._each or logger.isEnabledFor(logging.DEBUG):
+        if seconds >= _SLOW_SECONDS or self._lists_all:
             _tell(job, seconds)
             return
         count = self._counts.get(job.identifier) or self._begin(job.identifier)

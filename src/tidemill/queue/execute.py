@@ -82,6 +82,7 @@ class Executor:
         """The runners that run, and where each notes its job."""
         self.durations = durations
         self._done_log = done_log
+        self._is_logged = False
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
 
@@ -203,7 +204,7 @@ class Executor:
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
         watched, done_log = hooks.are_watching, self._done_log
-        logged = done_log.is_on
+        logged = self._is_logged = done_log.is_on()
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
@@ -236,7 +237,7 @@ class Executor:
                 started = now
                 if now > turn_ends or runner.cancelling():
                     await _turn(runner)
-                    logged = done_log.is_on
+                    logged = self._is_logged = done_log.is_on()
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
 
@@ -244,14 +245,14 @@ class Executor:
         """Brings an attempt to its end; returns the job to start next."""
         relay: Relay | None = None
         if is_for_threads(attempt.task) and not self._setting.hooks.are_watching:
-            relay = attempt.relay = Relay(hand, self._tasks, started, self._may_start, self._hear)
+            relay = attempt.relay = Relay(hand, self._tasks, started, self._may_start, self._ended_well)
         try:
             settlement = await self._finish(attempt, started)
         except BaseException as broken:
             logger.error("the runner of job %s broke", attempt.job.id, exc_info=broken)
             settlement = failure_of_ours(attempt.job, broken)
         if relay is not None:
-            self._note(relay)
+            relay.tell()
             if relay.is_settled:
                 return self._left_of(relay, attempt)
             started = relay.began
@@ -259,7 +260,7 @@ class Executor:
         elapsed = time.perf_counter() - started
         self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
         if settlement is None:
-            if self._done_log.is_on:
+            if self._is_logged:
                 self._done_log.add(job, elapsed)
             return hand.done(job)
         hand.end(job, settlement)
@@ -301,17 +302,12 @@ class Executor:
         """Thread-safe."""
         return not self._term.is_over and job.id not in self._cancelled
 
-    def _hear(self, relay: Relay) -> None:
-        """Thread-safe. Raises RuntimeError if the event loop is closed."""
-        self._loop.call_soon_threadsafe(self._note, relay)
-
-    def _note(self, relay: Relay) -> None:
-        leased, logged = relay.hand is self._leased, self._done_log.is_on
-        for job, seconds in relay.news():
-            if leased or seconds > _NOTABLE_SECONDS:
-                self.durations.add(job.identifier, seconds, leased=leased)
-            if logged:
-                self._done_log.add(job, seconds)
+    def _ended_well(self, hand: Hand, job: ClaimedJob, seconds: float) -> None:
+        leased = hand is self._leased
+        if leased or seconds > _NOTABLE_SECONDS:
+            self.durations.add(job.identifier, seconds, leased=leased)
+        if self._is_logged:
+            self._done_log.add(job, seconds)
 
     def _look_after(self, attempt: Attempt, seen: ClaimedJob) -> None:
         """Starts a further runner once a thread does not get on."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tidemill.queue.claimed import ClaimedJob
@@ -17,24 +18,14 @@ _NEWS_SECONDS = 0.01
 
 
 class Relay:
-    """What a thread needs to go on with the jobs of one hand.
+    """What a thread needs to go on with the jobs of one hand. Made on the event loop.
 
-    hand       where they come from
-    may_start  whether a job may start; if not, or if it is none for a thread, the event loop decides
-    on_news    tells the event loop to read `news`. Thread-safe
+    hand        where they come from
+    began       when the first one began
+    may_start   whether a job may start; if not, or if it is none for a thread, the event loop decides.
+                Thread-safe
+    ended_well  is told on the event loop of a job that ended well, and the seconds that it took
     """
-
-    __slots__ = (
-        "_may_start",
-        "_news_at",
-        "_on_news",
-        "_tasks",
-        "began",
-        "ended",
-        "hand",
-        "is_settled",
-        "left",
-    )
 
     def __init__(
         self,
@@ -42,17 +33,17 @@ class Relay:
         tasks: Mapping[str, Task[Any]],
         began: float,
         may_start: Callable[[ClaimedJob], bool],
-        on_news: Callable[[Relay], None],
+        ended_well: Callable[[Hand, ClaimedJob, float], None],
     ) -> None:
         self.hand = hand
         self._tasks = tasks
         self._may_start = may_start
-        self._on_news = on_news
+        self._ended_well = ended_well
+        self._loop = asyncio.get_running_loop()
         self.began = began
         """When the present job began."""
         self._news_at = began + _NEWS_SECONDS
-        self.ended: deque[tuple[ClaimedJob, float]] = deque()
-        """Jobs that ended well and are settled, and how many seconds they took."""
+        self._news: deque[tuple[ClaimedJob, float]] = deque()
         self.is_settled = False
         """The last job that the thread has run is settled as well."""
         self.left: ClaimedJob | None = None
@@ -61,14 +52,14 @@ class Relay:
     def next(self, job: ClaimedJob) -> tuple[ClaimedJob, Task[Any]] | None:
         """Settles a job that ended well; returns the one to go on with. Belongs to the thread."""
         now = time.perf_counter()
-        self.ended.append((job, now - self.began))
+        self._news.append((job, now - self.began))
         self.began = now
         following = self.hand.done(job) or self.hand.take_in_thread()
         if now > self._news_at:
             self._news_at = now + _NEWS_SECONDS
             # Without its event loop nobody wants to know.
             with contextlib.suppress(RuntimeError):
-                self._on_news(self)
+                self._loop.call_soon_threadsafe(self.tell)
         if following is not None:
             task = self._tasks[following.identifier]
             if is_for_threads(task) and self._may_start(following):
@@ -77,10 +68,10 @@ class Relay:
         self.left = following
         return None
 
-    def news(self) -> Iterator[tuple[ClaimedJob, float]]:
-        """What has ended since it was last asked."""
-        while self.ended:
-            yield self.ended.popleft()
+    def tell(self) -> None:
+        """Tells of what has ended since it did so last. Belongs to the event loop."""
+        while self._news:
+            self._ended_well(self.hand, *self._news.popleft())
 
 
 def is_for_threads(task: Task[Any]) -> bool:
