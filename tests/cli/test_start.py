@@ -111,6 +111,8 @@ def test_defaults_are_the_same() -> None:
         "--concurrency 3 --concurrency 4",
         "--action-concurrency 0 --crontab jobs/crontab",
         "--action-concurrency=12",
+        "--processes 4 --reload",
+        "--processes=auto",
     ],
 )
 def test_plain_words_mean_the_same(words: str) -> None:
@@ -142,6 +144,8 @@ def test_plain_words_mean_the_same(words: str) -> None:
         "--lease 1e3",
         "--lease inf",
         "--lane nope",
+        "--processes 0",
+        "--processes all",
         "--log-level INFO",
         "--once=true",
         "--on",

@@ -1,4 +1,4 @@
-"""SIGTERM before a worker handles signals itself: it ends at once, and well."""
+"""Signals before a worker handles them itself, and after: it ends at once, and well."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def check() -> None:
     """Raises EarlyStop if SIGTERM has come, and a module that was being imported has swallowed that."""
     if _asked:
         raise EarlyStop
+
+
+def ignore() -> None:
+    """From now on signals to stop have no effect: the worker has stopped, and its exit code is known."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

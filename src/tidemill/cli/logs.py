@@ -19,7 +19,11 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 
 
 class _Json(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the job's fields, traceback."""
+    """One JSON object a line: time, level, logger, message, the process, the job's fields, traceback."""
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = {} if process is None else {"process": process}
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
@@ -27,6 +31,7 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": _whole(bounded(record.getMessage(), _LONGEST)),
+            **self._process,
         }
         fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
@@ -40,18 +45,19 @@ def _whole(text: str) -> str:
 
 
 class _Text(logging.Formatter):
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+    def __init__(self, process: int | None = None) -> None:
+        number = "" if process is None else f"[{process}] "
+        super().__init__(f"%(asctime)s %(levelname)-7s {number}%(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
         # Indent further lines, so that no message can forge a line of the log.
         return visible(bounded(super().format(record), _LONGEST), lines=True).replace("\n", "\n    ")
 
 
-def set_up(log_format: LogFormat, level: str) -> None:
-    """Sends all logging to stderr in the chosen format."""
+def set_up(log_format: LogFormat, level: str, process: int | None = None) -> None:
+    """Sends all logging to stderr in the chosen format; `process` is the number of one of several."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if log_format == "json" else _Text())
+    handler.setFormatter(_Json(process) if log_format == "json" else _Text(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Of what its warnings tell, we log what matters ourselves.
     logging.getLogger("psycopg").setLevel(logging.ERROR)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import asyncio
 
     from tidemill.app import App
+    from tidemill.cli.supervise import Place
+    from tidemill.worker import Worker
 
 logger = logging.getLogger("tidemill")
 
@@ -38,6 +40,8 @@ def run_worker(
     action_concurrency: int = DEFAULTS.action_concurrency,
     max_connections: int | None = None,
     once: bool = False,
+    processes: int = 1,
+    reload: bool = False,
     forbid_flag: Sequence[str] = (),
     poll_interval: float = DEFAULTS.poll_interval,
     no_listen: bool = False,
@@ -75,6 +79,10 @@ def run_worker(
             migrate=not no_migrate,
             log_jobs=log_jobs,
         )
+    place = _place(processes, tasks, once=once, reload=reload)
+    with paused():
+        if place is not None:
+            logs.set_up(log_format, log_level, place.number)
         loaded = _load(app, tasks, executable_timeout or None)
         if not loaded.tasks:
             _allow_no_tasks(options)
@@ -85,7 +93,58 @@ def run_worker(
         loaded.database_url = conninfo.read(database, "--database")
     with runner:
         early_stop.check()
-        runner.run(Worker(loaded, options).run(handle_signals=True))
+        worker = Worker(loaded, options)
+        runner.run(_run(worker, place))
+
+
+def _place(processes: int, tasks: Path | None, *, once: bool, reload: bool) -> Place | None:
+    """Which of several processes this is from now on; None if it is the only one."""
+    if reload and once:
+        raise TidemillError("--reload has no effect with --once: leave one of them out.")
+    if processes == 1 and not reload:
+        return None
+    from tidemill.cli.supervise import supervise
+
+    if not reload:
+        return supervise(processes, once=once)
+    from tidemill.cli.reload import Files
+
+    return supervise(processes, changed=Files(tasks or Path("tasks")).have_changed)
+
+
+async def _run(worker: Worker, place: Place | None) -> None:
+    try:
+        if place is None:
+            await worker.run(handle_signals=True)
+        else:
+            await _run_at(place, worker)
+    finally:
+        early_stop.ignore()
+
+
+async def _run_at(place: Place, worker: Worker) -> None:
+    """Runs a worker that stops when its supervisor is gone, and tells it when it is ready."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+
+    def supervisor_is_gone() -> None:
+        loop.remove_reader(place.supervisor)
+        logger.warning("the supervisor of this process is gone, so the worker stops")
+        worker.stop()
+
+    async def tell_ready() -> None:
+        await worker.ready.wait()
+        place.tell_ready()
+
+    # It writes nothing: there is only its end to read.
+    loop.add_reader(place.supervisor, supervisor_is_gone)
+    telling = loop.create_task(tell_ready())
+    try:
+        await worker.run(handle_signals=True)
+    finally:
+        telling.cancel()
+        loop.remove_reader(place.supervisor)
 
 
 def _load(app_name: str | None, directory: Path | None, executable_timeout: float | None) -> App:

@@ -6,6 +6,7 @@ mistake, a rare spelling. A test holds both to the same options and values.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +18,13 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 _COUNT = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _COUNT_OR_NONE = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 
-FLAGS = {"--once": "once", "--no-listen": "no_listen", "--no-migrate": "no_migrate", "--log-jobs": "log_jobs"}
+FLAGS = {
+    "--once": "once",
+    "--no-listen": "no_listen",
+    "--no-migrate": "no_migrate",
+    "--log-jobs": "log_jobs",
+    "--reload": "reload",
+}
 
 
 def _count(text: str) -> int:
@@ -26,6 +33,15 @@ def _count(text: str) -> int:
 
 def _count_or_none(text: str) -> int:
     return int(_matching(_COUNT_OR_NONE, text))
+
+
+def processes(text: str) -> int:
+    """How many processes are meant. Raises ValueError."""
+    if text != "auto":
+        return _count(text)
+    # As many as this process may use, which a container may limit.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return os.cpu_count() or 1 if affinity is None else len(affinity(0))
 
 
 def _seconds(text: str) -> float:
@@ -56,6 +72,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "-c": ("concurrency", _count),
     "--action-concurrency": ("action_concurrency", _count_or_none),
     "--max-connections": ("max_connections", _count),
+    "--processes": ("processes", processes),
     "--forbid-flag": ("forbid_flag", str),
     "--poll-interval": ("poll_interval", _seconds),
     "--grace-period": ("grace_period", _seconds),

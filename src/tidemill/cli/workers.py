@@ -8,11 +8,20 @@ from typing import Annotated, Literal
 import typer
 from psycopg.rows import dict_row
 
+from tidemill.cli import worker_words
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, print_table
 from tidemill.cli.run_worker import DEFAULTS, run_worker
 from tidemill.database.connect import connect
 from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice
+
+
+def _processes(text: str) -> int:
+    try:
+        return worker_words.processes(str(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither a number from 1 on nor `auto`.") from None
+
 
 _COLUMNS = ("id", "state", "in_hand", "concurrency", "tasks", "hostname", "pid", "started_at", "heartbeat_at")
 
@@ -52,6 +61,15 @@ def worker(
             metavar="N", min=1, help="Most connections to the database, those of tasks and actions included."
         ),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            metavar="N", parser=_processes, help="Worker processes below one supervisor; auto: one per core."
+        ),
+    ] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a file changes, for development.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when nothing is ready.")] = False,
     forbid_flag: Annotated[
         list[str] | None, typer.Option(metavar="FLAG", help="Leave jobs with this flag alone; repeatable.")
@@ -105,6 +123,8 @@ def worker(
         concurrency=concurrency,
         action_concurrency=action_concurrency,
         max_connections=max_connections,
+        processes=processes,
+        reload=reload,
         once=once,
         forbid_flag=forbid_flag or (),
         poll_interval=poll_interval,

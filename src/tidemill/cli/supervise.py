@@ -1,0 +1,210 @@
+"""Several worker processes below one supervisor, which has neither a thread nor a connection."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+logger = logging.getLogger("tidemill")
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_HANDLED = (*_STOPPING, signal.SIGCHLD)
+_READY = b"r"
+# A process that ends again and again is started at growing intervals.
+_LEAST_PAUSE = 1.0
+_MOST_PAUSE = 60.0
+# One that has run for so long ended for another reason than the last one did.
+_STEADY_SECONDS = 60.0
+_MOST_FAILED_STARTS = 5
+_RELOAD_SECONDS = 0.5
+_NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of the processes this is, and its connection to the supervisor."""
+
+    number: int
+    supervisor: socket.socket
+
+    def tell_ready(self) -> None:
+        """Tells that this process has begun its work: from now on it is worth a new one."""
+        try:
+            self.supervisor.send(_READY)
+        except OSError:
+            # The supervisor is gone; its end of the connection tells so, too.
+            return
+
+
+@dataclass
+class _Child:
+    number: int
+    line: socket.socket
+    since: float
+    start: _Start
+
+
+@dataclass(frozen=True)
+class _Start:
+    """When to start a process, and what became of those with its number before."""
+
+    at: float = 0.0
+    pause: float = _LEAST_PAUSE
+    """How long to wait for the next one, should this one end soon."""
+    failed: int = 0
+    """How many in a row ended before they were ready."""
+
+
+def supervise(count: int, *, once: bool = False, changed: Callable[[], bool] | None = None) -> Place:
+    """Forks so many processes, and returns in each of them; the supervisor itself ends with their exit code.
+
+    Call it before anything has a thread or a connection. SIGTERM and SIGINT are passed on. A process that
+    ends otherwise is replaced, but with `once`. If one fails before any was ready, or again and again
+    before it is, all end.
+
+    changed  is asked twice a second: when it returns True, all are replaced, and failures are waited out
+    """
+    return _Supervisor(count, once, changed).run()
+
+
+class _Supervisor:
+    def __init__(self, count: int, once: bool, changed: Callable[[], bool] | None) -> None:
+        self._once = once
+        self._changed = changed
+        self._children: dict[int, _Child] = {}
+        self._due = {number: _Start() for number in range(1, count + 1)}
+        self._stopping = False
+        self._replacing = False
+        self._was_ready = False
+        self._code = 0
+        self._news, self._wakeup = socket.socketpair()
+
+    def run(self) -> Place:
+        for end in (self._news, self._wakeup):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        self._handlers = {signum: signal.signal(signum, _note) for signum in _HANDLED}
+        logger.info("%s processes start below process %s", len(self._due), os.getpid())
+        while self._children or self._due:
+            place = self._start_due()
+            if place is not None:
+                return place
+            for signum in self._wait():
+                if signum in _STOPPING:
+                    self._stop(signum)
+            self._reap()
+            if self._changed is not None and not self._stopping and self._changed():
+                logger.info("files have changed: the processes start anew")
+                self._replace()
+        sys.exit(self._code if self._code >= 0 else 128 - self._code)
+
+    def _start_due(self) -> Place | None:
+        """Starts what is due; returns in each new process."""
+        now = time.monotonic()
+        for number, start in list(self._due.items()):
+            if start.at <= now:
+                del self._due[number]
+                place = self._fork(number, start)
+                if place is not None:
+                    return place
+        return None
+
+    def _fork(self, number: int, start: _Start) -> Place | None:
+        ours, theirs = socket.socketpair()
+        # A signal to a child that still has our handlers would be lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            for signum, handler in self._handlers.items():
+                signal.signal(signum, handler)
+            for end in (ours, self._news, self._wakeup, *(child.line for child in self._children.values())):
+                end.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            return Place(number, theirs)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()
+        ours.setblocking(False)
+        self._children[pid] = _Child(number, ours, time.monotonic(), start)
+        return None
+
+    def _wait(self) -> Iterator[int]:
+        """Waits for a signal, or until something is due; returns the signals that came."""
+        waits = [start.at - time.monotonic() for start in self._due.values() if start.at < _NEVER]
+        if self._changed is not None:
+            waits.append(_RELOAD_SECONDS)
+        select.select([self._news], [], [], max(0.0, min(waits)) if waits else None)
+        try:
+            yield from self._news.recv(4096)
+        except BlockingIOError:
+            return
+
+    def _stop(self, signum: int) -> None:
+        self._stopping = True
+        self._due.clear()
+        self._send(signum)
+
+    def _replace(self) -> None:
+        self._replacing = bool(self._children)
+        self._due = {number: _Start() for number in self._due}
+        self._send(signal.SIGTERM)
+
+    def _send(self, signum: int) -> None:
+        for pid in self._children:
+            # Its number is its own until we have waited for it.
+            os.kill(pid, signum)
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            child = self._children.pop(pid, None)
+            if child is not None:
+                self._ended(pid, child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, pid: int, child: _Child, code: int) -> None:
+        was_ready = _has_told(child.line)
+        child.line.close()
+        self._was_ready = self._was_ready or was_ready
+        if self._stopping or self._once:
+            self._code = self._code or code
+            return
+        if self._replacing:
+            self._due[child.number] = _Start()
+            self._replacing = bool(self._children)
+            return
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        failed = child.start.failed + 1 if code and not was_ready else 0
+        if failed and self._changed is not None:
+            logger.error("process %s (%s) %s; it starts again when a file changes", child.number, pid, how)
+            self._due[child.number] = _Start(_NEVER)
+        elif failed >= _MOST_FAILED_STARTS or (failed and not self._was_ready):
+            logger.error("process %s (%s) %s before it was ready: all end", child.number, pid, how)
+            self._code = code
+            self._stop(signal.SIGTERM)
+        else:
+            now = time.monotonic()
+            pause = _LEAST_PAUSE if now - child.since >= _STEADY_SECONDS else child.start.pause
+            logger.error("process %s (%s) %s; another one starts in %g s", child.number, pid, how, pause)
+            self._due[child.number] = _Start(now + pause, min(2 * pause, _MOST_PAUSE), failed)
+
+
+def _note(signum: int, frame: object) -> None:
+    """A handler has to be there, so that the signal is written to the wakeup socket."""
+
+
+def _has_told(line: socket.socket) -> bool:
+    try:
+        return line.recv(1) == _READY
+    except (BlockingIOError, ConnectionResetError):
+        return False

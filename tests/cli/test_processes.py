@@ -1,0 +1,205 @@
+"""Several processes below one supervisor: what a signal, a death and a mistake do."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.support.commands import PROGRAM, CommandLine
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.slow, pytest.mark.versions(18)]
+
+TASKS = """
+import os, time
+from pathlib import Path
+
+def task(payload, job):
+    with job.sync.connection() as connection:
+        connection.execute("insert into ran values (%s, %s)", [job.id, os.getpid()])
+    if payload == "wait":
+        job.wait_cancelled(60)
+        job.raise_if_cancelled()
+"""
+
+
+class Supervised:
+    """A supervisor, in a process group of its own, and its log."""
+
+    def __init__(self, cli: CommandLine, *options: str) -> None:
+        self._log = cli.directory / "log"
+        with self._log.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [*PROGRAM, "worker", *options],
+                cwd=cli.directory,
+                env=cli.environment(),
+                stderr=stderr,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def until(self, pattern: str, count: int = 1) -> list[str]:
+        """Waits until so many lines match; returns them."""
+
+        def found() -> list[str]:
+            return [line for line in self.log.splitlines() if re.search(pattern, line)]
+
+        def enough() -> bool:
+            assert self.process.poll() is None or len(found()) >= count, self.log
+            return len(found()) >= count
+
+        wait_until(enough, f"{count} of {pattern!r} in {self.log}")
+        return found()
+
+    def code(self) -> int:
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(self.log) from None
+
+    def children(self) -> list[int]:
+        """The worker processes."""
+        return [int(pid) for pid in _children_of(self.process.pid)]
+
+
+def _children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def ran(cli: CommandLine, connection: psycopg.Connection) -> psycopg.Connection:
+    """With a task, and a table in which it tells of its process."""
+    (cli.directory / "tasks").mkdir()
+    (cli.directory / "tasks" / "works.py").write_text(TASKS)
+    connection.execute("create table ran (job bigint, pid integer)")
+    return connection
+
+
+@contextmanager
+def supervised(cli: CommandLine, *options: str) -> Iterator[Supervised]:
+    started = Supervised(cli, *options)
+    try:
+        yield started
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.process.pid, signal.SIGKILL)
+        started.process.wait()
+
+
+def pids(connection: psycopg.Connection) -> set[int]:
+    return {pid for (pid,) in connection.execute("select pid from tidemill.workers").fetchall()}
+
+
+def test_each_is_a_worker_and_all_jobs_are_done_once(cli: CommandLine, ran: psycopg.Connection) -> None:
+    ran.execute("select count(tidemill.add_job('works')) from generate_series(1, 500)")
+    done = cli.run("worker", "--once", "--processes", "3")
+    assert done.returncode == 0, done.stderr
+    for number in (1, 2, 3):
+        assert f"[{number}] worker-" in done.stderr
+    assert ran.execute("select count(*), count(distinct job) from ran").fetchone() == (500, 500)
+    assert ran.execute("select from tidemill.jobs").rowcount == 0
+
+
+def test_they_are_listed_and_a_signal_reaches_each(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        assert pids(ran) == set(started.children())
+        ran.execute("select count(tidemill.add_job('works', '\"wait\"')) from generate_series(1, 2)")
+        wait_until(lambda: ran.execute("select from ran").rowcount == 2, "the jobs to run")
+        started.process.send_signal(signal.SIGTERM)
+        started.until("waiting up to 25 s", 2)
+        # The same signal within a second would count as one.
+        started.process.send_signal(signal.SIGINT)
+        assert started.code() == 0
+        assert started.log.count("has stopped") == 2
+    assert ran.execute("select attempts from tidemill.jobs").fetchall() == [(0,), (0,)]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_counts_once(
+    cli: CommandLine, ran: psycopg.Connection, signum: signal.Signals
+) -> None:
+    """As a terminal, systemd and Docker send it."""
+    with supervised(cli, "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        os.killpg(started.process.pid, signum)
+        assert started.code() == 0
+        assert started.log.count("no new jobs") == 2
+        assert "again" not in started.log.replace("again to hurry", "")
+
+
+def test_one_that_is_killed_is_replaced(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        victim = started.children()[0]
+        os.kill(victim, signal.SIGKILL)
+        started.until(f"[(]{victim}[)] was ended by SIGKILL; another one starts in 1 s")
+        started.until("runs 1 task", 3)
+        assert victim not in started.children()
+        assert len(started.children()) == 2
+        started.process.send_signal(signal.SIGTERM)
+        assert started.code() == 0
+
+
+def test_without_their_supervisor_they_stop(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        workers = started.children()
+        started.process.kill()
+        wait_until(lambda: not any(map(is_running, workers)), f"the workers to end: {started.log}")
+        assert started.log.count("the supervisor of this process is gone") == 2
+        assert started.log.count("has stopped") == 2
+    assert pids(ran) == set()
+
+
+def test_a_mistake_ends_all_at_once(cli: CommandLine, ran: psycopg.Connection) -> None:
+    done = cli.run("worker", "--processes", "2", "--app", "nowhere:app")
+    assert done.returncode == 1
+    assert "the module 'nowhere' does not import" in done.stderr
+    assert "before it was ready: all end" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_change_of_a_file_starts_them_anew(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--reload") as started:
+        started.until("runs 1 task", 1)
+        tasks = cli.directory / "tasks"
+        (tasks / "more.py").write_text("def task(payload): ...")
+        started.until("files have changed")
+        started.until("runs 2 task[(]s[)], 10 at once: more, works")
+        (cli.directory / "tasks" / "works.py").unlink()
+        (tasks / "more.py").unlink()
+        started.until("it starts again when a file changes")
+        (tasks / "works.py").write_text(TASKS)
+        started.until("runs 1 task", 2)
+        started.process.send_signal(signal.SIGTERM)
+        assert started.code() == 0
+
+
+def test_json_has_the_number_of_the_process(cli: CommandLine, ran: psycopg.Connection) -> None:
+    done = cli.run("worker", "--once", "--processes", "2", "--log-format", "json")
+    assert done.returncode == 0
+    assert '"process":1' in done.stderr
+    assert '"process":2' in done.stderr
+
+
+def test_reload_and_once_do_not_go_together(cli: CommandLine) -> None:
+    assert "--reload has no effect with --once" in cli.refused("worker", "--reload", "--once")
