@@ -188,7 +188,7 @@ class _Supervisor:
         if failed and self._changed is not None:
             logger.error("process %s (%s) %s; it starts again when a file changes", child.number, pid, how)
             self._due[child.number] = _Start(_NEVER)
-        elif failed >= _MOST_FAILED_STARTS or (failed and not self._was_ready):
+        elif failed >= _MOST_FAILED_STARTS or (failed and code > 0 and not self._was_ready):
             logger.error("process %s (%s) %s before it was ready: all end", child.number, pid, how)
             self._code = code
             self._stop(signal.SIGTERM)
