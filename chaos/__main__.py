@@ -34,9 +34,11 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Interrupted; all processes have ended.", file=sys.stderr)
         return 130
-    about = _about(peers)
-    output.write_json(options.json or OUT / "results.json", about, measured)
     _print_verdict(measured, time.monotonic() - began)
+    about = _about(peers)
+    if options.onto is not None:
+        about, measured = _joined(about, measured, *output.read_json(options.onto))
+    output.write_json(options.json or OUT / "results.json", about, measured)
     if options.publish:
         print(f"Published: {page.publish(about, measured)}")
     return int(not all(one.passed for one in measured if not one.peer))
@@ -84,6 +86,21 @@ def _about(peers: Sequence[str]) -> dict[str, str]:
         "machine": "two shared cores",
         **{name: f"{PEERS[name].version}, {PEERS[name].settings}" for name in peers},
     }
+
+
+def _joined(
+    about: dict[str, str],
+    measured: Sequence[Measured],
+    earlier_about: dict[str, str],
+    earlier: Sequence[Measured],
+) -> tuple[dict[str, str], list[Measured]]:
+    """An earlier run, with the scenarios of this one in the place of its own."""
+    again = list(dict.fromkeys(one.scenario for one in measured))
+    left = [one for one in earlier if one.scenario not in again]
+    order = list(SCENARIOS)
+    joined = sorted([*left, *measured], key=lambda one: order.index(one.scenario))
+    note = f"{about['date']}, {about['command']}"
+    return {**earlier_about, f"again {', '.join(again)}": note}, joined
 
 
 def _print_verdict(measured: Sequence[Measured], seconds: float) -> None:

@@ -26,6 +26,7 @@ class Options:
     short: bool
     publish: bool
     json: Path | None
+    onto: Path | None
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -49,6 +50,9 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--short", action="store_true", help="a short set, with short leases")
     parser.add_argument("--publish", action="store_true", help="replace the table of docs/reliability.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
+    parser.add_argument(
+        "--onto", type=Path, metavar="FILE", help="take all other scenarios from the JSON of an earlier run"
+    )
     given = parser.parse_args(arguments)
     try:
         scenarios = chosen(given.only, SCENARIOS)
@@ -63,4 +67,14 @@ def parse(arguments: Sequence[str]) -> Options:
     at_once = given.at_once or (_SHORT_AT_ONCE if given.short else 1)
     if given.rounds < 1 or at_once < 1:
         parser.error("at least one round, and one at once")
-    return Options(scenarios, lanes, peers, given.rounds, at_once, given.short, given.publish, given.json)
+    return Options(
+        scenarios,
+        lanes,
+        peers,
+        given.rounds,
+        at_once,
+        given.short,
+        given.publish,
+        given.json,
+        given.onto,
+    )

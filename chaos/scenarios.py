@@ -10,7 +10,7 @@ from functools import partial
 from chaos.failover import FailoverServer
 from chaos.faults import connections, locks, poison, processes, servers
 from chaos.servers import ChaosServer, pgbouncer
-from chaos.stage import Stage
+from chaos.stage import FULL, Stage
 
 LANES = ("lease", "express", "auto")
 
@@ -43,6 +43,11 @@ class Scenario:
     without: frozenset[str] = frozenset()
     """Targets that cannot be asked of it."""
 
+
+# Three leases take longer than the most jobs at the usual rate.
+_SLOWLY = 20.0
+# What waits beside a job that kills its workers may have three of them lost, one after the other.
+_THREE_LEASES = 3 * (FULL.lease + 5)
 
 _ALL = (
     Scenario(
@@ -136,8 +141,20 @@ _ALL = (
         poison.poison(1),
         short=True,
     ),
-    Scenario("poison-3", "the same with three attempts", poison.poison(3)),
-    Scenario("poison-keys", "the same with three attempts, and keys", poison.poison(3, keyed=True)),
+    Scenario(
+        "poison-3",
+        "the same with three attempts",
+        poison.poison(3),
+        rate=_SLOWLY,
+        limits={"orphan": _THREE_LEASES},
+    ),
+    Scenario(
+        "poison-keys",
+        "the same with three attempts, and keys",
+        poison.poison(3, keyed=True),
+        rate=_SLOWLY,
+        limits={"orphan": _THREE_LEASES},
+    ),
     Scenario("restart", "restart of the server, mode fast", servers.restart("fast"), short=True, peers=True),
     Scenario("restart-immediate", "restart of the server, mode immediate", servers.restart("immediate")),
     Scenario("crash", "kill -9 of all the server's processes", servers.crash, short=True, peers=True),
