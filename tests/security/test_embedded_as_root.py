@@ -13,14 +13,14 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from tidemill.database import embedded, server_account, server_programs
+from tidemill.database import embedded, server_account, server_binaries, server_programs
 from tidemill.database.server_account import Account
 from tidemill.database.server_directory import ServerDirectory
 from tidemill.errors import EmbeddedServerError
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="these are attacks on root: run the tests as root, too"),
-    pytest.mark.skipif(server_programs.binaries(18) is None, reason="the wheel is not installed"),
+    pytest.mark.skipif(server_binaries.binaries(18) is None, reason="the wheel is not installed"),
 ]
 
 NAMES = ("users.lock", "start.lock", "log", ".gitignore")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from tidemill.database import embedded, server_programs
+from tidemill.database import embedded, server_binaries
 from tidemill.database.embedded import EmbeddedServer
 from tidemill.database.migrate import migrate
 
@@ -44,21 +43,8 @@ _ROOM = 8 << 30
 @cache
 def available() -> dict[int, Path]:
     """Directories of binaries by major version, 15 to 18."""
-    found: dict[int, Path] = {}
-    for version in (18, 16):
-        if (directory := server_programs.binaries(version)) is not None:
-            found[version] = directory
-    places = [*Path("/usr/lib/postgresql").glob("*/bin")]
-    places += [Path(entry) for entry in os.environ.get("PATH", "").split(os.pathsep) if entry]
-    for place in places:
-        # A link may point at a wrapper; initdb must be beside the server.
-        if not (place / "initdb").exists() or not (place / "postgres").exists():
-            continue
-        told = subprocess.run([place / "postgres", "--version"], capture_output=True, text=True, check=False)
-        match = re.search(r"(\d+)\.\d+", told.stdout)
-        if match and 15 <= int(match[1]) <= 18:
-            found.setdefault(int(match[1]), place.resolve())
-    return found
+    found = {version: server_binaries.binaries(version) for version in (18, 17, 16, 15)}
+    return {version: place for version, place in found.items() if place is not None}
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from tidemill.cli.output import (
     say,
 )
 from tidemill.database import migrate as migrations
-from tidemill.database import server_programs
+from tidemill.database import server_binaries
 from tidemill.database.connect import connect
 from tidemill.database.ownership import refuse_foreign
 from tidemill.errors import SchemaError, TidemillError
@@ -141,7 +141,7 @@ def dialect_drop(
 def psql(context: typer.Context, database: DatabaseOption = None) -> None:
     """Open psql on the database; further arguments go to it."""
     found = open_database(database)
-    bundled = found.server.bin_dir if found.server is not None else server_programs.binaries(18)
+    bundled = found.server.bin_dir if found.server is not None else server_binaries.binaries(18)
     program = shutil.which("psql", path=None if bundled is None else os.fspath(bundled)) or shutil.which(
         "psql"
     )

