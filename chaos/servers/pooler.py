@@ -84,6 +84,8 @@ def _configuration(target: str, port: int, mode: str, directory: Path, settings:
         "auth_type": "trust",
         "auth_file": str(directory / "users"),
         "pool_mode": mode,
+        # By default it refuses for 15 s after the server has refused one login. The documentation says so.
+        "server_login_retry": "1",
         **settings,
     }
     lines = [f"{name} = {value}" for name, value in everything.items()]
