@@ -194,6 +194,50 @@ def test_a_change_of_a_file_starts_them_anew(cli: CommandLine, ran: psycopg.Conn
         assert started.code() == 0
 
 
+def test_a_mistake_while_files_change_is_waited_out_by_all(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--reload", "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        works = cli.directory / "tasks" / "works.py"
+        works.write_text("nonsense(")
+        started.until("it starts again when a file changes", 2)
+        assert started.log.count("Not loaded:") == 2
+        works.write_text(TASKS)
+        started.until("runs 1 task", 4)
+        started.process.send_signal(signal.SIGTERM)
+        assert started.code() == 0
+
+
+HOLDS_UP_THE_END = """
+import asyncio, time
+from pathlib import Path
+
+async def task(payload):
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    Path("began").touch()
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--processes", "1", "--reload")], ids=["alone", "supervised"])
+def test_a_later_signal_ends_what_holds_up_the_end(
+    cli: CommandLine, connection: psycopg.Connection, options: tuple[str, ...]
+) -> None:
+    (cli.directory / "tasks").mkdir()
+    (cli.directory / "tasks" / "works.py").write_text(HOLDS_UP_THE_END)
+    connection.execute("select tidemill.add_job('works')")
+    with supervised(cli, *options) as started:
+        wait_until((cli.directory / "began").exists, "the job")
+        started.process.send_signal(signal.SIGTERM)
+        started.until("has stopped")
+
+        def asked_again() -> bool:
+            started.process.send_signal(signal.SIGTERM)
+            return started.process.poll() is not None
+
+        wait_until(asked_again, "the end")
+        assert started.code() == 0
+    assert connection.execute("select from tidemill.jobs").rowcount == 0
+
+
 def test_json_has_the_number_of_the_process(cli: CommandLine, ran: psycopg.Connection) -> None:
     done = cli.run("worker", "--once", "--processes", "2", "--log-format", "json")
     assert done.returncode == 0

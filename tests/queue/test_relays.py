@@ -14,9 +14,11 @@ import pytest
 from tests.queue.executors import ExecutorBench, executor_bench, named
 from tests.queue.jobs import TERM
 from tests.support.running import within
+from tidemill.database.lent import held_here
 from tidemill.jobs import Retry
-from tidemill.queue import execute
+from tidemill.queue import attempt, execute
 from tidemill.queue.batch import Batch
+from tidemill.queue.loop_watch import seat_here
 from tidemill.queue.own_lease import Term, now
 
 LETTERS = 7
@@ -285,3 +287,82 @@ async def test_queues_keep_their_order_in_a_thread(bench: ExecutorBench) -> None
     await bench.executor.wait_idle()
     assert bench.begun == [1, 2, 3, 4]
     assert sorted(bench.news()) == [*(("done", number) for number in (1, 2, 3, 4)), ("queue", LETTERS)]
+
+
+async def test_a_cancel_of_the_runner_that_nobody_asked_for_loses_no_job(
+    bench: ExecutorBench, way: str
+) -> None:
+    """Such as that of a timer that an earlier job has left behind."""
+    loop = asyncio.get_running_loop()
+
+    @bench.app.task
+    def plain(payload: Any, job: Any) -> None:
+        loop.call_soon_threadsafe(bench.event.set)
+        bench.release.wait(30)
+        ended.set()
+
+    @bench.app.task
+    async def coroutine(payload: Any, job: Any) -> None:
+        bench.begun.append(job.id)
+
+    ended = threading.Event()
+    bench.start(concurrency=1)
+    batch = submit(bench, way, ["plain", "coroutine", "coroutine"])
+    await within(bench.event)
+    [runner] = bench.executor.runners
+    runner.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    bench.release.set()
+    await bench.executor.wait_idle()
+    assert await asyncio.to_thread(ended.wait, 30)
+    assert bench.begun == [2, 3]
+    if batch is None:
+        assert sorted(bench.news()) == [("done", 2), ("done", 3), ("failed", 1)]
+    else:
+        closed = batch.close()
+        assert (closed.done, [one.id for one in closed.failed]) == ([2, 3], [1])
+
+
+async def test_an_attempt_whose_jobs_are_settled_is_over_for_whoever_cuts(
+    bench: ExecutorBench, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    finish = attempt.Attempt.finish
+
+    async def note(self: attempt.Attempt) -> None:
+        seen.append(self)
+        await finish(self)
+
+    monkeypatch.setattr(attempt.Attempt, "finish", note)
+
+    @bench.app.task
+    def plain(payload: Any) -> None: ...
+
+    bench.start(concurrency=1)
+    submit(bench, way, ["plain"] * 3)
+    await bench.executor.wait_idle()
+    assert [one.has_ended() for one in seen] == [True]
+
+
+async def test_what_a_later_job_returns_is_awaited_as_its_own(bench: ExecutorBench, way: str) -> None:
+    held: list[Any] = []
+
+    async def rest(job: Any) -> None:
+        seated = seat_here.get().job
+        assert seated is not None
+        held.append((job.id, seated.id, held_here.get()))
+
+    @bench.app.task
+    def plain(payload: Any, job: Any) -> Any:
+        held.append(held_here.get())
+        return rest(job) if job.id == 2 else None
+
+    bench.start(concurrency=1)
+    batch = submit(bench, way, ["plain"] * 2)
+    await bench.executor.wait_idle()
+    first, second, (job_id, noted, used) = held
+    assert (job_id, noted) == (2, 2)
+    assert used is second
+    assert used is not first
+    assert done(bench, batch) == [1, 2]

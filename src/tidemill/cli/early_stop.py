@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SAME_SIGNAL_SECONDS = 1.0
 _asked = False
 
 
@@ -34,13 +37,24 @@ def check() -> None:
         raise EarlyStop
 
 
-def ignore() -> None:
-    """From now on signals to stop have no effect: the worker has stopped, and its exit code is known."""
+def ended(code: int) -> None:
+    """The worker has stopped, and will exit with this code: a signal that has come twice changes nothing.
+
+    Code of users' may hold up the end, as a thread of an executor does: later signals end it at once.
+    """
+    since = time.monotonic()
+
+    def hurry(signum: int, frame: FrameType | None) -> None:
+        if time.monotonic() > since + _SAME_SIGNAL_SECONDS:
+            os._exit(code)
+
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, signal.SIG_IGN)
+        signal.signal(signum, hurry)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
     global _asked
     _asked = True
+    # Another one would come in the midst of the way out.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise EarlyStop

@@ -105,6 +105,7 @@ def _place(processes: int, tasks: Path | None, *, once: bool, reload: bool) -> P
         return None
     from tidemill.cli.supervise import supervise
 
+    early_stop.check()
     if not reload:
         return supervise(processes, once=once)
     from tidemill.cli.reload import Files
@@ -118,8 +119,10 @@ async def _run(worker: Worker, place: Place | None) -> None:
             await worker.run(handle_signals=True)
         else:
             await _run_at(place, worker)
-    finally:
-        early_stop.ignore()
+    except BaseException:
+        early_stop.ended(1)
+        raise
+    early_stop.ended(0)
 
 
 async def _run_at(place: Place, worker: Worker) -> None:

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 logger = logging.getLogger("tidemill")
 
@@ -81,7 +81,8 @@ class _Supervisor:
         self._children: dict[int, _Child] = {}
         self._due = {number: _Start() for number in range(1, count + 1)}
         self._stopping = False
-        self._replacing = False
+        self._replacing: set[int] = set()
+        """Processes that were asked to end for a new one."""
         self._was_ready = False
         self._code = 0
         self._news, self._wakeup = socket.socketpair()
@@ -103,6 +104,9 @@ class _Supervisor:
             if self._changed is not None and not self._stopping and self._changed():
                 logger.info("files have changed: the processes start anew")
                 self._replace()
+        for signum in _STOPPING:
+            # What comes now would change the exit code.
+            signal.signal(signum, signal.SIG_IGN)
         sys.exit(self._code if self._code >= 0 else 128 - self._code)
 
     def _start_due(self) -> Place | None:
@@ -111,31 +115,45 @@ class _Supervisor:
         for number, start in list(self._due.items()):
             if start.at <= now:
                 del self._due[number]
-                place = self._fork(number, start)
+                try:
+                    place = self._fork(number, start)
+                except OSError as error:
+                    # No more processes or files just now: those that run are worth more than this one.
+                    if not self._children:
+                        raise
+                    logger.error("process %s cannot be started: %s", number, error.strerror)
+                    self._due[number] = replace(start, at=now + start.pause, pause=_longer(start.pause))
+                    continue
                 if place is not None:
                     return place
         return None
 
     def _fork(self, number: int, start: _Start) -> Place | None:
+        # What is not written yet, the child would write, too.
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
         ours, theirs = socket.socketpair()
         # A signal to a child that still has our handlers would be lost.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        pid = os.fork()
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            for signum, handler in self._handlers.items():
-                signal.signal(signum, handler)
-            for end in (ours, self._news, self._wakeup, *(child.line for child in self._children.values())):
-                end.close()
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._leave(ours)
+                return Place(number, theirs)
+        finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-            return Place(number, theirs)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         ours.setblocking(False)
         self._children[pid] = _Child(number, ours, time.monotonic(), start)
         return None
+
+    def _leave(self, ours: socket.socket) -> None:
+        """In a new process: gives up what belongs to the supervisor."""
+        signal.set_wakeup_fd(-1)
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        for end in (ours, self._news, self._wakeup, *(child.line for child in self._children.values())):
+            end.close()
 
     def _wait(self) -> Iterator[int]:
         """Waits for a signal, or until something is due; returns the signals that came."""
@@ -151,17 +169,16 @@ class _Supervisor:
     def _stop(self, signum: int) -> None:
         self._stopping = True
         self._due.clear()
-        self._send(signum)
-
-    def _replace(self) -> None:
-        self._replacing = bool(self._children)
-        self._due = {number: _Start() for number in self._due}
-        self._send(signal.SIGTERM)
-
-    def _send(self, signum: int) -> None:
         for pid in self._children:
             # Its number is its own until we have waited for it.
             os.kill(pid, signum)
+
+    def _replace(self) -> None:
+        self._due = {number: _Start() for number in self._due}
+        # A second signal would hurry those that are about to end.
+        for pid in self._children.keys() - self._replacing:
+            os.kill(pid, signal.SIGTERM)
+            self._replacing.add(pid)
 
     def _reap(self) -> None:
         while self._children:
@@ -173,17 +190,17 @@ class _Supervisor:
                 self._ended(pid, child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, pid: int, child: _Child, code: int) -> None:
-        was_ready = _has_told(child.line)
+        was_ready = _has_told(child)
+        self._was_ready = self._was_ready or was_ready or any(map(_has_told, self._children.values()))
         child.line.close()
-        self._was_ready = self._was_ready or was_ready
         if self._stopping or self._once:
             self._code = self._code or code
             return
-        if self._replacing:
+        if pid in self._replacing:
+            self._replacing.discard(pid)
             self._due[child.number] = _Start()
-            self._replacing = bool(self._children)
             return
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        how = f"was ended by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
         failed = child.start.failed + 1 if code and not was_ready else 0
         if failed and self._changed is not None:
             logger.error("process %s (%s) %s; it starts again when a file changes", child.number, pid, how)
@@ -196,15 +213,28 @@ class _Supervisor:
             now = time.monotonic()
             pause = _LEAST_PAUSE if now - child.since >= _STEADY_SECONDS else child.start.pause
             logger.error("process %s (%s) %s; another one starts in %g s", child.number, pid, how, pause)
-            self._due[child.number] = _Start(now + pause, min(2 * pause, _MOST_PAUSE), failed)
+            self._due[child.number] = _Start(now + pause, _longer(pause), failed)
 
 
 def _note(signum: int, frame: object) -> None:
     """A handler has to be there, so that the signal is written to the wakeup socket."""
 
 
-def _has_told(line: socket.socket) -> bool:
+def _has_told(child: _Child) -> bool:
+    """Whether a process has told that it is ready."""
     try:
-        return line.recv(1) == _READY
+        return child.line.recv(1, socket.MSG_PEEK) == _READY
     except (BlockingIOError, ConnectionResetError):
         return False
+
+
+def _longer(pause: float) -> float:
+    return min(2 * pause, _MOST_PAUSE)
+
+
+def _name(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:
+        # Most real-time signals have no name.
+        return f"signal {signum}"

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import os
 import threading
+from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from tidemill.jobs import Cancel
 from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
+from tidemill.queue.loop_watch import seat_here
 from tidemill.queue.outcome import check_result, failure, meaning
 from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
@@ -102,15 +104,21 @@ class Attempt:
             self.made_context = self.setting.context(self.job, self.task)
         return self.made_context
 
-    def cancel(self, reason: str, job: ClaimedJob | None = None) -> None:
-        """Asks the task to stop: an async one is cancelled, a plain function is told.
-
-        If a job is given, and the thread has gone on with another one, it does nothing.
-        """
+    def cancel(self, reasons: Mapping[int, str]) -> int | None:
+        """Asks the task to stop if its job is among these; returns the job's id then."""
         with self._lock:
-            if self.is_told or job not in (None, self.job):
-                return
-            self.is_told = True
+            # Its thread may go on with another job until now.
+            job_id = self.job.id
+            if job_id in reasons:
+                told, self.is_told = self.is_told, True
+        if job_id not in reasons:
+            return None
+        if not told:
+            self._ask_to_stop(reasons[job_id])
+        return job_id
+
+    def _ask_to_stop(self, reason: str) -> None:
+        """An async task is cancelled, a plain function is told."""
         self.context._cancel_reason = reason
         self._tell()
         if self.task.is_async:
@@ -124,8 +132,10 @@ class Attempt:
 
     def lapse(self) -> None:
         """Asks the task to stop, since its job may run elsewhere; one that fails now is given back."""
-        self.lapsed = True
-        self.cancel("The lease of its worker is over: the job may run elsewhere")
+        with self._lock:
+            told, self.is_told, self.lapsed = self.is_told, True, True
+        if not told:
+            self._ask_to_stop("The lease of its worker is over: the job may run elsewhere")
 
     def _tell(self) -> None:
         """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
@@ -190,6 +200,10 @@ class Attempt:
         self.thread = self.setting.threads.run(self._work)
         # The function cannot be stopped: when cancelled, we only stop waiting for it.
         await asyncio.wait([self.thread])
+        if self.relay is not None:
+            # What follows is about the last job of the thread.
+            held_here.set(self.held)
+            seat_here.get().job = self.job
         result = self.thread.result()
         return await result if inspect.isawaitable(result) else result
 
@@ -202,7 +216,7 @@ class Attempt:
             if os.getpid() != process:
                 # This is a child that the task forked: it must not become a second worker.
                 forks.end_child()
-            if result is not None or self.relay is None or not self._go_on(self.relay):
+            if result is not None or not self._go_on():
                 return result
 
     def _call(self) -> Any:
@@ -210,15 +224,20 @@ class Attempt:
         payload = self.task.decode(self.job.payload)
         return self.task.call(payload, self.context) if self.task.takes_job else self.task.call(payload)
 
-    def _go_on(self, relay: Relay) -> bool:
+    def _go_on(self) -> bool:
         with self._lock:
-            following = None if self.is_told else relay.next(self.job)
+            following = None if self.relay is None or self.is_told else self.relay.next(self.job)
             if following is None:
                 return False
             self.job, self.task = following
             self.held = set()
             self.made_context = self.setting.context(*following) if self.task.takes_job else None
             return True
+
+    def part(self) -> None:
+        """From here on the thread, if it still runs, goes on with no other job, and settles none."""
+        with self._lock:
+            self.relay = None
 
     def settlement(self, error: BaseException | None, elapsed: float, *, stopping: bool) -> Settlement | None:
         """How to settle the job after the attempt's end; None for a success. Calls the hooks."""

@@ -145,10 +145,9 @@ class Executor:
         """Stops these jobs: async tasks are cancelled, plain functions are told, others do not start."""
         self._cancelled = set(reasons)
         for attempt in self._attempts:
-            job = attempt.job
-            if job.id in reasons:
-                attempt.cancel(reasons[job.id], job)
-                self._cancelled.discard(job.id)
+            cancelled = attempt.cancel(reasons)
+            if cancelled is not None:
+                self._cancelled.discard(cancelled)
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
@@ -285,15 +284,18 @@ class Executor:
             else:
                 # Start the next runner, because this one may have to wait now.
                 self._start()
+            relay = attempt.relay
             try:
                 await attempt.finish()
             except BaseException as raised:
                 error = raised
             self._attempts.discard(attempt)
-        if attempt.relay is not None:
-            if attempt.relay.is_settled:
-                return None
-            started = attempt.relay.began
+            if relay is not None:
+                attempt.part()
+                if relay.is_settled:
+                    attempt.is_over = True
+                    return None
+                started = relay.began
         return attempt.settlement(error, time.perf_counter() - started, stopping=self._stopping)
 
     # Threads that go on by themselves
@@ -303,9 +305,7 @@ class Executor:
         return not self._term.is_over and job.id not in self._cancelled
 
     def _ended_well(self, hand: Hand, job: ClaimedJob, seconds: float) -> None:
-        leased = hand is self._leased
-        if leased or seconds > _NOTABLE_SECONDS:
-            self.durations.add(job.identifier, seconds, leased=leased)
+        self.durations.add(job.identifier, seconds, leased=hand is self._leased)
         if self._is_logged:
             self._done_log.add(job, seconds)
 

@@ -64,8 +64,8 @@ class Relay:
             task = self._tasks[following.identifier]
             if is_for_threads(task) and self._may_start(following):
                 return following, task
-        self.is_settled = True
         self.left = following
+        self.is_settled = True
         return None
 
     def tell(self) -> None:
