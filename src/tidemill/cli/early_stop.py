@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import time
@@ -50,6 +51,14 @@ def ended(code: int) -> None:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, hurry)
+    # Python takes handlers away soon after it calls this, and a signal would kill the process then.
+    atexit.register(ignore)
+
+
+def ignore() -> None:
+    """From now on signals to stop have no effect: this process is about to end."""
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

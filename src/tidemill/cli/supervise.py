@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from tidemill.cli import early_stop
+
 logger = logging.getLogger("tidemill")
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -104,9 +106,7 @@ class _Supervisor:
             if self._changed is not None and not self._stopping and self._changed():
                 logger.info("files have changed: the processes start anew")
                 self._replace()
-        for signum in _STOPPING:
-            # What comes now would change the exit code.
-            signal.signal(signum, signal.SIG_IGN)
+        early_stop.ignore()
         sys.exit(self._code if self._code >= 0 else 128 - self._code)
 
     def _start_due(self) -> Place | None:
