@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.context import Bench
-from bench.results import OURS, Cell, Results, Shape, Verdict, at_least, over
+from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_least, over
 from bench.shapes.throughput import RATE, measure
 from bench.systems.tidemill_system import Tidemill
 
@@ -38,4 +38,5 @@ SHAPE = Shape(
     "No-op jobs in a full queue, one `tidemill worker` with its default concurrency of 10.",
     _cells,
     _verdicts,
+    charts=[Chart(RATE, "defaults", "No-op jobs per second by what is logged")],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.context import Bench
-from bench.results import OURS, Cell, Results, Shape, Verdict, at_least, over
+from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_least, over
 from bench.shapes.throughput import RATE, measure
 from bench.systems.tidemill_system import Tidemill
 
@@ -35,4 +35,5 @@ SHAPE = Shape(
     "No-op jobs of one task in a full queue, one worker process.",
     _cells,
     _verdicts,
+    charts=[Chart(RATE, "forms", "No-op jobs per second by the form of their task")],
 )

@@ -52,6 +52,7 @@ WORKER: dict[str, list[tuple[Any, str]]] = {
         (["auto"], "lane is ['auto']"),
     ],
     "migrate": [("yes", "migrate is 'yes'; it must be True or False")],
+    "log_jobs": [("yes", "log_jobs is 'yes'; it must be True or False")],
     "max_connections": [
         (2.5, "max_connections is 2.5"),
         (0, "max_connections is 0; it must be 1 to 10,000,000"),

@@ -46,6 +46,14 @@ def command_line(words: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> None:
     """Runs the command line; errors become one paragraph unless --debug is given."""
+    try:
+        _main()
+    except early_stop.EarlyStop:
+        # It comes at any time, also while an error is told.
+        sys.exit(0)
+
+
+def _main() -> None:
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     if sys.stdout is None:
@@ -59,8 +67,6 @@ def main() -> None:
         finally:
             # Flush here, where a failure can still be told in our words.
             sys.stdout.flush()
-    except early_stop.EarlyStop:
-        sys.exit(0)
     except BrokenPipeError:
         # The reader of our output has left, as `head` does.
         _discard_output()
