@@ -7,7 +7,7 @@ of the wall clock moves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -115,31 +115,20 @@ class Records:
 def read_journal(lines: Iterable[str]) -> list[Run]:
     """The runs, in the order of their starts, from the lines `start` and `end` of the tasks.
 
-    A line names the job, the attempt, the worker, the process and the time. A line that its writer's
-    death has cut short is passed over.
+    A line names the job, the attempt, the worker, the process and the time of the start; that of an end also
+    its own time, and how it was. A line that its writer's death has cut short is passed over.
     """
-    open_runs: dict[tuple[int, int, str, int], Run] = {}
+    open_runs: dict[tuple[str, ...], Run] = {}
     runs: list[Run] = []
     for line in lines:
         match line.split():
-            case ["start", number, attempt, worker, pid, at] if line.endswith("\n"):
-                run = Run(int(number), int(attempt), worker, int(pid), float(at))
-                key = (run.number, run.attempt, worker, run.pid)
-                if key in open_runs:
-                    runs.append(open_runs[key])
-                open_runs[key] = run
-            case ["end", number, attempt, worker, pid, at, how] if line.endswith("\n"):
-                begun = open_runs.pop((int(number), int(attempt), worker, int(pid)), None)
+            case ["start", number, attempt, worker, pid, start] if line.endswith("\n"):
+                # One worker may run a job twice at once: after it has lost its batch, or its lease.
+                open_runs[number, attempt, worker, pid, start] = Run(
+                    int(number), int(attempt), worker, int(pid), float(start)
+                )
+            case ["end", *who, end, how] if line.endswith("\n"):
+                begun = open_runs.pop(tuple(who), None)
                 if begun is not None:
-                    runs.append(
-                        Run(
-                            begun.number,
-                            begun.attempt,
-                            worker,
-                            begun.pid,
-                            begun.start,
-                            float(at),
-                            how == "ok",
-                        )
-                    )
+                    runs.append(replace(begun, end=float(end), ok=how == "ok"))
     return sorted([*runs, *open_runs.values()], key=lambda run: run.start)

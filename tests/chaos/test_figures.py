@@ -32,8 +32,8 @@ def test_a_journal_becomes_runs_in_the_order_of_their_starts() -> None:
         "start 2 1 a 10 1.5\n",
         "start 1 1 a 10 1.0\n",
         "tick 7 1.1\n",
-        "end 2 1 a 10 2.5 ok\n",
-        "end 1 1 a 10 2.0 failed\n",
+        "end 2 1 a 10 1.5 2.5 ok\n",
+        "end 1 1 a 10 1.0 2.0 failed\n",
         "start 1 2 b 11 3.0\n",
     ]
 
@@ -45,13 +45,25 @@ def test_a_journal_becomes_runs_in_the_order_of_their_starts() -> None:
 
 
 def test_a_run_that_was_cut_off_and_started_again_is_two_runs() -> None:
-    found = read_journal(["start 1 1 a 10 1.0\n", "start 1 1 a 10 4.0\n", "end 1 1 a 10 5.0 ok\n"])
+    found = read_journal(["start 1 1 a 10 1.0\n", "start 1 1 a 10 4.0\n", "end 1 1 a 10 4.0 5.0 ok\n"])
 
     assert [(run.start, run.end) for run in found] == [(1.0, None), (4.0, 5.0)]
 
 
+def test_two_runs_of_one_attempt_in_one_worker_end_apart() -> None:
+    found = read_journal(
+        [
+            "start 1 1 a 10 1.0\n",
+            "start 1 1 a 10 1.2\n",
+            "end 1 1 a 10 1.0 2.0 failed\n",
+            "end 1 1 a 10 1.2 2.2 ok\n",
+        ]
+    )
+    assert [(run.start, run.end, run.ok) for run in found] == [(1.0, 2.0, False), (1.2, 2.2, True)]
+
+
 def test_a_line_that_was_cut_short_is_passed_over() -> None:
-    assert read_journal(["start 1 1 a 10 1.0\n", "end 1 1 a 10 2.0 o"]) == [Run(1, 1, "a", 10, 1.0)]
+    assert read_journal(["start 1 1 a 10 1.0\n", "end 1 1 a 10 1.0 2.0 o"]) == [Run(1, 1, "a", 10, 1.0)]
 
 
 def test_jobs_are_done_lost_unrun_unstarted_failed_or_waiting() -> None:

@@ -14,8 +14,8 @@ const now = () => Number(process.hrtime.bigint()) / 1e9;
 // `inside` gets the open transaction's client and the attempt.
 module.exports = (inside) => async ({ number }, helpers) => {
   const attempt = helpers.job.attempts;
-  const who = [number, attempt, `node-${process.pid}`, process.pid];
-  note("start", ...who, now());
+  const who = [number, attempt, `node-${process.pid}`, process.pid, now()];
+  note("start", ...who);
   let how = "failed";
   try {
     await helpers.withPgClient(async (client) => {

@@ -27,8 +27,8 @@ _RETRY = procrastinate.RetryStrategy(max_attempts=24, wait=1)
 @contextmanager
 def _noted(context: procrastinate.JobContext, number: int) -> Iterator[list[Any]]:
     """Notes start and end; yields the values of the row."""
-    who = (number, context.job.attempts + 1, f"python-{os.getpid()}", os.getpid())
-    _note("start", *who, time.monotonic())
+    who = (number, context.job.attempts + 1, f"python-{os.getpid()}", os.getpid(), time.monotonic())
+    _note("start", *who)
     how = "failed"
     try:
         yield list(who[:3])
