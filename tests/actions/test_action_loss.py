@@ -29,7 +29,7 @@ from tests.support.running import eventually, run_all, running
 from tests.support.servers import TEMPLATE, Server
 from tidemill import App
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 
 def durable(server: Server) -> str:

@@ -263,6 +263,7 @@ def by_cronsim(line: str, zone: str, start: datetime) -> Iterator[datetime]:
     zone=st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Kolkata", "UTC"]),
     start=STARTS,
 )
+@pytest.mark.versions(18)
 def test_it_agrees_with_cronsim(
     connection: psycopg.Connection, line: str, zone: str, start: datetime
 ) -> None:
@@ -341,6 +342,7 @@ def on_the_wall(
     ),
     hours=st.one_of(st.just(set(range(24))), st.sets(st.sampled_from([0, 1, 2, 3, 12, 23]), min_size=1)),
 )
+@pytest.mark.versions(18)
 def test_it_agrees_with_the_clocks_on_walls(
     connection: psycopg.Connection,
     turn: tuple[str, datetime],

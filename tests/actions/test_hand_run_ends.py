@@ -23,7 +23,7 @@ from tests.actions.support import (
 from tests.support.servers import Server
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.actions.support import (
 from tests.support.running import eventually, run_all, running
 from tidemill import App
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 
 @pytest.mark.usefixtures("unpolled")

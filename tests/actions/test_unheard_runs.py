@@ -25,7 +25,7 @@ from tests.support.running import eventually, running
 from tidemill import App
 from tidemill.actions.backends import Backends
 
-pytestmark = pytest.mark.versions(18, 16)
+pytestmark = pytest.mark.versions(18)
 
 
 class Network:

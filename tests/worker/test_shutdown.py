@@ -195,6 +195,7 @@ async def test_a_stop_before_the_start(app: App) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.lane("express")
 async def test_starts_and_stops(app: App, connection: psycopg.Connection) -> None:
     done: list[int] = []
 
