@@ -183,7 +183,7 @@ def test_a_change_of_a_file_starts_them_anew(cli: CommandLine, ran: psycopg.Conn
         started.until("runs 1 task", 1)
         tasks = cli.directory / "tasks"
         (tasks / "more.py").write_text("def task(payload): ...")
-        started.until("files have changed")
+        started.until("more.py has changed: all start anew")
         started.until("runs 2 task[(]s[)], 10 at once: more, works")
         (cli.directory / "tasks" / "works.py").unlink()
         (tasks / "more.py").unlink()
@@ -200,7 +200,7 @@ def test_a_mistake_while_files_change_is_waited_out_by_all(cli: CommandLine, ran
         works = cli.directory / "tasks" / "works.py"
         works.write_text("nonsense(")
         started.until("it starts again when a file changes", 2)
-        assert started.log.count("Not loaded:") == 2
+        assert started.log.count("not loaded: ") == 2
         works.write_text(TASKS)
         started.until("runs 1 task", 4)
         started.process.send_signal(signal.SIGTERM)

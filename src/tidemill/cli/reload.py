@@ -1,4 +1,4 @@
-"""Whether files have changed: for `tidemill worker --reload`, in development."""
+"""Which files have changed: for `tidemill worker --reload`, in development."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Files:
         self._tasks = tasks
         self._seen = self._look()
 
-    def have_changed(self) -> bool:
-        """Whether one was written, made or removed since the last call."""
+    def changed(self) -> str | None:
+        """A file that was written, made or removed since the last call; None if none was."""
         before, self._seen = self._seen, self._look()
-        return self._seen != before
+        return next((path for path, _ in before.items() ^ self._seen.items()), None)
 
     def _look(self) -> dict[str, tuple[int, int]]:
         found = dict(_files(Path.cwd(), only_python=True))

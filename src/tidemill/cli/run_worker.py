@@ -110,7 +110,7 @@ def _place(processes: int, tasks: Path | None, *, once: bool, reload: bool) -> P
         return supervise(processes, once=once)
     from tidemill.cli.reload import Files
 
-    return supervise(processes, changed=Files(tasks or Path("tasks")).have_changed)
+    return supervise(processes, changed=Files(tasks or Path("tasks")).changed)
 
 
 async def _run(worker: Worker, place: Place | None) -> None:
@@ -225,11 +225,8 @@ def _load_directory(directory: Path, app: App, executable_timeout: float | None,
 
     # A directory that just stands where the worker was started may be anybody's.
     tasks, problems = load_directory(directory, trust_owner=named, executable_timeout=executable_timeout)
-    if problems:
-        from tidemill.cli.output import note
-
-        for problem in problems:
-            note(problem, label="Not loaded:", style="yellow")
+    for problem in problems:
+        logger.error("not loaded: %s", problem)
     for task in tasks:
         app.register(task)
     if not app.tasks:

@@ -64,20 +64,21 @@ class _Start:
     """How many in a row ended before they were ready."""
 
 
-def supervise(count: int, *, once: bool = False, changed: Callable[[], bool] | None = None) -> Place:
+def supervise(count: int, *, once: bool = False, changed: Callable[[], str | None] | None = None) -> Place:
     """Forks so many processes, and returns in each of them; the supervisor itself ends with their exit code.
 
     Call it before anything has a thread or a connection. SIGTERM and SIGINT are passed on. A process that
     ends otherwise is replaced, but with `once`. If one fails before any was ready, or again and again
     before it is, all end.
 
-    changed  is asked twice a second: when it returns True, all are replaced, and failures are waited out
+    changed  is asked twice a second for a file that has changed: if there is one, all are replaced; failures
+             are waited out
     """
     return _Supervisor(count, once, changed).run()
 
 
 class _Supervisor:
-    def __init__(self, count: int, once: bool, changed: Callable[[], bool] | None) -> None:
+    def __init__(self, count: int, once: bool, changed: Callable[[], str | None] | None) -> None:
         self._once = once
         self._changed = changed
         self._children: dict[int, _Child] = {}
@@ -94,7 +95,7 @@ class _Supervisor:
             end.setblocking(False)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         self._handlers = {signum: signal.signal(signum, _note) for signum in _HANDLED}
-        logger.info("%s processes start below process %s", len(self._due), os.getpid())
+        logger.info("process %s starts %s", os.getpid(), _workers(len(self._due)))
         while self._children or self._due:
             place = self._start_due()
             if place is not None:
@@ -103,8 +104,8 @@ class _Supervisor:
                 if signum in _STOPPING:
                     self._stop(signum)
             self._reap()
-            if self._changed is not None and not self._stopping and self._changed():
-                logger.info("files have changed: the processes start anew")
+            if self._changed is not None and not self._stopping and (file := self._changed()) is not None:
+                logger.info("%s has changed: all start anew", file)
                 self._replace()
         early_stop.ignore()
         sys.exit(self._code if self._code >= 0 else 128 - self._code)
@@ -144,6 +145,7 @@ class _Supervisor:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         ours.setblocking(False)
+        logger.info("[%s] is process %s", number, pid)
         self._children[pid] = _Child(number, ours, time.monotonic(), start)
         return None
 
@@ -230,6 +232,10 @@ def _has_told(child: _Child) -> bool:
 
 def _longer(pause: float) -> float:
     return min(2 * pause, _MOST_PAUSE)
+
+
+def _workers(count: int) -> str:
+    return "a worker process" if count == 1 else f"{count} worker processes"
 
 
 def _name(signum: int) -> str:

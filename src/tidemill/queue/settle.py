@@ -141,6 +141,7 @@ class Settlements:
                 "; its connection broke before it was of use, which spends no last attempt"
                 if settlement.spared
                 else "",
+                extra=_fields(settlement),
             )
         for settlement in self.failed:
             logger.error(
@@ -148,9 +149,15 @@ class Settlements:
                 settlement.id,
                 settlement.identifier,
                 settlement.message,
+                extra=_fields(settlement),
             )
         for settlement in self.cancelled:
-            logger.info("job %s (%s) is cancelled", settlement.id, settlement.identifier)
+            logger.info(
+                "job %s (%s) is cancelled",
+                settlement.id,
+                settlement.identifier,
+                extra=_fields(settlement),
+            )
 
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         try:
@@ -199,6 +206,11 @@ class Settlements:
                     self.failed.append(settlement)
                 case "cancelled":
                     self.cancelled.append(settlement)
+
+
+def _fields(settlement: Settlement) -> dict[str, object]:
+    """What a collector of JSON lines looks for, as in the lines of a job's own logger."""
+    return {"job_id": settlement.id, "task": settlement.identifier}
 
 
 def _named(settlements: Sequence[Settlement]) -> str:
