@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 LONGEST_ERROR = 10_000
 _LONGEST_TRACEBACK = 30_000
 _LONGEST_SHOWN = 200
+_OURS = f"{Path(__file__).parent}{os.sep}"
 
 
 def bounded(text: str, most: int = LONGEST_ERROR) -> str:
@@ -48,22 +52,31 @@ def log_error(
     *args: object,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Logs an error of users' code with its traceback.
+    """Logs an error of users' code with its traceback, which begins with the first frame of theirs.
 
     Formatters write the message of an exception, its notes, its causes and the exceptions of a group
     without a limit. So if these are long, the record has their bounded text in place of the exception.
     """
     if not log.isEnabledFor(logging.ERROR):
         return
+    frames = _from_users_code(error.__traceback__)
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, frames))
     except BaseException as broken:
         text = f"{name_of(error)}, whose traceback cannot be written: {name_of(broken)}"
     else:
         if len(text) <= _LONGEST_TRACEBACK:
-            log.error(message, *args, exc_info=error, extra=extra)
+            log.error(message, *args, exc_info=(type(error), error, frames), extra=extra)
             return
     log.error(message + "\n%s", *args, bounded(text, _LONGEST_TRACEBACK), extra=extra)
+
+
+def _from_users_code(frames: TracebackType | None) -> TracebackType | None:
+    """The traceback without our own frames at its head; all of it if it has no others."""
+    left = frames
+    while left is not None and left.tb_frame.f_code.co_filename.startswith(_OURS):
+        left = left.tb_next
+    return frames if left is None else left
 
 
 class _AlwaysEnabled(logging.Logger):

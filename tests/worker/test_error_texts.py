@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -113,3 +115,27 @@ async def test_a_message_that_the_database_cannot_hold_is_written_in_ascii(latin
         with psycopg.connect(latin1_database) as connection:
             rows = connection.execute("select last_error from tidemill.jobs order by id").fetchall()
     assert rows == [("ValueError: \\U0001f388 gr\\xfcn",), ("ValueError: no",)]
+
+
+@pytest.mark.parametrize("form", ["coroutine", "coroutine that waits", "function", "function with a limit"])
+async def test_a_traceback_begins_with_the_tasks_own_code(
+    app: App, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def inner() -> None:
+        raise ValueError("no such street")
+
+    async def coroutine(payload: Any) -> None:
+        if form.endswith("waits"):
+            await asyncio.sleep(0)
+        inner()
+
+    def function(payload: Any) -> None:
+        inner()
+
+    limit: dict[str, Any] = {"timeout": 60} if form.endswith("limit") else {}
+    app.task("breaks", **limit)(coroutine if form.startswith("coroutine") else function)
+    await run_one(app, "breaks")
+    [record] = [one for one in caplog.records if one.exc_info]
+    assert record.exc_info is not None
+    frames = traceback.extract_tb(record.exc_info[2])
+    assert [frame.name for frame in frames] == [form.split()[0], "inner"]
