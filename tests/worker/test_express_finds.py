@@ -59,7 +59,7 @@ async def test_a_job_of_a_long_transaction_is_found(
 async def test_an_urgent_job_is_found_while_a_long_backlog_runs(
     app: App, connection: psycopg.Connection, watcher: psycopg.Connection, priority: int
 ) -> None:
-    backlog, first = 40_000, 1000
+    backlog, first = 80_000, 1000
     places: dict[str, int] = {}
     ran = 0
 
@@ -86,7 +86,8 @@ async def test_an_urgent_job_is_found_while_a_long_backlog_runs(
         await eventually(lambda: settled(connection), "all jobs to end")
     assert ran == backlog
     in_hand = express._MOST_BATCHES * express._LARGEST_BATCH
-    assert places["urgent"] - first <= in_hand + backlog // 4
+    # Ten times as long as one search took: by far not at the end, also where one takes long.
+    assert places["urgent"] - first <= in_hand + backlog // 2
 
 
 @pytest.mark.usefixtures("all_is_quick")
