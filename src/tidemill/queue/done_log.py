@@ -14,21 +14,23 @@ logger = logging.getLogger("tidemill")
 _WINDOW_SECONDS = 1.0
 # So many jobs of one task have lines of their own in a window.
 _MOST_LINES = 10
-_SLOW_SECONDS = 1.0
+SLOW_SECONDS = 1.0
 
 
-class _Count:
+class Count:
     """The quick jobs of one task in the present window."""
 
-    __slots__ = ("held_back", "is_busy", "jobs", "seconds")
+    __slots__ = ("held_back", "is_busy", "jobs", "only_counts", "seconds")
 
-    def __init__(self) -> None:
-        self.is_busy = False
+    def __init__(self, *, is_busy: bool = False) -> None:
+        self.is_busy = is_busy
         """The last window had many, so nothing is logged before the end of this one."""
         self.jobs = 0
         self.seconds = 0.0
         """How long those took that had no line."""
         self.held_back: list[tuple[ClaimedJob, float]] = []
+        self.only_counts = False
+        """From now on quick jobs may be added to `jobs` and `seconds` by hand, which costs less."""
 
 
 class DoneLog:
@@ -44,7 +46,7 @@ class DoneLog:
         self._each = each
         self._lists_all = each
         self._loop = asyncio.get_running_loop()
-        self._counts: dict[str, _Count] = {}
+        self._counts: dict[str, Count] = {}
         self._began = 0.0
         self._end: asyncio.TimerHandle | None = None
 
@@ -55,7 +57,7 @@ class DoneLog:
 
     def add(self, job: ClaimedJob, seconds: float) -> None:
         """Takes note of a job that ended well after so many seconds."""
-        if seconds >= _SLOW_SECONDS or self._lists_all:
+        if seconds >= SLOW_SECONDS or self._lists_all:
             _tell(job, seconds)
             return
         count = self._counts.get(job.identifier) or self._begin(job.identifier)
@@ -64,8 +66,13 @@ class DoneLog:
             count.seconds += seconds
             if count.jobs <= _MOST_LINES:
                 count.held_back.append((job, seconds))
+            count.only_counts = count.jobs >= _MOST_LINES
         else:
             _tell(job, seconds)
+
+    def count_of(self, identifier: str) -> Count | None:
+        """The count of a task; None before its first job in this window, and after the window's end."""
+        return self._counts.get(identifier)
 
     def close(self) -> None:
         """Tells of what was counted so far."""
@@ -75,10 +82,10 @@ class DoneLog:
         if self._end is not None:
             self._end.cancel()
 
-    def _begin(self, identifier: str) -> _Count:
+    def _begin(self, identifier: str) -> Count:
         if self._end is None:
             self._begin_window()
-        self._counts[identifier] = count = _Count()
+        self._counts[identifier] = count = Count()
         return count
 
     def _begin_window(self) -> None:
@@ -90,6 +97,7 @@ class DoneLog:
         self._end = None
         counts, self._counts = self._counts, {}
         for identifier, count in counts.items():
+            count.only_counts = False
             is_busy = count.jobs > _MOST_LINES
             if not is_busy:
                 for job, seconds in count.held_back:
@@ -99,8 +107,7 @@ class DoneLog:
             else:
                 _sum_up(identifier, " more", count.jobs - _MOST_LINES, count.seconds, took)
             if is_busy:
-                self._counts[identifier] = follower = _Count()
-                follower.is_busy = True
+                self._counts[identifier] = Count(is_busy=True)
         if self._counts:
             self._begin_window()
 
