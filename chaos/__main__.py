@@ -25,8 +25,6 @@ def main() -> int:
     # Otherwise servers and workers would be left behind.
     signal.signal(signal.SIGTERM, _interrupt)
     options = parse(sys.argv[1:])
-    # Before anything is measured, since it may not be readable.
-    earlier = None if options.onto is None else output.read_json(options.onto)
     OUT.mkdir(exist_ok=True)
     began = time.monotonic()
     peers = list(_install(options.peers))
@@ -38,8 +36,6 @@ def main() -> int:
         return 130
     _print_verdict(measured, time.monotonic() - began)
     about = _about(peers)
-    if earlier is not None:
-        about, measured = _joined(about, measured, *earlier)
     output.write_json(options.json or OUT / "results.json", about, measured)
     if options.publish:
         print(f"Published: {page.publish(about, measured)}")
@@ -88,21 +84,6 @@ def _about(peers: Sequence[str]) -> dict[str, str]:
         "machine": "two shared cores",
         **{name: f"{PEERS[name].version}, {PEERS[name].settings}" for name in peers},
     }
-
-
-def _joined(
-    about: dict[str, str],
-    measured: Sequence[Measured],
-    earlier_about: dict[str, str],
-    earlier: Sequence[Measured],
-) -> tuple[dict[str, str], list[Measured]]:
-    """An earlier run, with the scenarios of this one in the place of its own."""
-    again = list(dict.fromkeys(one.scenario for one in measured))
-    left = [one for one in earlier if one.scenario in SCENARIOS and one.scenario not in again]
-    order = list(SCENARIOS)
-    joined = sorted([*left, *measured], key=lambda one: order.index(one.scenario))
-    note = f"{about['date']}, {about['command']}"
-    return {**earlier_about, f"again {', '.join(again)}": note}, joined
 
 
 def _print_verdict(measured: Sequence[Measured], seconds: float) -> None:

@@ -26,7 +26,6 @@ class Options:
     short: bool
     publish: bool
     json: Path | None
-    onto: Path | None
 
 
 def parse(arguments: Sequence[str]) -> Options:
@@ -50,9 +49,6 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--short", action="store_true", help="a short set, with short leases")
     parser.add_argument("--publish", action="store_true", help="replace the table of docs/reliability.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    parser.add_argument(
-        "--onto", type=Path, metavar="FILE", help="take all other scenarios from the JSON of an earlier run"
-    )
     given = parser.parse_args(arguments)
     try:
         scenarios = chosen(given.only, SCENARIOS)
@@ -76,5 +72,4 @@ def parse(arguments: Sequence[str]) -> Options:
         given.short,
         given.publish,
         given.json,
-        given.onto,
     )

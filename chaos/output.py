@@ -11,7 +11,6 @@ from typing import Any
 
 from chaos.figures import Figures
 from chaos.run import Measured
-from chaos.targets import Missed
 
 # The columns, with what stands above them.
 COLUMNS = {
@@ -86,25 +85,8 @@ def as_data(all_measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "figures": None if measured.figures is None else _finite(dataclasses.asdict(measured.figures)),
             "missed": [_finite(missed._asdict()) for missed in measured.missed],
             "failure": measured.failure,
-            "left_out": measured.left_out,
         }
         for measured in all_measured
-    ]
-
-
-def of_data(data: Sequence[dict[str, Any]]) -> list[Measured]:
-    """What `as_data` was made of."""
-    return [
-        Measured(
-            one["scenario"],
-            one["lane"],
-            None if one["figures"] is None else Figures(**_infinite(one["figures"])),
-            tuple(Missed(**_infinite(missed)) for missed in one["missed"]),
-            one["failure"],
-            one["left_out"],
-            one["seconds"],
-        )
-        for one in data
     ]
 
 
@@ -114,21 +96,11 @@ def write_json(file: Path, about: dict[str, Any], all_measured: Sequence[Measure
     file.write_text(json.dumps({"about": about, "measured": as_data(all_measured)}, indent=1))
 
 
-def read_json(file: Path) -> tuple[dict[str, Any], list[Measured]]:
-    """Reads what `write_json` has written."""
-    data = json.loads(file.read_text())
-    return data["about"], of_data(data["measured"])
-
-
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
     return {
         name: "never" if isinstance(value, float) and math.isinf(value) else value
         for name, value in values.items()
     }
-
-
-def _infinite(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: math.inf if value == "never" else value for name, value in values.items()}
 
 
 def _short(text: str) -> str:

@@ -119,6 +119,7 @@ def _impatient(connection: AnyLent) -> Iterator[None]:
     """Our own questions are answered soon, or not at all; those of tasks may take long."""
     connection.patience = _ANSWER_SECONDS
     yield
+    # One that has failed is closed, as impatiently.
     connection.patience = None
 
 

@@ -25,7 +25,7 @@ from tidemill.database.words import words
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
-from tidemill.worker_options import WorkerOptions, checked_options
+from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options
 
 logger = logging.getLogger("tidemill")
 
@@ -33,8 +33,6 @@ __all__ = ["Worker", "WorkerOptions"]
 
 _LONGEST_PATIENCE = 15.0
 _SWITCH_SECONDS = 0.0005
-# A wrapper passes on the signal that the whole process group has had as well.
-_SAME_SIGNAL_SECONDS = 1.0
 
 
 class Worker:
@@ -110,7 +108,7 @@ class Worker:
         now = time.monotonic()
         if self._first_signal is None:
             self._first_signal = (signum, now)
-        elif signum == self._first_signal[0] and now < self._first_signal[1] + _SAME_SIGNAL_SECONDS:
+        elif signum == self._first_signal[0] and now < self._first_signal[1] + SAME_SIGNAL_SECONDS:
             return
         again = self._stop_asked.is_set()
         self.stop()

@@ -15,6 +15,8 @@ LaneChoice = Literal["auto", "lease", "express"]
 _MOST = 10_000_000
 EXECUTABLE_TIMEOUT = 4 * 3600.0
 """Seconds that an executable may take, as in Graphile Worker."""
+SAME_SIGNAL_SECONDS = 1.0
+"""A wrapper passes on the signal that the whole process group has had as well: so long it counts once."""
 FLAG_LENGTH = 128
 """Characters of a flag; the database holds jobs to the same."""
 MOST_FORBIDDEN_FLAGS = 1000

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from chaos import output, page
-from chaos.__main__ import _joined
 from chaos.figures import Figures
 from chaos.load import mixed
 from chaos.options import parse
@@ -125,22 +124,6 @@ def test_wrong_arguments_are_refused(wrong: str, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         parse([wrong])
     assert "chaos: error:" in capsys.readouterr().err
-
-
-def test_scenarios_that_are_run_again_take_the_place_of_their_own(tmp_path: Path) -> None:
-    never = replace(GOOD, back=math.inf)
-    earlier = [
-        Measured("kill9", "lease", never, (Missed("back", 5, math.inf),)),
-        Measured("kill9", "auto", None, failure="no room", left_out=True),
-        Measured("crash", "lease", replace(GOOD, orphan=None)),
-    ]
-    file = tmp_path / "earlier.json"
-    output.write_json(file, {"date": "yesterday"}, earlier)
-    assert output.read_json(file) == ({"date": "yesterday"}, earlier)
-    again = [Measured("kill9", "lease", GOOD), Measured("kill9", "auto", GOOD)]
-    about, joined = _joined({"date": "today", "command": "this"}, again, *output.read_json(file))
-    assert joined == [*again, earlier[2]]
-    assert about == {"date": "yesterday", "again kill9": "today, this"}
 
 
 def test_figures_are_published_between_the_two_comments(tmp_path: Path) -> None:

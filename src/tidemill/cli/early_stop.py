@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SAME_SIGNAL_SECONDS = 1.0
+from tidemill.worker_options import SAME_SIGNAL_SECONDS
+
 _asked = False
 
 
@@ -46,7 +47,7 @@ def ended(code: int) -> None:
     since = time.monotonic()
 
     def hurry(signum: int, frame: FrameType | None) -> None:
-        if time.monotonic() > since + _SAME_SIGNAL_SECONDS:
+        if time.monotonic() > since + SAME_SIGNAL_SECONDS:
             os._exit(code)
 
     for signum in (signal.SIGTERM, signal.SIGINT):

@@ -20,9 +20,10 @@ SLOW_SECONDS = 1.0
 class Count:
     """The quick jobs of one task in the present window."""
 
-    __slots__ = ("held_back", "is_busy", "jobs", "only_counts", "seconds")
+    __slots__ = ("held_back", "identifier", "is_busy", "jobs", "only_counts", "seconds")
 
-    def __init__(self, *, is_busy: bool = False) -> None:
+    def __init__(self, identifier: str, *, is_busy: bool = False) -> None:
+        self.identifier = identifier
         self.is_busy = is_busy
         """The last window had many, so nothing is logged before the end of this one."""
         self.jobs = 0
@@ -30,7 +31,11 @@ class Count:
         """How long those took that had no line."""
         self.held_back: list[tuple[ClaimedJob, float]] = []
         self.only_counts = False
-        """From now on quick jobs may be added to `jobs` and `seconds` by hand, which costs less."""
+        """Until the window ends, quick jobs may be added to `jobs` and `seconds` by hand: that costs less."""
+
+
+NO_COUNT = Count("")
+"""Of no task: nothing is added to it by hand."""
 
 
 class DoneLog:
@@ -55,11 +60,11 @@ class DoneLog:
         self._lists_all = self._each or logger.isEnabledFor(logging.DEBUG)
         return logger.isEnabledFor(logging.INFO)
 
-    def add(self, job: ClaimedJob, seconds: float) -> None:
-        """Takes note of a job that ended well after so many seconds."""
+    def add(self, job: ClaimedJob, seconds: float) -> Count:
+        """Takes note of a job that ended well after so many seconds; returns where it was counted."""
         if seconds >= SLOW_SECONDS or self._lists_all:
             _tell(job, seconds)
-            return
+            return NO_COUNT
         count = self._counts.get(job.identifier) or self._begin(job.identifier)
         count.jobs += 1
         if count.jobs > _MOST_LINES or count.is_busy:
@@ -69,10 +74,7 @@ class DoneLog:
             count.only_counts = count.jobs >= _MOST_LINES
         else:
             _tell(job, seconds)
-
-    def count_of(self, identifier: str) -> Count | None:
-        """The count of a task; None before its first job in this window, and after the window's end."""
-        return self._counts.get(identifier)
+        return count
 
     def close(self) -> None:
         """Tells of what was counted so far."""
@@ -85,7 +87,7 @@ class DoneLog:
     def _begin(self, identifier: str) -> Count:
         if self._end is None:
             self._begin_window()
-        self._counts[identifier] = count = Count()
+        self._counts[identifier] = count = Count(identifier)
         return count
 
     def _begin_window(self) -> None:
@@ -107,7 +109,7 @@ class DoneLog:
             else:
                 _sum_up(identifier, " more", count.jobs - _MOST_LINES, count.seconds, took)
             if is_busy:
-                self._counts[identifier] = Count(is_busy=True)
+                self._counts[identifier] = Count(identifier, is_busy=True)
         if self._counts:
             self._begin_window()
 

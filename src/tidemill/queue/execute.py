@@ -16,7 +16,7 @@ from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
-from tidemill.queue.done_log import SLOW_SECONDS, Count, DoneLog
+from tidemill.queue.done_log import NO_COUNT, SLOW_SECONDS, DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -37,8 +37,6 @@ _TURN_SECONDS = 0.005
 _NOTABLE_SECONDS = 0.001
 # A thread whose job has not changed for so long may wait for something.
 _STUCK_SECONDS = 0.005
-# Of no task.
-_NO_COUNT = Count()
 
 
 class Executor:
@@ -206,7 +204,7 @@ class Executor:
         hooks = setting.hooks
         watched, done_log = hooks.are_watching, self._done_log
         logged = self._is_logged = done_log.is_on()
-        counted, count = "", _NO_COUNT
+        count = NO_COUNT
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
@@ -225,18 +223,19 @@ class Executor:
                 attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
                 if attempt is None:
                     now = clock()
-                    if hand is self._leased or now - started > _NOTABLE_SECONDS:
-                        self.durations.add(job.identifier, now - started, leased=hand is self._leased)
+                    elapsed = now - started
+                    if hand is self._leased or elapsed > _NOTABLE_SECONDS:
+                        self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
                     if logged:
-                        if counted != job.identifier or not count.only_counts:
-                            done_log.add(job, now - started)
-                            counted = job.identifier
-                            count = done_log.count_of(counted) or _NO_COUNT
-                        elif now - started < SLOW_SECONDS:
+                        if (
+                            count.only_counts
+                            and count.identifier == job.identifier
+                            and elapsed < SLOW_SECONDS
+                        ):
                             count.jobs += 1
-                            count.seconds += now - started
+                            count.seconds += elapsed
                         else:
-                            done_log.add(job, now - started)
+                            count = done_log.add(job, elapsed)
                     job = hand.done(job)
                 else:
                     job = await self._go_on(attempt, hand, started)
