@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.commands import PROGRAM, CommandLine
 from tests.support.waiting import wait_until
+from tidemill.cli.reload import Files
 
 pytestmark = [pytest.mark.slow, pytest.mark.versions(18)]
 
@@ -176,6 +178,48 @@ def test_a_mistake_ends_all_at_once(cli: CommandLine, ran: psycopg.Connection) -
     assert "the module 'nowhere' does not import" in done.stderr
     assert "before it was ready: all end" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_module_that_ends_the_process_is_not_started_for_ever(
+    cli: CommandLine, ran: psycopg.Connection
+) -> None:
+    (cli.directory / "shop.py").write_text("import os\n\nos._exit(0)\n")
+    (cli.directory / "quick.py").write_text(
+        "from tidemill.cli import main, supervise\n\nsupervise._MOST_PAUSE = 0.01\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "quick.py", "worker", "--processes", "2", "--app", "shop:app"],
+        cwd=cli.directory,
+        env=cli.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "ended with exit code 0 before it was ready: all end" in done.stderr
+
+
+def test_files_that_make_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in ("tasks", "shop", ".git", "venv", "shop/__pycache__"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    files = Files(Path("tasks"), Path("crontab"))
+    for name in (
+        *("tasks/.send.py.swp", "tasks/send.py~", "shop/notes.txt", ".git/hook.py", "venv/six.py"),
+        "shop/__pycache__/shop.py",
+    ):
+        (tmp_path / name).touch()
+        assert files.changed() is None, name
+    for name in ("tasks/send", "tasks/send.py", "shop/mail.py", "crontab"):
+        (tmp_path / name).touch()
+        assert str(files.changed()).endswith(name)
+        (tmp_path / name).write_text("# more")
+        assert str(files.changed()).endswith(name)
+        (tmp_path / name).unlink()
+        assert str(files.changed()).endswith(name)
+        assert files.changed() is None
 
 
 def test_a_change_of_a_file_starts_them_anew(cli: CommandLine, ran: psycopg.Connection) -> None:

@@ -54,16 +54,21 @@ def test_a_newer_server_of_the_system_is_preferred_and_of_equal_ones_the_wheel(
     assert server_binaries.binaries(18) == equal
 
 
+@pytest.mark.slow
 def test_what_is_not_whole_or_does_not_run_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half, broken, early, good = (
-        install(tmp_path / name, release)
-        for name, release in (("half", "18.9"), ("broken", "18.9"), ("early", "18beta2"), ("good", "18.1"))
+    monkeypatch.setattr(server_binaries, "_ANSWER_SECONDS", 2)
+    half, broken, refused, binary, hanging = (
+        install(tmp_path / name, "18.9") for name in ("half", "broken", "refused", "binary", "hanging")
     )
+    early, good = install(tmp_path / "early", "18beta2"), install(tmp_path / "good", "18.1")
     (half / "initdb").unlink()
     (broken / "postgres").write_bytes(b"\0")
-    as_wheel(monkeypatch, half, broken, early, good, tmp_path / "nowhere")
+    (refused / "postgres").write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 18.9'; exit 126\n")
+    (binary / "postgres").write_bytes(b"#!/bin/sh\necho '\xff 18.9'\n")
+    (hanging / "postgres").write_text("#!/bin/sh\nexec sleep 60\n")
+    as_wheel(monkeypatch, half, broken, refused, binary, hanging, early, good, tmp_path / "nowhere")
     assert server_binaries.binaries(18) == good
 
 

@@ -10,13 +10,15 @@ _LEFT_OUT = {"__pycache__", "node_modules"}
 
 
 class Files:
-    """The Python files below the working directory, and all files of a task directory.
+    """The Python files below the working directory, all files of a task directory, and a crontab.
 
-    Left out are hidden directories and virtual environments.
+    Left out are hidden files and directories, what editors keep beside a file, virtual environments, and
+    what is behind a link.
     """
 
-    def __init__(self, tasks: Path | None) -> None:
+    def __init__(self, tasks: Path, crontab: Path | None) -> None:
         self._tasks = tasks
+        self._crontab = crontab
         self._seen = self._look()
 
     def changed(self) -> str | None:
@@ -26,8 +28,9 @@ class Files:
 
     def _look(self) -> dict[str, tuple[int, int]]:
         found = dict(_files(Path.cwd(), only_python=True))
-        if self._tasks is not None and self._tasks.is_dir():
-            found |= _files(self._tasks, only_python=False)
+        found |= _files(self._tasks, only_python=False)
+        if self._crontab is not None:
+            found |= _status(self._crontab)
         return found
 
 
@@ -39,11 +42,16 @@ def _files(directory: Path, *, only_python: bool) -> Iterator[tuple[str, tuple[i
             continue
         directories[:] = [name for name in directories if name not in _LEFT_OUT and name[0] != "."]
         for name in names:
-            if name.endswith(".py") or not only_python:
-                path = Path(place, name)
-                try:
-                    status = path.stat()
-                except OSError:
-                    # It was removed in this moment.
-                    continue
-                yield str(path), (status.st_mtime_ns, status.st_size)
+            is_source = name.endswith(".py") if only_python else not name.endswith("~")
+            # Editors keep such files; the task directory leaves them out, too.
+            if is_source and name[0] != ".":
+                yield from _status(Path(place, name)).items()
+
+
+def _status(path: Path) -> dict[str, tuple[int, int]]:
+    """When a file was written, and its size; empty if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return {}
+    return {str(path): (status.st_mtime_ns, status.st_size)}

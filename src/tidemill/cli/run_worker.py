@@ -63,11 +63,14 @@ def run_worker(
         logs.set_up(log_format, log_level)
         if once and crontab is not None:
             raise TidemillError("--crontab has no effect with --once: leave one of them out.")
+        if once and reload:
+            raise TidemillError("--reload has no effect with --once: leave one of them out.")
+        crontab = crontab or _crontab_beside(tasks)
         options = WorkerOptions(
             concurrency=concurrency,
             action_concurrency=action_concurrency,
             max_connections=max_connections,
-            crontab=crontab or _crontab_beside(tasks),
+            crontab=crontab,
             once=once,
             poll_interval=poll_interval,
             listen=not no_listen,
@@ -79,7 +82,8 @@ def run_worker(
             migrate=not no_migrate,
             log_jobs=log_jobs,
         )
-    place = _place(processes, tasks, once=once, reload=reload)
+    watched = (tasks or Path("tasks"), crontab) if reload else None
+    place = _place(processes, watched, once=once)
     with paused():
         if place is not None:
             logs.set_up(log_format, log_level, place.number)
@@ -97,20 +101,21 @@ def run_worker(
         runner.run(_run(worker, place))
 
 
-def _place(processes: int, tasks: Path | None, *, once: bool, reload: bool) -> Place | None:
-    """Which of several processes this is from now on; None if it is the only one."""
-    if reload and once:
-        raise TidemillError("--reload has no effect with --once: leave one of them out.")
-    if processes == 1 and not reload:
+def _place(processes: int, watched: tuple[Path, Path | None] | None, *, once: bool) -> Place | None:
+    """Which of several processes this is from now on; None if it is the only one.
+
+    watched  the task directory and the crontab whose changes start it anew
+    """
+    if processes == 1 and watched is None:
         return None
     from tidemill.cli.supervise import supervise
 
     early_stop.check()
-    if not reload:
+    if watched is None:
         return supervise(processes, once=once)
     from tidemill.cli.reload import Files
 
-    return supervise(processes, changed=Files(tasks or Path("tasks")).changed)
+    return supervise(processes, changed=Files(*watched).changed)
 
 
 async def _run(worker: Worker, place: Place | None) -> None:

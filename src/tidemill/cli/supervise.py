@@ -58,8 +58,8 @@ class _Start:
     """When to start a process, and what became of those with its number before."""
 
     at: float = 0.0
-    pause: float = _LEAST_PAUSE
-    """How long to wait for the next one, should this one end soon."""
+    pause: float = 0.0
+    """How long it was waited for."""
     failed: int = 0
     """How many in a row ended before they were ready."""
 
@@ -123,7 +123,8 @@ class _Supervisor:
                     if not self._children:
                         raise
                     logger.error("process %s cannot be started: %s", number, error.strerror)
-                    self._due[number] = replace(start, at=now + start.pause, pause=_longer(start.pause))
+                    pause = _longer(start.pause)
+                    self._due[number] = replace(start, at=now + pause, pause=pause)
                     continue
                 if place is not None:
                     return place
@@ -203,19 +204,20 @@ class _Supervisor:
             self._due[child.number] = _Start()
             return
         how = f"was ended by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        failed = child.start.failed + 1 if code and not was_ready else 0
+        # Also with exit code 0: a module that ends the process would do so for ever.
+        failed = 0 if was_ready else child.start.failed + 1
         if failed and self._changed is not None:
             logger.error("process %s (%s) %s; it starts again when a file changes", child.number, pid, how)
             self._due[child.number] = _Start(_NEVER)
         elif failed >= _MOST_FAILED_STARTS or (failed and code > 0 and not self._was_ready):
             logger.error("process %s (%s) %s before it was ready: all end", child.number, pid, how)
-            self._code = code
+            self._code = code or 1
             self._stop(signal.SIGTERM)
         else:
             now = time.monotonic()
-            pause = _LEAST_PAUSE if now - child.since >= _STEADY_SECONDS else child.start.pause
+            pause = _longer(0.0 if now - child.since >= _STEADY_SECONDS else child.start.pause)
             logger.error("process %s (%s) %s; another one starts in %g s", child.number, pid, how, pause)
-            self._due[child.number] = _Start(now + pause, _longer(pause), failed)
+            self._due[child.number] = _Start(now + pause, pause, failed)
 
 
 def _note(signum: int, frame: object) -> None:
@@ -231,7 +233,7 @@ def _has_told(child: _Child) -> bool:
 
 
 def _longer(pause: float) -> float:
-    return min(2 * pause, _MOST_PAUSE)
+    return min(max(2 * pause, _LEAST_PAUSE), _MOST_PAUSE)
 
 
 def _workers(count: int) -> str:

