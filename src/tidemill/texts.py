@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,11 +81,28 @@ def _from_users_code(frames: TracebackType | None) -> TracebackType | None:
     return frames if left is None else left
 
 
-class _AlwaysEnabled(logging.Logger):
-    """A logger that the configuration of users' logging does not silence.
+class _OurLogger(logging.Logger):
+    """A logger that users' logging neither silences nor turns against the worker.
 
     `logging.config.dictConfig` and `fileConfig` disable all loggers that exist and that they do not name.
+    Handlers and filters are users' code, which may raise. We log amid what must not be left half-done.
     """
+
+    _has_told = False
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Hands a record to the handlers; of errors that they raise, the first is told on stderr."""
+        try:
+            super().handle(record)
+        except Exception as error:
+            if not self._has_told:
+                self._has_told = True
+                with contextlib.suppress(Exception):
+                    traceback.print_exception(error)
+                    print(
+                        "tidemill: a log handler or filter raised this; further ones are not told",
+                        file=sys.stderr,
+                    )
 
     @property
     def disabled(self) -> bool:
@@ -95,4 +114,4 @@ class _AlwaysEnabled(logging.Logger):
         pass
 
 
-logging.getLogger("tidemill").__class__ = _AlwaysEnabled
+logging.getLogger("tidemill").__class__ = _OurLogger

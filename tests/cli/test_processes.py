@@ -180,24 +180,54 @@ def test_a_mistake_ends_all_at_once(cli: CommandLine, ran: psycopg.Connection) -
     assert "Traceback" not in done.stderr
 
 
+APP = """
+import os
+from pathlib import Path
+from tidemill import App
+
+if Path("ends").exists():
+    os._exit(0)
+assert not Path("broken").exists()
+app = App()
+
+@app.task
+async def works(payload): ...
+"""
+
+
+@pytest.fixture
+def impatient(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """The options of an app whose module can be broken; those that end are replaced at once."""
+    (cli.directory / "shop.py").write_text(APP)
+    at_once = "from tidemill.cli import main, supervise; supervise._MOST_PAUSE = 0.01; main()"
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAM", (*PROGRAM[:-1], at_once))
+    return ("--processes", "2", "--app", "shop:app")
+
+
 def test_a_module_that_ends_the_process_is_not_started_for_ever(
-    cli: CommandLine, ran: psycopg.Connection
+    cli: CommandLine, ran: psycopg.Connection, impatient: tuple[str, ...]
 ) -> None:
-    (cli.directory / "shop.py").write_text("import os\n\nos._exit(0)\n")
-    (cli.directory / "quick.py").write_text(
-        "from tidemill.cli import main, supervise\n\nsupervise._MOST_PAUSE = 0.01\nmain()\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "quick.py", "worker", "--processes", "2", "--app", "shop:app"],
-        cwd=cli.directory,
-        env=cli.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "ended with exit code 0 before it was ready: all end" in done.stderr
+    (cli.directory / "ends").touch()
+    with supervised(cli, *impatient) as started:
+        assert started.code() == 1
+        assert "ended with exit code 0 before it was ready: all end" in started.log
+
+
+def test_while_another_one_works_it_is_tried_again_and_again(
+    cli: CommandLine, ran: psycopg.Connection, impatient: tuple[str, ...]
+) -> None:
+    """The database may be away, say: those that run ride it out."""
+    with supervised(cli, *impatient) as started:
+        wait_until(lambda: ran.execute("select from tidemill.workers").rowcount == 2, "both")
+        (cli.directory / "broken").touch()
+        victim, other = started.children()
+        os.kill(victim, signal.SIGKILL)
+        started.until("ended with exit code 1; another one starts", 7)
+        assert other in started.children()
+        (cli.directory / "broken").unlink()
+        started.until("runs 1 task", 3)
+        started.process.send_signal(signal.SIGTERM)
+        assert started.code() == 0
 
 
 def test_files_that_make_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.running import run_all, run_one
 from tests.support.servers import Server
-from tidemill import App, Cancel
+from tidemill import App, Cancel, JobSpec
 from tidemill.database.migrate import migrate
 
 # What it is about does not depend on the lane.
@@ -139,3 +139,44 @@ async def test_a_traceback_begins_with_the_tasks_own_code(
     assert record.exc_info is not None
     frames = traceback.extract_tb(record.exc_info[2])
     assert [frame.name for frame in frames] == [form.split()[0], "inner"]
+
+
+class Raises(logging.Handler):
+    """As one whose collector is gone."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ConnectionError("the collector is gone")
+
+
+@pytest.mark.lane("lease", "express")
+@pytest.mark.parametrize("form", ["coroutine", "function"])
+async def test_a_log_handler_that_raises_changes_nothing(
+    app: App,
+    connection: psycopg.Connection,
+    form: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(logging.getLogger("tidemill"), "_has_told", False)
+
+    async def coroutine(payload: Any) -> None:
+        if payload == 3:
+            raise ValueError("three")
+
+    def function(payload: Any) -> None:
+        if payload == 3:
+            raise ValueError("three")
+
+    app.task("works")(coroutine if form == "coroutine" else function)
+    await app.add_jobs(
+        [JobSpec("works", n, queue_name="q" if n % 2 else None, max_attempts=1) for n in range(40)]
+    )
+    handler = Raises()
+    logging.getLogger("tidemill").addHandler(handler)
+    try:
+        await run_all(app, log_jobs=True)
+    finally:
+        logging.getLogger("tidemill").removeHandler(handler)
+    left = connection.execute("select payload::text, state from tidemill.jobs").fetchall()
+    assert left == [("3", "failed")]
+    assert capsys.readouterr().err.count("a log handler or filter raised this") == 1

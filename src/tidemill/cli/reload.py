@@ -17,8 +17,10 @@ class Files:
     """
 
     def __init__(self, tasks: Path, crontab: Path | None) -> None:
-        self._tasks = tasks
-        self._crontab = crontab
+        # As they are now: a deployment may take the directory away.
+        self._here = Path.cwd()
+        self._tasks = tasks.absolute()
+        self._crontab = None if crontab is None else crontab.absolute()
         self._seen = self._look()
 
     def changed(self) -> str | None:
@@ -27,7 +29,7 @@ class Files:
         return next((path for path, _ in before.items() ^ self._seen.items()), None)
 
     def _look(self) -> dict[str, tuple[int, int]]:
-        found = dict(_files(Path.cwd(), only_python=True))
+        found = dict(_files(self._here, only_python=True))
         found |= _files(self._tasks, only_python=False)
         if self._crontab is not None:
             found |= _status(self._crontab)

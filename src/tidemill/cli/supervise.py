@@ -69,7 +69,7 @@ def supervise(count: int, *, once: bool = False, changed: Callable[[], str | Non
 
     Call it before anything has a thread or a connection. SIGTERM and SIGINT are passed on. A process that
     ends otherwise is replaced, but with `once`. If one fails before any was ready, or again and again
-    before it is, all end.
+    while no other is, all end.
 
     changed  is asked twice a second for a file that has changed: if there is one, all are replaced; failures
              are waited out
@@ -193,8 +193,8 @@ class _Supervisor:
                 self._ended(pid, child, os.waitstatus_to_exitcode(status))
 
     def _ended(self, pid: int, child: _Child, code: int) -> None:
-        was_ready = _has_told(child)
-        self._was_ready = self._was_ready or was_ready or any(map(_has_told, self._children.values()))
+        was_ready, others_are = _has_told(child), any(map(_has_told, self._children.values()))
+        self._was_ready = self._was_ready or was_ready or others_are
         child.line.close()
         if self._stopping or self._once:
             self._code = self._code or code
@@ -209,7 +209,10 @@ class _Supervisor:
         if failed and self._changed is not None:
             logger.error("process %s (%s) %s; it starts again when a file changes", child.number, pid, how)
             self._due[child.number] = _Start(_NEVER)
-        elif failed >= _MOST_FAILED_STARTS or (failed and code > 0 and not self._was_ready):
+        elif not others_are and (
+            failed >= _MOST_FAILED_STARTS or (failed and code > 0 and not self._was_ready)
+        ):
+            # While others work, it may be an outage that they ride out.
             logger.error("process %s (%s) %s before it was ready: all end", child.number, pid, how)
             self._code = code or 1
             self._stop(signal.SIGTERM)

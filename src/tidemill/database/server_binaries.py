@@ -90,6 +90,7 @@ def _release(bin_dir: Path) -> tuple[int, int] | None:
     try:
         told = subprocess.run(
             [bin_dir / "postgres", "--version"],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
