@@ -18,14 +18,15 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures.thread import _WorkItem
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeVar, cast
 from weakref import WeakSet
 
 import psycopg
@@ -33,6 +34,7 @@ import psycopg
 from tidemill.coroutines import driver_of_loop
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
+T = TypeVar("T")
 
 
 class Renewable(Protocol):
@@ -55,6 +57,8 @@ is_child = False
 
 _armed = False
 _connections: WeakSet[Connection] = WeakSet()
+_opening: dict[object, int] = {}
+"""The sockets of connections that are still being opened."""
 _renewables: WeakSet[Renewable] = WeakSet()
 _workers: list[_RunningWorker] = []
 _guards: set[CodeType] = set()
@@ -65,6 +69,25 @@ def keep_from_children(connection: Connection) -> None:
     """Registers a connection that forked children must not use."""
     _arm()
     _connections.add(connection)
+
+
+def opening(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Keeps a connection from children while psycopg opens it, step by step.
+
+    A child with its socket would keep the session of a parent that dies.
+    """
+    _arm()
+    key = object()
+    try:
+        wanted = next(steps)
+        while True:
+            _opening[key] = wanted[0]
+            ready = yield wanted
+            wanted = steps.send(ready)
+    except StopIteration as end:
+        return cast(T, end.value)
+    finally:
+        _opening.pop(key, None)
 
 
 def renew_in_children(renewable: Renewable) -> None:
@@ -161,12 +184,19 @@ def _cut_connections() -> None:
     """Puts sockets whose other end is closed in the place of the parent's."""
     here, there = socket.socketpair()
     there.close()
+    sockets = list(_opening.values())
     for connection in list(_connections):
         # Closed connections have no socket.
         with contextlib.suppress(psycopg.Error):
-            os.dup2(here.fileno(), connection.fileno(), inheritable=False)
+            sockets.append(connection.fileno())
+    for descriptor in sockets:
+        # What libpq has just closed may be another's file by now.
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.dup2(here.fileno(), descriptor, inheritable=False)
     here.close()
     _connections.clear()
+    _opening.clear()
 
 
 def _reset_signals(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import textwrap
@@ -175,3 +176,48 @@ def test_a_fork_while_other_threads_open_connections(database: str) -> None:
             [one.result() for one in waiting]
         """,
     )
+
+
+@pytest.mark.parametrize(
+    "face", ["connect_patiently(c, 30)", "pools.connect(c)", "run(pools.connect_async(c))"]
+)
+def test_a_child_does_not_hold_a_connection_that_was_being_opened(face: str) -> None:
+    script = f"""
+        from asyncio import run
+        from threading import Thread
+        from tidemill import pools
+        from tidemill.database.patient import connect_patiently
+
+        c = sys.argv[1]
+        Thread(target=lambda: {face}, daemon=True).start()
+        sys.stdin.readline()
+        if os.fork() == 0:
+            sys.stdin.readline()
+        os._exit(0)
+    """
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        silent.settimeout(30)
+        with subprocess.Popen(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-c",
+                _COMMON + textwrap.dedent(script),
+                f"host=127.0.0.1 port={port}",
+            ],
+            stdin=subprocess.PIPE,
+            text=True,
+        ) as parent:
+            assert parent.stdin is not None
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(30)
+                # libpq has asked something, and waits for an answer.
+                assert connection.recv(1)
+                parent.stdin.write("fork\n")
+                parent.stdin.flush()
+                assert parent.wait(30) == 0
+                while connection.recv(4096):
+                    pass

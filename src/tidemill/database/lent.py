@@ -9,10 +9,11 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
+from tidemill import forks
 from tidemill.database.patient import bounded
 from tidemill.errors import BatchError, TidemillError
 
@@ -33,6 +34,10 @@ class LentConnection(psycopg.Connection[Any]):
     unused = False
     patience: float | None = None
     _is_cancelled = False
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
+        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
@@ -72,6 +77,10 @@ class AsyncLentConnection(psycopg.AsyncConnection[Any]):
     unused = False
     patience: float | None = None
     _is_cut = False
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
+        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     async def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""

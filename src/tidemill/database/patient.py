@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
@@ -24,6 +24,10 @@ class PatientConnection(psycopg.Connection[Any]):
     patience = 30.0
     is_direct = False
     """No pooler stands between, so that what is set or prepared in the session stays there."""
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
+        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
