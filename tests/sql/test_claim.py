@@ -315,8 +315,12 @@ def test_a_failed_job_lets_its_queue_go_on(queue: Queue, lane: Lane) -> None:
 # Which lane has which jobs
 
 
-def test_the_lanes_share_the_jobs(queue: Queue, another: Callable[[], Queue]) -> None:
-    tasks, quick = ["t", "slow"], ["t", "not ours"]
+@pytest.mark.parametrize("all_quick", [False, True])
+def test_the_lanes_share_the_jobs(queue: Queue, another: Callable[[], Queue], all_quick: bool) -> None:
+    # Unknown tasks have no number.
+    tasks, quick = ["t", "slow", "unknown"], ["t", "not ours", "unknown"]
+    if all_quick:
+        quick.append("slow")
     new, keyed, slow, tried = queue.add(), queue.add(job_key="k"), queue.add("slow"), queue.add()
     queue.add("not ours")
     queue.connection.execute("update tidemill._jobs set attempts = 1 where id = %s", [tried["id"]])
@@ -324,9 +328,9 @@ def test_the_lanes_share_the_jobs(queue: Queue, another: Callable[[], Queue]) ->
     with batch.connection.transaction():
         locked = batch.claim(tasks=tasks, quick=quick, express=True)
         leased = queue.claim(tasks=tasks, quick=quick)
-    assert ids(locked) == [new["id"]]
-    assert ids(leased) == ids([keyed, slow, tried])
-    assert [job["attempt"] for job in leased] == [1, 1, 2]
+    assert ids(locked) == ids([new, slow] if all_quick else [new])
+    assert ids(leased) == ids([keyed, tried] if all_quick else [keyed, slow, tried])
+    assert [job["attempt"] for job in leased] == ([1, 2] if all_quick else [1, 1, 2])
 
 
 def test_without_quick_tasks_the_express_lane_is_empty(queue: Queue) -> None:

@@ -29,24 +29,9 @@ declare
   last_priority smallint;
   job tidemill._found_job;
   more text;
-  jobs cursor for
-    select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
-           r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags
-    from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
-    cross join lateral (
-      select j.*
-      from tidemill._jobs j
-      -- The first line has to match the index _jobs_ready, the next one its columns.
-      where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
-        and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
-        and j.task_id = any(task_ids)
-        and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express
-        and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
-      order by j.run_at, j.id
-      limit max_jobs
-      for update of j skip locked
-    ) r
-    limit max_jobs;
+  -- Then a lease takes only jobs that have a key, or were tried before.
+  only_tried constant boolean := not express and array_remove(task_ids, null) <@ quick_ids;
+  jobs refcursor;
 begin
   if mark_priorities is null or after_priority is not null then
     -- One level for each priority in use, by its first job: if that one is due later, the level is left out.
@@ -88,7 +73,45 @@ begin
     end if;
   end if;
 
-  open jobs;
+  if only_tried then
+    open jobs for
+      select t.id, identifiers[array_position(task_ids, t.task_id)], t.payload::text, t.priority, t.run_at,
+             t.attempts + 1::smallint, t.max_attempts, t.created_at, t.key, t.revision, t.flags
+      from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
+      cross join lateral (
+        select j.*
+        from tidemill._jobs j
+        -- The first two lines have to match the index _jobs_tried, the next one its columns.
+        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+          and (j.key is not null or j.attempts > 0)
+          and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
+          and j.task_id = any(task_ids)
+          and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+        order by j.run_at, j.id
+        limit max_jobs
+        for update of j skip locked
+      ) t
+      limit max_jobs;
+  else
+    open jobs for
+      select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
+             r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags
+      from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
+      cross join lateral (
+        select j.*
+        from tidemill._jobs j
+        -- The first line has to match the index _jobs_ready, the next one its columns.
+        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+          and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
+          and j.task_id = any(task_ids)
+          and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express
+          and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
+        order by j.run_at, j.id
+        limit max_jobs
+        for update of j skip locked
+      ) r
+      limit max_jobs;
+  end if;
   if max_jobs = 1 or not tidemill._has_large_payloads() then
     return query execute format('fetch all from %I', jobs);
   else
