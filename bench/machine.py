@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from bench.systems.base import System
+from bench.systems.settings import settings
 
 _SERVER = (
     *("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"),
@@ -26,7 +27,9 @@ class Used(NamedTuple):
 
     name: str
     version: str
-    settings: str
+    as_it_comes: str
+    """Its settings in the rows that say so; all other rows are `tuned`."""
+    tuned: str
     done: str
 
 
@@ -65,7 +68,7 @@ def describe(
             "Python": platform.python_version(),
         },
         server=server,
-        systems=[Used(s.name, s.version, s.settings, s.done) for s in systems],
+        systems=[Used(s.name, s.version, settings(s.as_it_comes()), settings(s), s.done) for s in systems],
         left_out=left_out,
     )
 
