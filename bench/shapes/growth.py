@@ -48,6 +48,7 @@ def _cells(bench: Bench) -> list[Cell]:
             Cell(system.name, f"{_BACKLOG} {size}", partial(_backlog, bench, system, size))
             for size in sizes
             for system in bench.able(_NEEDS)
+            if size <= max(system.most_jobs, sizes[0])
         ),
         *(
             Cell(system.name, f"{_BATCH} {size}", partial(_batch, bench, system, size))

@@ -74,6 +74,8 @@ class Awa(PythonPeer):
     done = "it is in a stored completion batch"
     pending = "select job_id as id from awa.ready_entries"
     finished = "select coalesce(sum(cardinality(job_ids)), 0) from awa.receipt_completion_batches"
+    add_one = "select awa.insert_job_compat('{task}', 'bench', '{payload}'::jsonb)"
+    can = frozenset({Can.ADD_IN_SQL, Can.TELL_START})
     concurrency = 256
     most_jobs = 100_000
     few_jobs = 10_000
