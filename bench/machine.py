@@ -30,6 +30,8 @@ class Used(NamedTuple):
     as_it_comes: str
     """Its settings in the rows that say so; all other rows are `tuned`."""
     tuned: str
+    most_jobs: str
+    """How many jobs it is given at most, if that is fewer than the others."""
     done: str
 
 
@@ -68,9 +70,18 @@ def describe(
             "Python": platform.python_version(),
         },
         server=server,
-        systems=[Used(s.name, s.version, settings(s.as_it_comes()), settings(s), s.done) for s in systems],
+        systems=[
+            Used(s.name, s.version, settings(s.as_it_comes()), settings(s), _most_jobs(s), s.done)
+            for s in systems
+        ],
         left_out=left_out,
     )
+
+
+def _most_jobs(system: System) -> str:
+    few, most = system.as_it_comes().most_jobs, system.most_jobs
+    limits = {"as it comes": few, "tuned": most}
+    return ", ".join(f"{limit:,} {way}" for way, limit in limits.items() if limit < System.most_jobs)
 
 
 def _cpu() -> str:

@@ -22,6 +22,8 @@ def print_about(about: About) -> None:
         print(f"{used.name} {used.version}: a job is done when {used.done}")
         print(f"  as it comes: {used.as_it_comes}")
         print(f"  tuned: {used.tuned}")
+        if used.most_jobs:
+            print(f"  jobs at most: {used.most_jobs}")
     for name, reason in about.left_out.items():
         print(f"{name} is left out: {reason}")
 

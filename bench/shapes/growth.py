@@ -63,7 +63,8 @@ SHAPE = Shape(
     "growth",
     "How the rate grows",
     "Jobs per second by the number of jobs added, from their commit beside an idle worker (of a large "
-    "number, only the first --jobs count); and by the size of the largest batch, on a full queue.",
+    "number, only the first --jobs count; slow systems get no large number); and by the size of the "
+    "largest batch, on a full queue.",
     _cells,
     needs=_NEEDS,
     charts=[

@@ -62,7 +62,7 @@ SHAPE = Shape(
     "Latency from add to start",
     "Milliseconds from just before add_job to the task's first line, one job at a time on an idle worker, "
     f"over a Unix socket, for {_SECONDS} s at most; and the same with five times --jobs (a million) jobs in "
-    "the table, of tasks that the worker lacks.",
+    "the table, of tasks that the worker lacks (of systems to which the harness can add such jobs).",
     _cells,
     _verdicts,
     _NEEDS,

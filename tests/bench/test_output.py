@@ -97,7 +97,7 @@ def test_a_run_becomes_a_page_with_plots_in_place_of_the_last(tmp_path: Path) ->
         "python -m bench",
         {"CPU": "fast"},
         {"fsync": "on"},
-        [Used("tidemill", "1", "tidemill worker", "tidemill worker -c 24", "its row is gone")],
+        [Used("tidemill", "1", "tidemill worker", "tidemill worker -c 24", "9 tuned", "its row is gone")],
         {"oban": "it needs Python 3.12"},
     )
 
@@ -112,7 +112,7 @@ def test_a_run_becomes_a_page_with_plots_in_place_of_the_last(tmp_path: Path) ->
         "oban is left out: it needs Python 3.12.",
         "Unsupported: pgqueuer; they lack, or this harness does not use: job keys.",
         "| fsync | on |",
-        "| tidemill | 1 | tidemill worker | tidemill worker -c 24 | its row is gone |",
+        "| tidemill | 1 | tidemill worker | tidemill worker -c 24 | 9 tuned | its row is gone |",
         "`python -m bench`",
     ):
         assert part in page
