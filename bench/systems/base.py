@@ -27,10 +27,10 @@ class Can(Enum):
     ADD_MANY_IN_SQL = "adding many jobs by one SQL call"
     TELL_START = "a task that tells when it starts"
     NAMED_QUEUES = "named queues"
-    KEYS = "job keys"
+    KEYS = "job keys that replace a waiting job"
     BACKLOG = "scheduled, failed and foreign jobs"
     NAP = "tasks that wait without blocking"
-    SCHEDULE = "actions on a schedule"
+    SCHEDULE = "actions defined in SQL, on a schedule of any interval"
 
 
 class System(ABC):
