@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from bench.systems.base import System
+from bench.systems.settings import settings
 
 _SERVER = (
     *("server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method"),
@@ -26,7 +27,11 @@ class Used(NamedTuple):
 
     name: str
     version: str
-    settings: str
+    as_it_comes: str
+    """Its settings in the rows that say so; all other rows are `tuned`."""
+    tuned: str
+    most_jobs: str
+    """How many jobs it is given at most, if that is fewer than the others."""
     done: str
 
 
@@ -65,9 +70,18 @@ def describe(
             "Python": platform.python_version(),
         },
         server=server,
-        systems=[Used(s.name, s.version, s.settings, s.done) for s in systems],
+        systems=[
+            Used(s.name, s.version, settings(s.as_it_comes()), settings(s), _most_jobs(s), s.done)
+            for s in systems
+        ],
         left_out=left_out,
     )
+
+
+def _most_jobs(system: System) -> str:
+    few, most = system.as_it_comes().most_jobs, system.most_jobs
+    limits = {"as it comes": few, "tuned": most}
+    return ", ".join(f"{limit:,} {way}" for way, limit in limits.items() if limit < System.most_jobs)
 
 
 def _cpu() -> str:

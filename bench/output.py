@@ -19,7 +19,11 @@ def print_about(about: About) -> None:
     print("Machine: " + ", ".join(f"{name} {value}" for name, value in about.machine.items()))
     print("Server: " + ", ".join(f"{name} {value}" for name, value in about.server.items()))
     for used in about.systems:
-        print(f"{used.name} {used.version}: {used.settings}; a job is done when {used.done}")
+        print(f"{used.name} {used.version}: a job is done when {used.done}")
+        print(f"  as it comes: {used.as_it_comes}")
+        print(f"  tuned: {used.tuned}")
+        if used.most_jobs:
+            print(f"  jobs at most: {used.most_jobs}")
     for name, reason in about.left_out.items():
         print(f"{name} is left out: {reason}")
 

@@ -11,7 +11,7 @@ from bench.results import shown
 
 _WIDTH = 760
 _OURS, _OTHERS = "#0f766e", "#94a3b8"
-_LINES = ("#0f766e", "#64748b", "#b45309", "#7c3aed")
+_LINES = ("#0f766e", "#64748b", "#b45309", "#7c3aed", "#be123c", "#0369a1", "#4d7c0f", "#a21caf")
 _INK, _PALE = "#1e293b", "#64748b"
 _ROW, _LEFT, _RIGHT, _TOP = 26, 170, 120, 58
 

@@ -75,7 +75,11 @@ class Watch:
         self._sample = self._ids if self._finished else sampled(self._ids, _SAMPLES)
 
     def until_done(self, cap: float, alive: Callable[[], None], *, from_now: bool = False) -> Drain:
-        """Looks until all are done, or for `cap` seconds from the first one done (or `from_now`)."""
+        """Looks until all are done, or for `cap` seconds from the first one done (or `from_now`).
+
+        A look that finds nothing new does not end it before twice that time: of a worker that asks
+        for jobs every few seconds, this measures whole pauses.
+        """
         size, of_all = len(self._sample), len(self._ids) / len(self._sample)
         waiting_since = began = time.perf_counter()
         curve: list[tuple[float, float]] = [(0.0, 0.0)] if from_now else []
@@ -85,11 +89,12 @@ class Watch:
             now = time.perf_counter()
             if gone and not curve:
                 began = now
+            moved = bool(gone) and (not curve or gone * of_all > curve[-1][1])
             if gone:
                 curve.append((now - began, gone * of_all))
             if gone == size and len(curve) == 1:
                 raise RuntimeError("all jobs were done before the first look; measure with more jobs")
-            if curve and (gone == size or now - began > cap):
+            if curve and (gone == size or now - began > (cap if moved else 2 * cap)):
                 break
             if not curve and now - waiting_since > _FIRST_SECONDS:
                 raise RuntimeError(f"no job was done within {_FIRST_SECONDS} s")

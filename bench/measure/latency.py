@@ -11,14 +11,18 @@ from bench.measure.workers import Worker
 from bench.systems.base import System
 
 
-def one_by_one(system: System, conninfo: str, worker: Worker, count: int) -> list[float]:
+def one_by_one(system: System, conninfo: str, worker: Worker, count: int, seconds: float = 60) -> list[float]:
     """Adds jobs to an idle worker, each when the last has started; returns milliseconds from add to start.
 
+    Ends after so many seconds, too: a worker that polls would take minutes.
     The clock runs from just before the call that adds the job to the task's first line.
     """
-    samples = []
+    samples: list[float] = []
+    deadline = time.monotonic() + seconds
     with psycopg.connect(conninfo, autocommit=True) as connection:
         for number in range(count):
+            if time.monotonic() > deadline:
+                break
             payload = json.dumps({"id": number})
             called = time.time()
             connection.execute(system.add_one.format(task="started", payload=payload).encode())

@@ -73,7 +73,7 @@ def running(
         try:
             for _ in range(count):
                 process = subprocess.Popen(
-                    system.worker(conninfo, concurrency or system.concurrency),
+                    system.command(conninfo, concurrency),
                     cwd=OUT / system.name if (OUT / system.name).is_dir() else OUT,
                     env={**system.environment(conninfo), **(environment or {})},
                     stdout=subprocess.PIPE,

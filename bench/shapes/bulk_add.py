@@ -18,6 +18,7 @@ _COPY = "COPY, bare table"
 
 
 def _in_sql(bench: Bench, system: System, jobs: int) -> Mapping[str, float]:
+    jobs = min(jobs, system.most_jobs)
     with bench.databases.of(system) as at, psycopg.connect(at, autocommit=True) as connection:
         started = time.perf_counter()
         add_many(connection, system, jobs, "noop")

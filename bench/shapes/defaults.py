@@ -12,16 +12,11 @@ from bench.systems.tidemill_system import Tidemill
 _AS_IT_COMES, _QUIET, _EACH = "as it comes", "--log-level warning", "--log-jobs"
 
 
-def _worker(words: str) -> Tidemill:
-    system = Tidemill(*words.split())
-    system.concurrency = 10
-    return system
-
-
 def _cells(bench: Bench) -> list[Cell]:
     variants = {_AS_IT_COMES: "", _QUIET: _QUIET, _EACH: _EACH}
     return [
-        Cell(OURS, variant, partial(measure, bench, _worker(words), 1)) for variant, words in variants.items()
+        Cell(OURS, variant, partial(measure, bench, Tidemill(*words.split()).as_it_comes(), 1))
+        for variant, words in variants.items()
     ]
 
 
@@ -34,8 +29,8 @@ def _verdicts(results: Results) -> list[Verdict]:
 
 SHAPE = Shape(
     "defaults",
-    "Throughput as it comes",
-    "No-op jobs in a full queue, one `tidemill worker` with its default concurrency of 10.",
+    "What the output costs",
+    "No-op jobs in a full queue, one `tidemill worker` as it comes, with more or less output.",
     _cells,
     _verdicts,
     charts=[Chart(RATE, "defaults", "No-op jobs per second by what is logged")],

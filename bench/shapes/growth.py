@@ -48,6 +48,7 @@ def _cells(bench: Bench) -> list[Cell]:
             Cell(system.name, f"{_BACKLOG} {size}", partial(_backlog, bench, system, size))
             for size in sizes
             for system in bench.able(_NEEDS)
+            if size <= max(system.most_jobs, sizes[0])
         ),
         *(
             Cell(system.name, f"{_BATCH} {size}", partial(_batch, bench, system, size))
@@ -62,7 +63,8 @@ SHAPE = Shape(
     "growth",
     "How the rate grows",
     "Jobs per second by the number of jobs added, from their commit beside an idle worker (of a large "
-    "number, only the first --jobs count); and by the size of the largest batch, on a full queue.",
+    "number, only the first --jobs count; slow systems get no large number); and by the size of the "
+    "largest batch, on a full queue.",
     _cells,
     needs=_NEEDS,
     charts=[

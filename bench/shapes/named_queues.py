@@ -15,7 +15,7 @@ _NEEDS = frozenset({Can.NAMED_QUEUES, Can.ADD_MANY_IN_SQL})
 
 
 def _measure(bench: Bench, system: System) -> Mapping[str, float]:
-    queues = bench.jobs // _PER_QUEUE
+    queues = min(bench.jobs, system.most_jobs) // _PER_QUEUE
     with bench.databases.of(system, "queues", partial(_fill, bench, system, queues)) as conninfo:
         return {RATE: bench.throughput(system, conninfo)[0].rate}
 

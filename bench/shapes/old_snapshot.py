@@ -20,7 +20,7 @@ _NEEDS = frozenset({Can.ADD_MANY_IN_SQL})
 
 
 def _measure(bench: Bench, system: System, variant: str) -> Mapping[str, float]:
-    jobs = bench.jobs * 5 // 2
+    jobs = min(bench.jobs * 5 // 2, system.most_jobs)
     with contextlib.ExitStack() as stack:
         conninfo = stack.enter_context(
             bench.databases.of(system, "2_5_fold", lambda at: bench.fill(system, at, jobs))

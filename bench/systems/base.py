@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from copy import copy
 from enum import Enum
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
@@ -25,10 +27,10 @@ class Can(Enum):
     ADD_MANY_IN_SQL = "adding many jobs by one SQL call"
     TELL_START = "a task that tells when it starts"
     NAMED_QUEUES = "named queues"
-    KEYS = "job keys"
+    KEYS = "job keys that replace a waiting job"
     BACKLOG = "scheduled, failed and foreign jobs"
     NAP = "tasks that wait without blocking"
-    SCHEDULE = "actions on a schedule"
+    SCHEDULE = "actions defined in SQL, on a schedule of any interval"
 
 
 class System(ABC):
@@ -41,8 +43,6 @@ class System(ABC):
 
     name: str
     version: str = ""
-    settings: str
-    """How it is run, in a line; printed and published."""
     done: str = "its row is gone"
     """What counts as a finished job."""
     pending: str
@@ -61,7 +61,11 @@ class System(ABC):
     """What it can do, as far as this harness knows how to ask for it."""
     most_jobs: int = 10_000_000
     """The most jobs to add: it could not finish more within a measurement's time."""
+    few_jobs: int = 10_000_000
+    """The most jobs to add if it runs as it comes."""
     concurrency: int = 24
+    tuned: bool = True
+    """Whether its workers run with its best documented settings, or as it comes."""
 
     @abstractmethod
     def install(self) -> None:
@@ -71,13 +75,38 @@ class System(ABC):
     def prepare(self, conninfo: str) -> None:
         """Creates its schema in an empty database."""
 
+    def as_it_comes(self) -> Self:
+        """The same system, whose workers run without a setting that need not be given."""
+        plain = copy(self)
+        plain.tuned = False
+        plain.most_jobs = min(self.most_jobs, self.few_jobs)
+        return plain
+
+    def command(self, conninfo: str, concurrency: int | None = None) -> list[str]:
+        """The command of a worker process; as it comes, a system chooses its concurrency itself."""
+        if not self.tuned:
+            return self.plain_worker(conninfo)
+        return self.worker(conninfo, concurrency or self.concurrency)
+
+    @abstractmethod
+    def plain_worker(self, conninfo: str) -> list[str]:
+        """The shortest command of a worker process: its own one if it has one, else that of its README."""
+
     @abstractmethod
     def worker(self, conninfo: str, concurrency: int) -> list[str]:
-        """The command of a worker process."""
+        """The command of a worker process with its best documented settings."""
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables of its workers that are settings."""
+        return {}
+
+    def notes(self) -> str:
+        """What its command reads beyond its own words; published beside it."""
+        return ""
 
     def environment(self, conninfo: str) -> dict[str, str]:
         """The environment of its processes."""
-        return environment(conninfo)
+        return {**environment(conninfo), **self.variables()}
 
     @abstractmethod
     def add_from_language(self, conninfo: str, jobs: int) -> float:

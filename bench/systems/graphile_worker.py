@@ -1,22 +1,28 @@
-"""Graphile Worker, from npm, in its own best documented settings (those of its performance test)."""
+"""Graphile Worker, from npm, as it comes and with the settings of its own performance test."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from bench.systems.base import Can, System, url
 from bench.systems.install import NodePeer
 
+# Its command has no options for these. By the name `graphile.config.js` it would find them as it comes, too.
+_CONFIG = "tuned.config.js"
+_WORKER: dict[str, Any] = {
+    "localQueue": {"size": 500, "refetchDelay": {"durationMs": 10}},
+    "completeJobBatchDelay": 0,
+    "failJobBatchDelay": 0,
+}
+
 
 class GraphileWorker(NodePeer, System):
-    """Is configured by the preset beside its tasks, and started by its own command."""
+    """Is started by its own command, beside its tasks; tuned, it is also given a file of settings."""
 
     name = "graphile-worker"
     package = "graphile-worker@^0.17"
-    settings = (
-        "concurrentJobs 24, maxPoolSize 25, localQueue.size 500 (refetchDelay 10 ms), "
-        "completeJobBatchDelay 0, failJobBatchDelay 0, NO_LOG_SUCCESS"
-    )
     pending = "select id from graphile_worker._private_jobs"
     add_one = "select graphile_worker.add_job('{task}', '{payload}'::json)"
     add_many = (
@@ -32,18 +38,28 @@ class GraphileWorker(NodePeer, System):
     can = frozenset(Can) - {Can.SCHEDULE}
 
     def prepare(self, conninfo: str) -> None:
-        self.run(conninfo, self._cli, "-c", url(conninfo), "--schema-only")
+        self.run(conninfo, Path(self._command), "-c", url(conninfo), "--schema-only")
+
+    def install(self) -> None:
+        super().install()
+        (self.place / _CONFIG).write_text(f"module.exports = {json.dumps({'worker': _WORKER})};\n")
+
+    def plain_worker(self, conninfo: str) -> list[str]:
+        return [self._command, "-c", url(conninfo)]
 
     def worker(self, conninfo: str, concurrency: int) -> list[str]:
         sizes = ["-j", str(concurrency), "-m", str(concurrency + 1)]
-        return [self.program(), str(self._cli), "-c", url(conninfo), *sizes]
+        return [*self.plain_worker(conninfo), *sizes, "-C", _CONFIG]
 
-    def environment(self, conninfo: str) -> dict[str, str]:
-        return {**super().environment(conninfo), "NO_LOG_SUCCESS": "1"}
+    def variables(self) -> dict[str, str]:
+        return {"NO_LOG_SUCCESS": "1"} if self.tuned else {}
+
+    def notes(self) -> str:
+        return f"{_CONFIG} has worker: {json.dumps(_WORKER)}" if self.tuned else ""
 
     def add_from_language(self, conninfo: str, jobs: int) -> float:
         return float(self.run(conninfo, self.place / "add.js", str(jobs)))
 
     @property
-    def _cli(self) -> Path:
-        return self.place / "node_modules" / "graphile-worker" / "dist" / "cli.js"
+    def _command(self) -> str:
+        return str(self.place / "node_modules" / ".bin" / "graphile-worker")

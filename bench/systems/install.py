@@ -96,10 +96,11 @@ class PythonPeer(Peer):
 
     def install(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
-        if not (self.place / "venv" / "installed").exists():
+        installed = self.place / "venv" / "installed"
+        if not installed.exists() or installed.read_text() != self.package:
             self.installing(_python(self.least_python), "-m", "venv", "--clear", "venv")
             self.installing(self.program(), "-m", "pip", "-qq", "install", *self.package.split())
-            (self.place / "venv" / "installed").touch()
+            installed.write_text(self.package)
         distribution = self.package.split()[0].split("[")[0]
         ask = (
             "import platform; from importlib.metadata import version; "
@@ -110,8 +111,21 @@ class PythonPeer(Peer):
     def prepare(self, conninfo: str) -> None:
         self.run(conninfo, self.files / "peer.py", "schema")
 
+    def script(self, name: str) -> str:
+        """A command that its package brings."""
+        return str(self.place / "venv" / "bin" / name)
+
     def worker(self, conninfo: str, concurrency: int) -> list[str]:
-        return [self.program(), str(self.files / "peer.py"), "worker", str(concurrency)]
+        options = json.dumps(self.options(concurrency))
+        return [self.program(), str(self.files / "peer.py"), "worker", options]
+
+    def options(self, concurrency: int) -> object:
+        """Its best documented settings: the arguments of what its `peer.py` calls, by name."""
+        raise NotImplementedError
+
+    def environment(self, conninfo: str) -> dict[str, str]:
+        # A command that its package brings looks for tasks here.
+        return {**super().environment(conninfo), "PYTHONPATH": str(self.files)}
 
     def add_from_language(self, conninfo: str, jobs: int) -> float:
         return float(self.run(conninfo, self.files / "peer.py", "add", str(jobs)))

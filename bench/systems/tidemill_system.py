@@ -17,7 +17,6 @@ class Tidemill(System):
 
     name = "tidemill"
     version = version("tidemill")
-    settings = "tidemill worker --concurrency 24, all else by default"
     pending = "select id from tidemill._jobs"
     add_one = "select tidemill.add_job('{task}', '{payload}'::json)"
     add_many = (
@@ -38,15 +37,17 @@ class Tidemill(System):
     def prepare(self, conninfo: str) -> None:
         migrate(conninfo)
 
-    def worker(self, conninfo: str, concurrency: int) -> list[str]:
+    def plain_worker(self, conninfo: str) -> list[str]:
         return [
             str(Path(sys.executable).with_name("tidemill")),
             "worker",
             *("--app", "bench.systems.tidemill_tasks:app"),
             *("--database", conninfo),
-            *("--concurrency", str(concurrency)),
             *self._words,
         ]
+
+    def worker(self, conninfo: str, concurrency: int) -> list[str]:
+        return [*self.plain_worker(conninfo), "--concurrency", str(concurrency)]
 
     def environment(self, conninfo: str) -> dict[str, str]:
         return {**super().environment(conninfo), "PYTHONPATH": str(HERE.parent)}

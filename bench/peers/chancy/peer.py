@@ -1,53 +1,44 @@
-# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator"
+# mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator,attr-defined"
 # Its packages are in the virtual environment that runs it, not in ours.
-"""Chancy: schema | add JOBS | worker CONCURRENCY. The database is that of DATABASE_URL."""
+"""Chancy: schema QUEUE | add JOBS | worker OPTIONS, in JSON. The database is that of DATABASE_URL."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from typing import Any
 
-from chancy import Chancy, Queue, Worker, job
-
-
-@job()
-async def noop(id: int) -> None:
-    pass
+from chancy import Chancy, Queue, Worker
+from tasks import chancy, noop
 
 
-def queue(concurrency: int) -> Queue:
-    return Queue(
-        "default",
-        concurrency=concurrency,
-        executor="chancy.executors.asyncex.AsyncExecutor",
-        eager_polling=True,
-        polling_interval=1,
-    )
-
-
-async def schema() -> None:
-    async with Chancy(os.environ["DATABASE_URL"]) as chancy:
+async def schema(queue: str) -> None:
+    async with chancy:
         await chancy.migrate()
+        await chancy.declare(Queue(**json.loads(queue)))
 
 
-async def add(jobs: int) -> None:
-    async with Chancy(os.environ["DATABASE_URL"]) as chancy:
-        new = [noop.job.with_kwargs(id=number) for number in range(jobs)]
+async def add(jobs: str) -> None:
+    async with chancy:
+        new = [noop.job.with_kwargs(id=number) for number in range(int(jobs))]
         started = time.perf_counter()
         async for _ in chancy.push_many(new):
             pass
         print(time.perf_counter() - started)
 
 
-async def work(concurrency: int) -> None:
-    # Chancy's default logger prints a line for each job.
-    async with Chancy(os.environ["DATABASE_URL"], log=logging.getLogger("chancy")) as chancy:
-        await chancy.declare(queue(concurrency), upsert=True)
-        async with Worker(chancy) as worker:
+async def work(options: str) -> None:
+    given: dict[str, Any] = json.loads(options)
+    logger = logging.getLogger("chancy")
+    logger.setLevel(given["log"])
+    async with Chancy(os.environ["DATABASE_URL"], log=logger) as quiet:
+        await quiet.declare(Queue(**given["Queue"]), upsert=True)
+        async with Worker(quiet) as worker:
             await worker.wait_for_shutdown()
 
 
@@ -58,5 +49,5 @@ COMMANDS: dict[str, Callable[..., Coroutine[None, None, None]]] = {
 }
 
 if __name__ == "__main__":
-    command, *numbers = sys.argv[1:]
-    asyncio.run(COMMANDS[command](*map(int, numbers)))
+    command, *arguments = sys.argv[1:]
+    asyncio.run(COMMANDS[command](*arguments))

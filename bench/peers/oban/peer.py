@@ -1,31 +1,26 @@
 # mypy: disable-error-code="import-not-found,import-untyped,untyped-decorator,attr-defined"
 # Its packages are in the virtual environment that runs it, not in ours.
-"""Oban: schema | add JOBS | worker CONCURRENCY. The database is that of DATABASE_URL."""
+"""Oban: schema | add JOBS | worker OPTIONS, which are JSON. The database is that of DATABASE_URL."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from typing import Any
 
 import uvloop
-from oban import Oban, worker
+from oban import Oban
 from oban.schema import install
 from psycopg_pool import AsyncConnectionPool
-
-CONNECTIONS = 10
-
-
-@worker(queue="default")
-class Noop:
-    async def process(self, job: object) -> None:
-        pass
+from tasks import Noop
 
 
-def pool() -> AsyncConnectionPool:
-    return AsyncConnectionPool(os.environ["DATABASE_URL"], min_size=1, max_size=CONNECTIONS, open=False)
+def pool(**options: Any) -> AsyncConnectionPool:
+    return AsyncConnectionPool(os.environ["DATABASE_URL"], open=False, **options)
 
 
 async def schema() -> None:
@@ -33,19 +28,20 @@ async def schema() -> None:
         await install(connections)
 
 
-async def add(jobs: int) -> None:
+async def add(jobs: str) -> None:
     async with pool() as connections:
         oban = Oban(pool=connections)
-        new = [Noop.new({"id": number}) for number in range(jobs)]
+        new = [Noop.new({"id": number}) for number in range(int(jobs))]
         started = time.perf_counter()
         await oban.enqueue_many(new)
         print(time.perf_counter() - started)
 
 
-async def work(concurrency: int) -> None:
+async def work(options: str) -> None:
+    given: dict[str, Any] = json.loads(options)
     async with (
-        pool() as connections,
-        Oban(pool=connections, queues={"default": concurrency}),
+        pool(**given["AsyncConnectionPool"]) as connections,
+        Oban(pool=connections, **given["Oban"]),
     ):
         await asyncio.Event().wait()
 
@@ -57,5 +53,6 @@ COMMANDS: dict[str, Callable[..., Coroutine[None, None, None]]] = {
 }
 
 if __name__ == "__main__":
-    command, *numbers = sys.argv[1:]
-    uvloop.run(COMMANDS[command](*map(int, numbers)))
+    command, *arguments = sys.argv[1:]
+    # Its own command uses uvloop, too.
+    uvloop.run(COMMANDS[command](*arguments))
