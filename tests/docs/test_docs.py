@@ -175,6 +175,8 @@ def runner(
     programs = Path(sys.executable).parent
     monkeypatch.setenv("DATABASE_URL", _url(database))
     monkeypatch.setenv("TIDEMILL_TEST_DATABASE", _url(database))
+    # With it, a line that a task prints is written in parts, between which another thread may log.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "tests.support.django_settings")
     monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ.get("PATH", "")]))
     monkeypatch.chdir(directory_of_page)

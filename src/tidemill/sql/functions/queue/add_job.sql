@@ -15,10 +15,11 @@ as $$
 declare
   queue_id bigint;
   j tidemill._jobs;
-  added tidemill.job;
+  added record;
 begin
   -- Each expression costs about a microsecond, so one covers all arguments that most calls leave out.
-  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags) > 0 then
+  if queue_name is not null or max_attempts is not null or job_key is not null or priority is not null or flags is not null
+  then
     if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
     end if;
@@ -35,7 +36,9 @@ begin
         select queue_id, t.id, coalesce(priority, 0), coalesce(max_attempts, 25),
                coalesce(run_at, now()), coalesce(payload, '{}'), flags
           from tidemill._tasks t where t.identifier = identifier
-        returning (tidemill._job_row(i, identifier, queue_name)).* into added;
+        -- One statement less than a look of its own.
+        returning tidemill._job_row(i, identifier, queue_name) as job,
+                  exists (select from tidemill._listeners) as notifies into added;
       exit when found;
       -- The identifier of a known task is valid; a new one may not be.
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
@@ -51,20 +54,19 @@ begin
     j.payload := coalesce(payload, '{}');
     j.flags := flags;
     j := tidemill._own_part(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')), job_key_mode);
-    if job_key_mode = 'unsafe_dedupe' then
-      -- The job that was found may be of another task and queue.
-      added := tidemill._job_row(j);
-    else
-      added := tidemill._job_row(j, identifier, queue_name);
-    end if;
+    select case job_key_mode
+             -- The job that was found may be of another task and queue.
+             when 'unsafe_dedupe' then tidemill._job_row(j)
+             else tidemill._job_row(j, identifier, queue_name) end as job,
+           exists (select from tidemill._listeners) as notifies into added;
   end if;
 
-  if exists (select from tidemill._listeners) then
+  if added.notifies then
     -- The order of claims, in which the payload names a place, is without named queues.
     perform tidemill._notify_workers(
-      added.run_at, case when added.queue_name is null then added.priority end, 0);
+      (added.job).run_at, case when (added.job).queue_name is null then (added.job).priority end, 0);
   end if;
-  return added;
+  return added.job;
 end
 $$;
 comment on function tidemill.add_job is
