@@ -111,15 +111,19 @@ def test_all_scenarios_in_all_lanes_are_the_default() -> None:
     assert options.scenarios == list(SCENARIOS)
     assert (options.lanes, options.peers) == (list(LANES), list(PEERS))
     assert (options.rounds, options.at_once, options.short) == (1, 1, False)
+    assert (options.processes, parse(["--processes", "2"]).processes) == (1, 2)
 
 
 def test_the_short_set_is_a_part_and_can_be_narrowed() -> None:
     assert set(parse(["--short"]).scenarios) < set(SCENARIOS)
+    assert {SCENARIOS[name].processes for name in parse(["--short"]).scenarios} == {1, 2}
     options = parse(["--short", "--only", "away"])
     assert (options.scenarios, options.peers) == (["away"], [])
 
 
-@pytest.mark.parametrize("wrong", ["--only=flood", "--lanes=fast", "--rounds=0", "--peers=celery"])
+@pytest.mark.parametrize(
+    "wrong", ["--only=flood", "--lanes=fast", "--rounds=0", "--processes=0", "--peers=celery"]
+)
 def test_wrong_arguments_are_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([wrong])
