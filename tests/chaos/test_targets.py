@@ -96,6 +96,12 @@ def test_json_has_no_infinity() -> None:
     assert json.loads(json.dumps(data, allow_nan=False))["figures"]["back"] == "never"
 
 
+def test_what_waits_for_a_clock_that_was_put_back_has_the_time_to() -> None:
+    late = {name: scenario.late for name, scenario in SCENARIOS.items() if scenario.late}
+
+    assert late == {"clock-back": 60}
+
+
 def test_the_mix_has_all_kinds() -> None:
     jobs = [mixed(number) for number in range(200)]
 
