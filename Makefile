@@ -19,7 +19,7 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint bench bench-smoke chaos clean remake
+.PHONY: help demo test test-quick test-two lint bench bench-smoke chaos clean remake
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k name --pg 18' passes mor
 test-quick: $(VENV)/.installed-dev ## Run a sample of the tests, in under a minute
 	@$(VENV)/bin/pytest -n 2 --quick $(ARGS)
 
+test-two: $(VENV)/.installed-dev ## Run the tests that run a worker with two workers at once
+	@$(VENV)/bin/pytest -n 2 --two $(ARGS)
+
 lint: $(VENV)/.installed-dev ## Check style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -45,9 +48,10 @@ bench: $(VENV)/.installed-dev ## Measure it beside its peers (ONLY=throughput PE
 bench-smoke: $(VENV)/.installed-dev ## Measure a short throughput, without peers
 	@$(VENV)/bin/python -m bench --smoke
 
-chaos: $(VENV)/.installed-dev ## Break things around it under load (ONLY=kill9,crash SHORT=1 PEERS=none ROUNDS= ARGS=--publish)
+chaos: $(VENV)/.installed-dev ## Break things around it under load (ONLY=kill9,crash SHORT=1 PEERS=none PROCESSES=2 ROUNDS= ARGS=--publish)
 	@$(VENV)/bin/python -m chaos $(if $(ONLY),--only $(ONLY)) $(if $(SHORT),--short) \
-		$(if $(PEERS),--peers $(PEERS)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+		$(if $(PEERS),--peers $(PEERS)) $(if $(PROCESSES),--processes $(PROCESSES)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
 
 clean: ## Remove everything that make has made
 	rm -rf $(VENV) .tidemill .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist bench/out chaos/out

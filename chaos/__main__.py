@@ -62,7 +62,7 @@ def _measure(options: Options, peers: Sequence[str]) -> Iterator[Measured]:
     ]
     with ThreadPoolExecutor(options.at_once) as pool:
         try:
-            waiting = [pool.submit(measure, *run, size) for run in runs * options.rounds]
+            waiting = [pool.submit(measure, *run, size, options.processes) for run in runs * options.rounds]
             for future in waiting:
                 yield _told(future.result())
         except KeyboardInterrupt:

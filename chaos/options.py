@@ -21,6 +21,7 @@ class Options:
     scenarios: list[str]
     lanes: list[str]
     peers: list[str]
+    processes: int
     rounds: int
     at_once: int
     short: bool
@@ -38,6 +39,13 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--lanes", default="", metavar="LANES", help=f"of these: {', '.join(LANES)}")
     parser.add_argument(
         "--peers", default="", metavar="PEERS", help=f"none, or of these: {', '.join(PEERS)}; all by default"
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="so many below a supervisor in each worker of ours (Linux)",
     )
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
@@ -61,12 +69,13 @@ def parse(arguments: Sequence[str]) -> Options:
         scenarios = [name for name in scenarios if SCENARIOS[name].short]
     # Side by side they disturb each other's rates, but most of their time is waiting.
     at_once = given.at_once or (_SHORT_AT_ONCE if given.short else 1)
-    if given.rounds < 1 or at_once < 1:
-        parser.error("at least one round, and one at once")
+    if given.rounds < 1 or at_once < 1 or given.processes < 1:
+        parser.error("at least one round, one at once, and one process")
     return Options(
         scenarios,
         lanes,
         peers,
+        given.processes,
         given.rounds,
         at_once,
         given.short,

@@ -15,7 +15,7 @@ from chaos.peers import PEERS
 from chaos.records import Gone, Left, Records, Slots, read_journal
 from chaos.scenarios import LANES, Scenario
 from chaos.servers import Unavailable
-from chaos.stage import CONCURRENCY, OUT, SHORT, Size, Stage, hold, loaded, staged
+from chaos.stage import OUT, SHORT, Size, Stage, concurrency, hold, loaded, staged
 from chaos.subject import Lane, Subject
 from chaos.targets import PACE, Missed, limits, missed
 from tidemill import WorkerOptions
@@ -48,15 +48,19 @@ class Measured:
         return self.left_out or (self.figures is not None and not self.missed)
 
 
-def measure(scenario: Scenario, name: str, size: Size) -> Measured:
+def measure(scenario: Scenario, name: str, size: Size, processes: int = 1) -> Measured:
     """Runs it once, in this lane or with this peer. What goes wrong in the harness is a failure, too."""
+    processes = max(scenario.processes, processes) if name in LANES else 1
     began = time.monotonic()
     place = OUT / "runs" / f"{scenario.name}-{name}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    own_size = size if scenario.rate is None else replace(size, rate=scenario.rate)
+    rate = size.rate if scenario.rate is None else scenario.rate
+    own_size = replace(size, rate=rate, drain=size.drain + scenario.late)
     try:
-        records, hits = _records(scenario, _subject(scenario, name, size), own_size, place)
+        records, hits = _records(
+            scenario, _subject(scenario, name, size, processes), own_size, place, processes
+        )
     except InterruptedError:
         raise
     except Exception as error:
@@ -67,7 +71,7 @@ def measure(scenario: Scenario, name: str, size: Size) -> Measured:
         )
     found = figures(records)
     lost = sum(loss.until is None or loss.until - loss.at > size.lease for loss in records.losses)
-    most = {**limits(name, size.lease, lost, CONCURRENCY, hits), **scenario.limits}
+    most = {**limits(name, size.lease, lost, concurrency(processes), hits), **scenario.limits}
     # Peers have promised nothing.
     # The short set runs side by side, on machines that others share: there only what is wrong is judged.
     without = scenario.without | PACE if size is SHORT else scenario.without
@@ -75,15 +79,18 @@ def measure(scenario: Scenario, name: str, size: Size) -> Measured:
     return Measured(scenario.name, name, found, tuple(wrong), seconds=time.monotonic() - began)
 
 
-def _subject(scenario: Scenario, name: str, size: Size) -> Subject:
+def _subject(scenario: Scenario, name: str, size: Size, processes: int) -> Subject:
     if name in PEERS:
         return PEERS[name]
     # Otherwise as by default.
     lease = ["--lease", str(size.lease)] if size.lease != WorkerOptions.lease else []
-    return Lane(name, [*scenario.options, *lease])
+    several = ["--processes", str(processes)] if processes > 1 else []
+    return Lane(name, [*scenario.options, *lease, *several])
 
 
-def _records(scenario: Scenario, subject: Subject, size: Size, place: Path) -> tuple[Records, int]:
+def _records(
+    scenario: Scenario, subject: Subject, size: Size, place: Path, processes: int
+) -> tuple[Records, int]:
     with (
         scenario.server() as server,
         staged(
@@ -92,6 +99,7 @@ def _records(scenario: Scenario, subject: Subject, size: Size, place: Path) -> t
             size,
             place,
             scenario.workers,
+            processes=processes,
             through=scenario.through,
             proxied=scenario.proxied,
         ) as stage,
@@ -134,10 +142,10 @@ def _read(stage: Stage, load_began: float, load_ended: float, longest_add: float
         load_ended=load_ended,
         lease=stage.size.lease,
         left=[Left(*row) for row in left],
-        losses=list(stage.losses),
+        losses=[*stage.losses, *(loss for worker in stage.workers for loss in worker.deaths())],
         rows=frozenset(number for (number,) in rows),
-        alive=sum(worker.alive and (stage.is_ours or not worker.ends) for worker in stage.workers),
-        workers=len(stage.workers),
+        alive=sum(worker.running for worker in stage.workers if stage.is_ours or not worker.ends),
+        workers=sum(worker.processes for worker in stage.workers),
         longest_add=longest_add,
     )
     return _with_ours(stage, records, lines) if stage.is_ours else records

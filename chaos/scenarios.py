@@ -28,12 +28,16 @@ class Scenario:
     peers: bool = False
     """Whether peers are put under it, too."""
     workers: int = 2
+    processes: int = 1
+    """How many each worker has, below a supervisor of its own; at least."""
     proxied: bool = False
     """Whether each worker has a proxy between itself and the server."""
     server: Callable[[], ChaosServer] = ChaosServer
     """Makes a server of its own."""
     through: Callable[[str], AbstractContextManager[str]] | None = None
     """What stands between workers and server; yields how to connect."""
+    late: float = 0.0
+    """By how many seconds more retries may be late at the end."""
     rate: float | None = None
     """Jobs a second, in place of those of the size."""
     options: Sequence[str] = ()
@@ -49,12 +53,46 @@ _SLOWLY = 20.0
 # What waits beside a job that kills its workers may have three of them lost, one after the other.
 _THREE_LEASES = 3 * (FULL.lease + 5)
 
+# What stops in its own time ends its jobs, or gives them back.
+_NOTHING_CUT = {"failed": 0, "twice": 0, "side_by_side": 0}
+
 _ALL = (
     Scenario(
         "kill9", "kill -9 of one worker of three", processes.kill_one, short=True, peers=True, workers=3
     ),
     Scenario("kill9-all", "kill -9 of both workers at once, started again", processes.kill_all, peers=True),
     Scenario("kill9-loop", "kill -9 of one worker after the other, six times", processes.kill_in_a_loop),
+    Scenario(
+        "kill9-process",
+        "kill -9 of one of two processes below one supervisor",
+        processes.kill_one,
+        short=True,
+        workers=1,
+        processes=2,
+    ),
+    Scenario(
+        "kill9-supervisor",
+        "kill -9 of one supervisor of two, started again after its two processes have stopped",
+        processes.kill_supervisor,
+        short=True,
+        processes=2,
+        limits=_NOTHING_CUT,
+    ),
+    Scenario(
+        "term-group",
+        "SIGTERM to one supervisor of two and its two processes, started again",
+        processes.terminate_group,
+        short=True,
+        processes=2,
+        limits=_NOTHING_CUT,
+    ),
+    Scenario(
+        "stop-supervisor",
+        "SIGSTOP of a supervisor for longer than a lease, and kill -9 of one of its two processes",
+        processes.freeze_supervisor,
+        workers=1,
+        processes=2,
+    ),
     Scenario(
         "stop",
         "SIGSTOP of one worker for longer than its lease, then SIGCONT",
@@ -188,6 +226,8 @@ _ALL = (
             f"the server's clock steps {what}",
             servers.step_clock(seconds),
             server=partial(ChaosServer, clock=True),
+            # What was to be tried again half a second later waits until the clock has caught up.
+            late=max(0.0, -seconds),
             limits={"side_by_side": 0},
             # Leases and the order of a queue are told by that clock.
             without=frozenset({"past_lease", "order"}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from chaos.proxy import Proxy
 from chaos.records import Added, Loss, Run, Sample, read_journal
 from chaos.servers import ChaosServer
 from chaos.subject import Lane, Subject
+from chaos.supervised import SupervisedWorker
 from chaos.workers import Worker, stop
 
 HERE = Path(__file__).parent
@@ -44,6 +45,11 @@ def hold(seconds: float) -> None:
     """Lets so much time pass. Raises InterruptedError if all is to end."""
     if _interrupted.wait(seconds):
         raise InterruptedError
+
+
+def concurrency(processes: int) -> int:
+    """How many jobs each process of a worker runs at once: together as many as one alone."""
+    return max(1, CONCURRENCY // processes)
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,11 @@ FULL = Size(lease=30, before=6, after=12, rate=50, most=4000, drain=110)
 class Stage:
     """One run of a scenario; opened by `staged`."""
 
-    def __init__(self, server: ChaosServer, subject: Subject, size: Size, place: Path) -> None:
+    def __init__(
+        self, server: ChaosServer, subject: Subject, size: Size, place: Path, processes: int
+    ) -> None:
         self.server, self.subject, self.size, self.place = server, subject, size, place
+        self.processes = processes
         self.journal = place / "journal"
         self.conninfo = make_conninfo(_conninfo(server), dbname=DATABASE, user=ROLE)
         self.added: list[Added] = []
@@ -100,9 +109,18 @@ class Stage:
     def start_worker(self, conninfo: str) -> None:
         """One more worker."""
         number = len(self.workers)
-        command = self.subject.worker(conninfo, CONCURRENCY)
+        command = self.subject.worker(conninfo, concurrency(self.processes))
         environment = self.subject.environment(conninfo, self.journal)
-        self.workers.append(Worker(command, environment, self.place / f"worker-{number}.log", self.losses))
+        log = self.place / f"worker-{number}.log"
+        self.workers.append(
+            Worker(command, environment, log, self.losses)
+            if self.processes == 1
+            else SupervisedWorker(command, environment, log, self.losses, self.processes)
+        )
+
+    def supervised(self) -> list[SupervisedWorker]:
+        """Its workers, where each has a supervisor."""
+        return [worker for worker in self.workers if isinstance(worker, SupervisedWorker)]
 
     def producer(self) -> Producer:
         """A producer with a connection of its own, straight to the server."""
@@ -112,7 +130,7 @@ class Stage:
         """Until all have registered. Raises RuntimeError if they do not."""
         deadline = time.monotonic() + _START_SECONDS
         with self.admin() as connection:
-            while _one(connection, self._started) < len(self.workers):
+            while _one(connection, self._started) < len(self.workers) * self.processes:
                 if time.monotonic() > deadline or not all(worker.alive for worker in self.workers):
                     raise RuntimeError(f"the workers did not start; see {self.place}/worker-0.log")
                 hold(0.1)
@@ -141,9 +159,9 @@ class Stage:
             for worker in self.workers:
                 worker.start_if_ended()
 
-    def lost(self, worker: Worker, began: float) -> None:
-        """Notes that a worker could not reach the database since then, until now."""
-        self.losses.append(Loss(worker.pid, began, time.monotonic()))
+    def lost(self, pids: Sequence[int], began: float) -> None:
+        """Notes that these processes could not reach the database since then, until now."""
+        self.losses += [Loss(pid, began, time.monotonic()) for pid in pids]
 
     @contextmanager
     def admin(self) -> Iterator[psycopg.Connection[Any]]:
@@ -236,11 +254,12 @@ def staged(
     place: Path,
     workers: int,
     *,
+    processes: int,
     through: Callable[[str], AbstractContextManager[str]] | None,
     proxied: bool,
 ) -> Iterator[Stage]:
     """A stage with workers that have started; at the end all of its processes have ended."""
-    stage = Stage(server, subject, size, place)
+    stage = Stage(server, subject, size, place, processes)
     stage.prepare()
     with ExitStack() as stack:
         conninfo = stage.conninfo if through is None else stack.enter_context(through(stage.conninfo))

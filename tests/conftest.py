@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.support import running
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 from tidemill.database import installer
 
@@ -17,10 +18,15 @@ from tidemill.database import installer
 _WANTED = (18, 16)
 # The code here is Python's: what it calls in the database is tested in the other folders.
 _ON_ONE = {"cli", "docs", "worker"}
+# What a module imports that runs workers so that there can be two of them.
+_RUNS = {"one_run", "run_all", "run_one", "running"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pg", type=int, action="append", help="only this version of PostgreSQL")
+    parser.addoption(
+        "--two", action="store_true", help="only tests that run a worker, with two of them at once"
+    )
     parser.addoption("--quick", action="store_true", help="only a sample, in under a minute")
 
 
@@ -29,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "versions(*numbers): these versions of PostgreSQL are enough for this test",
     )
+    config.addinivalue_line("markers", "one_worker(why): with two workers at once it would not hold")
+    if config.getoption("--two"):
+        running.workers = 2
     config.addinivalue_line("markers", "slow: takes half a second and more, and is left out by --quick")
 
 
@@ -69,7 +78,9 @@ def _versions(metafunc: pytest.Metafunc) -> list[int]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --quick: nothing slow, and what needs a server once, with its first parameters."""
+    """With --two: what runs workers. With --quick: nothing slow, and each test of a server once."""
+    if config.getoption("--two"):
+        _only(config, items, _runs_two)
     if not config.getoption("--quick"):
         return
     seen: set[str] = set()
@@ -82,6 +93,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen.add(name)
     items[:] = left
     config.hook.pytest_deselected(items=out)
+
+
+def _only(config: pytest.Config, items: list[pytest.Item], chosen: Callable[[pytest.Item], bool]) -> None:
+    out = [item for item in items if not chosen(item)]
+    items[:] = [item for item in items if chosen(item)]
+    config.hook.pytest_deselected(items=out)
+
+
+def _runs_two(item: pytest.Item) -> bool:
+    """Whether a test runs workers by the helpers, which can run two, and says the same of two as of one."""
+    assert isinstance(item, pytest.Function)
+    return not item.get_closest_marker("one_worker") and not _RUNS.isdisjoint(vars(item.module))
 
 
 @pytest.fixture

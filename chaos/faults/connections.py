@@ -27,7 +27,7 @@ def freeze_one_workers_sockets(stage: Stage) -> None:
         stage.proxies[0].freeze()
         stage.hold(stage.size.past_lease)
         stage.proxies[0].flow()
-        stage.lost(stage.workers[0], began)
+        stage.lost(stage.workers[0].pids(), began)
 
 
 def cut_one_worker_off(stage: Stage) -> None:
@@ -38,7 +38,7 @@ def cut_one_worker_off(stage: Stage) -> None:
         stage.hold(stage.size.past_lease)
         stage.proxies[0].reset()
         stage.proxies[0].flow()
-        stage.lost(stage.workers[0], began)
+        stage.lost(stage.workers[0].pids(), began)
 
 
 def freeze_all_sockets(stage: Stage) -> None:
@@ -99,17 +99,17 @@ def kill_all_backends(stage: Stage) -> None:
 
 
 def refuse_heartbeats(stage: Stage) -> None:
-    """One worker's heartbeat loses its connection and gets no other, while its other connections stay."""
+    """One heartbeat loses its connection and gets no other, while its process keeps its others."""
     with stage.fault(), stage.admin() as connection:
-        began = time.monotonic()
+        began, pids = time.monotonic(), stage.workers[0].pids()[:1]
         connection.execute(f"alter role {ROLE} connection limit 1".encode())
         connection.execute(
-            "select pg_terminate_backend(backend_pid) from tidemill._workers where pid = %s",
-            [stage.workers[0].pid],
+            "select pg_terminate_backend(backend_pid) from tidemill._workers where pid = any(%s)",
+            [pids],
         )
         stage.hold(stage.size.past_lease)
         connection.execute(f"alter role {ROLE} connection limit -1".encode())
-        stage.lost(stage.workers[0], began)
+        stage.lost(pids, began)
 
 
 def refuse_connections(stage: Stage) -> None:

@@ -185,6 +185,7 @@ async def test_what_a_lost_worker_never_began(app: App, connection: psycopg.Conn
     assert outcomes(connection, action) == ["worker_lost"]
 
 
+@pytest.mark.one_worker("it counts workers")
 async def test_a_run_whose_worker_lost_the_connection_of_its_heartbeat(
     app: App,
     connection: psycopg.Connection,

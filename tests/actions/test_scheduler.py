@@ -104,6 +104,7 @@ async def test_long_runs_leave_slots_to_others(app: App, connection: psycopg.Con
         await until_ended(connection, blocked)
 
 
+@pytest.mark.one_worker("each has slots of its own")
 async def test_no_more_runs_at_once_than_allowed(app: App, connection: psycopg.Connection, lock: Any) -> None:
     make_procedure(connection, "blocks", BLOCKS)
     actions = [add_action(connection, proc="blocks", name=f"n{n}") for n in range(5)]
@@ -165,6 +166,7 @@ async def test_a_scheduler_without_free_connections_tries_again(
     assert state(connection, action)["total_failures"] == 0
 
 
+@pytest.mark.one_worker("it counts what one asks for")
 async def test_it_does_not_ask_for_connections_without_a_pause(
     app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

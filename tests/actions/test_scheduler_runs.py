@@ -122,6 +122,7 @@ async def test_a_run_whose_row_was_deleted_is_not_for_ever(app: App, connection:
     assert outcomes(connection, action) == ["success"]
 
 
+@pytest.mark.one_worker("each has backends of its own")
 async def test_a_run_leaves_nothing_to_the_next_one(app: App, connection: psycopg.Connection) -> None:
     make_procedure(
         connection,

@@ -96,6 +96,12 @@ def test_json_has_no_infinity() -> None:
     assert json.loads(json.dumps(data, allow_nan=False))["figures"]["back"] == "never"
 
 
+def test_what_waits_for_a_clock_that_was_put_back_has_the_time_to() -> None:
+    late = {name: scenario.late for name, scenario in SCENARIOS.items() if scenario.late}
+
+    assert late == {"clock-back": 60}
+
+
 def test_the_mix_has_all_kinds() -> None:
     jobs = [mixed(number) for number in range(200)]
 
@@ -111,15 +117,19 @@ def test_all_scenarios_in_all_lanes_are_the_default() -> None:
     assert options.scenarios == list(SCENARIOS)
     assert (options.lanes, options.peers) == (list(LANES), list(PEERS))
     assert (options.rounds, options.at_once, options.short) == (1, 1, False)
+    assert (options.processes, parse(["--processes", "2"]).processes) == (1, 2)
 
 
 def test_the_short_set_is_a_part_and_can_be_narrowed() -> None:
     assert set(parse(["--short"]).scenarios) < set(SCENARIOS)
+    assert {SCENARIOS[name].processes for name in parse(["--short"]).scenarios} == {1, 2}
     options = parse(["--short", "--only", "away"])
     assert (options.scenarios, options.peers) == (["away"], [])
 
 
-@pytest.mark.parametrize("wrong", ["--only=flood", "--lanes=fast", "--rounds=0", "--peers=celery"])
+@pytest.mark.parametrize(
+    "wrong", ["--only=flood", "--lanes=fast", "--rounds=0", "--processes=0", "--peers=celery"]
+)
 def test_wrong_arguments_are_refused(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse([wrong])

@@ -56,6 +56,7 @@ def flood(stranger: psycopg.Connection, ids: list[int]) -> None:
         )
 
 
+@pytest.mark.one_worker("each says so once")
 @pytest.mark.parametrize("encoding", ["UTF8", "LATIN9"])
 async def test_a_flood_of_garbage_on_every_channel(
     database: str,

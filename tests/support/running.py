@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -15,6 +15,9 @@ from tidemill import App, Worker, WorkerOptions
 from tidemill.jobs import Job
 
 T = TypeVar("T")
+
+workers = 1
+"""How many workers run where a test asks for one; `pytest --two` makes it two."""
 
 
 async def eventually(condition: Callable[[], T], what: str) -> T:
@@ -35,6 +38,13 @@ async def within(event: asyncio.Event, timeout: float = 30.0) -> None:
 @asynccontextmanager
 async def running(app: App, **options: Any) -> AsyncIterator[Worker]:
     """A worker that runs inside the block, and is stopped at its end; one that is stopping is not hurried."""
+    async with AsyncExitStack() as stack:
+        started = [await stack.enter_async_context(_running(app, options)) for _ in range(workers)]
+        yield started[0]
+
+
+@asynccontextmanager
+async def _running(app: App, options: dict[str, Any]) -> AsyncIterator[Worker]:
     worker = Worker(app, WorkerOptions(**{"migrate": False, **options}))
     run = asyncio.ensure_future(worker.run())
     ready = asyncio.ensure_future(worker.ready.wait())
@@ -55,7 +65,8 @@ async def running(app: App, **options: Any) -> AsyncIterator[Worker]:
 
 async def run_all(app: App, **options: Any) -> None:
     """Runs jobs until none is ready."""
-    await app.run_until_empty(WorkerOptions(**{"migrate": False, **options}))
+    runs = [app.run_until_empty(WorkerOptions(**{"migrate": False, **options})) for _ in range(workers)]
+    await asyncio.gather(*runs)
 
 
 async def run_one(app: App, identifier: str, payload: Any = None, **options: Any) -> Job | None:

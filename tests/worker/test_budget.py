@@ -189,6 +189,7 @@ def test_sizes_of_pools(
         assert pool_sizes(WorkerOptions(**options), tasks) == sizes
 
 
+@pytest.mark.one_worker("it counts all connections")
 async def test_a_worker_keeps_within_its_limit(app: App, connection: psycopg.Connection) -> None:
     connection.execute("create procedure wait_a_little(id int, config jsonb) language sql as 'select 1'")
     most = 16

@@ -60,6 +60,7 @@ async def test_a_half_open_listener_is_opened_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.one_worker("each says so once")
 async def test_behind_a_pooler_that_swallows_listen_polling_goes_on(
     way: Proxy, far_app: App, app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +190,7 @@ async def test_an_answer_that_never_comes_is_given_up(
         await eventually(lambda: settled(connection), "the job to end")
 
 
+@pytest.mark.one_worker("the pool has the name of the first")
 async def test_a_pool_that_was_there_before_its_worker_has_its_name_too(database: str) -> None:
     """By that name the sessions of a lost worker are found and ended."""
 

@@ -67,6 +67,7 @@ async def test_named_queues_are_serial_and_in_order(app: App, connection: psycop
     assert connection.execute("select count(*) from spans").fetchone() == (300,)
 
 
+@pytest.mark.one_worker("two run jobs side by side")
 async def test_the_most_urgent_first_then_the_longest_due_then_the_oldest(app: App) -> None:
     order: list[str] = []
 
@@ -201,6 +202,7 @@ async def test_broken_sql_of_a_job_does_not_reach_the_next_one(
     assert rows == [("breaks", "DivisionByZero: division by zero")]
 
 
+@pytest.mark.one_worker("it counts calls")
 async def test_once_settles_what_runs_when_forbidden_flags_fail(
     app: App, connection: psycopg.Connection
 ) -> None:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.lane("express")
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("all_is_quick")
+@pytest.mark.one_worker("each has batches of its own")
 async def test_what_goes_on_is_leased_when_the_budget_ends(app: App, connection: psycopg.Connection) -> None:
     gates = Gates(app)
     app.task("ends")(nothing)

@@ -57,6 +57,7 @@ async def test_slow_jobs_are_leased_one_per_free_slot_and_quick_ones_pass_them(
 
 
 @pytest.mark.parametrize("lane_choice", ["auto", "express"])
+@pytest.mark.one_worker("each learns for itself how long a task takes")
 async def test_a_task_turns_slow_and_quick_again(
     app: App,
     connection: psycopg.Connection,

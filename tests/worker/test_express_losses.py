@@ -33,6 +33,7 @@ def open_batches(connection: psycopg.Connection) -> list[int]:
 
 
 @pytest.mark.usefixtures("no_hurry")
+@pytest.mark.one_worker("the other one has lost nothing")
 async def test_a_connection_that_is_cut_in_mid_batch(
     app: App, connection: psycopg.Connection, watcher: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:

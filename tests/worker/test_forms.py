@@ -114,6 +114,7 @@ async def test_as_many_at_once_as_there_are_slots(app: App, form: str) -> None:
     await run_all(app, concurrency=5)
 
 
+@pytest.mark.one_worker("the other one goes on")
 async def test_what_runs_at_a_stop_ends_and_the_rest_goes_back(
     app: App, form: str, connection: psycopg.Connection
 ) -> None:

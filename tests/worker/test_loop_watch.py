@@ -73,6 +73,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.one_worker("two watch one event loop")
 async def test_a_job_at_once(app: App, log: Log) -> None:
     @app.task
     async def holds(payload: Any) -> None:
@@ -223,6 +224,7 @@ async def test_a_callback(app: App, log: Log) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.one_worker("two watch one event loop")
 async def test_the_same_place_is_told_once(app: App, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     found = threading.Event()
     find = LoopWatch._find

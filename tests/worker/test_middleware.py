@@ -42,6 +42,7 @@ class Recording(Middleware):
         self._note(f"cancel {job.identifier}: {reason}")
 
 
+@pytest.mark.one_worker("each calls the hooks of its start and stop")
 async def test_hooks_in_order(database: str) -> None:
     events: list[str] = []
     app = App(database, middleware=[Recording("a", events), Recording("b", events)])

@@ -86,6 +86,7 @@ async def test_a_job_follows_where_all_slots_were_taken(app: App, connection: ps
 
 @pytest.mark.lane("express")
 @pytest.mark.usefixtures("no_hurry")
+@pytest.mark.one_worker("the other one has free slots")
 async def test_a_job_follows_where_both_batches_were_open(app: App, connection: psycopg.Connection) -> None:
     gates = Gates(app)
     async with running(app, **NO_POLLS, concurrency=10):

@@ -56,6 +56,7 @@ def add(connection: psycopg.Connection, task: str, count: int) -> None:
     )
 
 
+@pytest.mark.one_worker("it has the second one already")
 async def test_one_whose_heartbeat_is_cut_off_starts_nothing(
     database: str, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,6 +133,7 @@ def test_one_that_stood_still_starts_nothing_that_others_took(
     assert {job for job, _ in before} == set(range(1, 1001))
 
 
+@pytest.mark.one_worker("it has the second one already")
 async def test_after_an_outage_workers_sweep_nobody(
     own_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -141,6 +141,7 @@ async def test_a_cancelled_run_does_not_wait_for_the_grace_period(
     assert attempts(connection) == [(0, None)]
 
 
+@pytest.mark.one_worker("each says so")
 async def test_one_that_stops_says_so_while_jobs_run(app: App, connection: psycopg.Connection) -> None:
     begun, gate = asyncio.Event(), asyncio.Event()
 

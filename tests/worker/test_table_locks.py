@@ -83,6 +83,7 @@ def tries(connection: psycopg.Connection) -> int:
     ).rowcount
 
 
+@pytest.mark.one_worker("each says so once")
 async def test_a_worker_tells_once_that_a_table_is_locked(
     app: App, connection: psycopg.Connection, database: str, caplog: pytest.LogCaptureFixture
 ) -> None:

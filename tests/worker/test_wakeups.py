@@ -84,6 +84,7 @@ async def test_without_listen_polling_finds_jobs(
         assert not declared(connection)
 
 
+@pytest.mark.one_worker("it counts workers")
 async def test_a_worker_taken_for_dead_registers_and_listens_again(
     app: App, connection: psycopg.Connection, done: asyncio.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
