@@ -14,7 +14,7 @@ from bench.systems.base import Can, System
 
 _RATE = "jobs/s"
 _SQL, _LANGUAGE = "one SQL call", "from its language"
-_COPY = "COPY, bare table"
+_COPY = "COPY, the same indexes"
 
 
 def _in_sql(bench: Bench, system: System, jobs: int) -> Mapping[str, float]:
@@ -32,12 +32,12 @@ def _from_language(bench: Bench, system: System, jobs: int) -> Mapping[str, floa
 
 
 def _copy(bench: Bench, ours: System, jobs: int) -> Mapping[str, float]:
-    """Copies the same rows into a table with the same columns, whose only index is the primary key."""
+    """Copies the same rows into a table with the same columns and indexes."""
     with bench.databases.of(ours) as conninfo, psycopg.connect(conninfo) as connection:
         add_many(connection, ours, jobs, "noop")
         with connection.cursor().copy("copy tidemill._jobs to stdout") as copy:
             rows = b"".join(bytes(part) for part in copy)
-        connection.execute("create table bare (like tidemill._jobs including defaults, primary key (id)) ")
+        connection.execute("create table bare (like tidemill._jobs including defaults including indexes)")
         connection.execute("truncate tidemill._jobs")
         connection.commit()
         started = time.perf_counter()
@@ -52,6 +52,7 @@ def _cells(bench: Bench) -> list[Cell]:
     cells = [
         Cell(system.name, _SQL, partial(_in_sql, bench, system, jobs))
         for system in bench.able(frozenset({Can.ADD_MANY_IN_SQL}))
+        if system.has_sql_call
     ]
     cells.append(Cell(_COPY, _SQL, partial(_copy, bench, bench.systems[0], jobs)))
     return cells + [
@@ -71,7 +72,7 @@ def _verdicts(results: Results) -> list[Verdict]:
             )
             for variant in (_SQL, _LANGUAGE)
         ),
-        at_least("0.6 of a COPY into a bare table", over(ours, results.median(_COPY, _SQL, _RATE)), 0.6),
+        at_least("0.8 of a COPY into such a table", over(ours, results.median(_COPY, _SQL, _RATE)), 0.8),
     ]
 
 
@@ -79,7 +80,7 @@ SHAPE = Shape(
     "bulk_add",
     "Bulk adds",
     "100k jobs in one call: of add_jobs in SQL, and of each system's bulk call in its own language; beside "
-    "a COPY of the same rows into a table with the same columns and only a primary key.",
+    "a COPY of the same rows into a table with the same columns and indexes.",
     _cells,
     _verdicts,
     charts=[Chart(_RATE, "bulk-add", "Jobs added per second in bulk")],

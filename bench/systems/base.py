@@ -53,6 +53,8 @@ class System(ABC):
     """SQL that adds one job; {task} and {payload} (JSON) go inside its quotes."""
     add_many: str = ""
     """SQL that adds {jobs} jobs of {task} in one call, with {queue}, {run_at}, {priority}; n numbers them."""
+    has_sql_call: bool = True
+    """Whether `add_many` is a way that the system offers, so that its speed tells something."""
     add_keyed: str = ""
     """SQL that adds a noop job with the SQL expression {key} as its key."""
     fail_all: str = ""

@@ -17,12 +17,6 @@ class PgQueuer(PythonPeer):
     package = "pgqueuer[asyncpg] uvloop typer<0.29"
     done = "its row is gone from pgqueuer (and stands in pgqueuer_log)"
     pending = "select id from pgqueuer where entrypoint in ('noop', 'nap')"
-    add_one = (
-        "with added as (insert into pgqueuer (priority, entrypoint, payload, status) "
-        "values (0, '{task}', convert_to('{payload}', 'UTF8'), 'queued') returning id, entrypoint, priority) "
-        "insert into pgqueuer_log (job_id, status, entrypoint, priority) "
-        "select id, 'queued', entrypoint, priority from added"
-    )
     add_many = (
         "with added as (insert into pgqueuer (priority, entrypoint, payload, status) "
         "select 0, '{task}', convert_to(json_build_object('id', n)::text, 'UTF8'), 'queued' "
@@ -30,7 +24,9 @@ class PgQueuer(PythonPeer):
         "insert into pgqueuer_log (job_id, status, entrypoint, priority) "
         "select id, 'queued', entrypoint, priority from added"
     )
-    can = frozenset({Can.ADD_IN_SQL, Can.ADD_MANY_IN_SQL, Can.TELL_START, Can.NAP})
+    # Its documentation has no call of SQL: this statement only fills its table.
+    has_sql_call = False
+    can = frozenset({Can.ADD_MANY_IN_SQL, Can.TELL_START, Can.NAP})
     # Which is no limit.
     concurrency = 0
 
