@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import machine, output, page
+from bench.again import merged
 from bench.context import Bench
 from bench.measure.databases import Databases
 from bench.options import Options, parse
@@ -37,6 +38,8 @@ def main() -> int:
             output.print_about(about)
             bench = Bench(databases, systems, _jobs(options), _CAP, options.full)
             run = Run(about, [measure(shape, bench, options.rounds) for shape in _shapes(options)])
+    if options.into is not None:
+        run = merged(run, options.into)
     if not options.smoke:
         output.print_verdicts(run)
         print(f"Written: {output.write_json(run)}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from bench.systems.base import System
+from bench.systems.base import AS_IT_COMES, TUNED, System
 from bench.systems.settings import settings
 
 _SERVER = (
@@ -45,6 +45,8 @@ class About:
     server: Mapping[str, str]
     systems: Sequence[Used]
     left_out: Mapping[str, str]
+    again: Sequence[str] = ()
+    """Which shapes were measured again later, and when."""
 
 
 def describe(
@@ -80,7 +82,7 @@ def describe(
 
 def _most_jobs(system: System) -> str:
     few, most = system.as_it_comes().most_jobs, system.most_jobs
-    limits = {"as it comes": few, "tuned": most}
+    limits = {AS_IT_COMES: few, TUNED: most}
     return ", ".join(f"{limit:,} {way}" for way, limit in limits.items() if limit < System.most_jobs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.shapes import SHAPES
 from bench.systems import PEERS
@@ -19,6 +20,7 @@ class Options:
     jobs: int | None
     rounds: int
     publish: bool
+    into: Path | None
     full: bool
     smoke: bool
 
@@ -38,6 +40,9 @@ def parse(arguments: Sequence[str]) -> Options:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--publish", action="store_true", help="replace docs/benchmarks with this run")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="replace these shapes in the results of an earlier run"
+    )
     parser.add_argument("--full", action="store_true", help="up to 10 million jobs in `growth`")
     parser.add_argument("--smoke", action="store_true", help="a short throughput of Tidemill alone")
     given = parser.parse_args(arguments)
@@ -50,7 +55,9 @@ def parse(arguments: Sequence[str]) -> Options:
         shapes, given.rounds = ["throughput"], 1
     if given.rounds < 1 or (given.jobs is not None and given.jobs < 1000):
         parser.error("at least one round, and at least 1000 jobs")
-    return Options(shapes, peers, given.jobs, given.rounds, given.publish, given.full, given.smoke)
+    return Options(
+        shapes, peers, given.jobs, given.rounds, given.publish, given.into, given.full, given.smoke
+    )
 
 
 def chosen(text: str, known: Collection[str]) -> list[str]:

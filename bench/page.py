@@ -74,6 +74,7 @@ def markdown(run: Run) -> str:
         *(part for measured in run.measured for part in _section(measured)),
         "## What was run",
         f"{about.date}, with `{about.command}`.",
+        *(f"Measured again, {again}." for again in about.again),
         _table(["Machine", ""], about.machine.items()),
         _table(["PostgreSQL", ""], about.server.items()),
         _table(

@@ -48,7 +48,7 @@ class Measured:
         return self.left_out or (self.figures is not None and not self.missed)
 
 
-def measure(scenario: Scenario, name: str, size: Size, processes: int = 1) -> Measured:
+def measure(scenario: Scenario, name: str, size: Size, processes: int) -> Measured:
     """Runs it once, in this lane or with this peer. What goes wrong in the harness is a failure, too."""
     processes = max(scenario.processes, processes) if name in LANES else 1
     began = time.monotonic()

@@ -45,7 +45,7 @@ class SupervisedWorker(Worker):
         threading.Thread(target=self._watch, args=[self.pid], daemon=True).start()
 
     def pids(self) -> list[int]:
-        return _children(self.pid)
+        return children_of(self.pid)
 
     @property
     def running(self) -> int:
@@ -76,12 +76,21 @@ class SupervisedWorker(Worker):
         self.process.wait()
         _wait_for_end(pids)
 
+    def terminate_group(self) -> None:
+        """Asks all of its processes to stop, as a terminal and Docker do. Raises RuntimeError if it fails."""
+        self._is_down = True
+        self._signal_group(signal.SIGTERM)
+        code = self.process.wait(_STOP_SECONDS)
+        if code:
+            raise RuntimeError(f"the worker ended with exit code {code}; see {self.log}")
+
     def freeze(self) -> None:
         """Stops all of its processes, as a paused container is stopped."""
         self._freeze([self.pid, *self.pids()])
 
     def freeze_process(self) -> None:
         """Stops one of its processes."""
+        wait_for(lambda: bool(self.pids()), "a process to stop", _REPLACE_SECONDS)
         self._freeze(self.pids()[:1])
 
     def freeze_supervisor(self) -> None:
@@ -113,8 +122,8 @@ class SupervisedWorker(Worker):
     def _watch(self, supervisor: int) -> None:
         """Notes at once when one of the processes has ended, until all have."""
         descriptors: dict[int, int] = {}
-        while _is_there(supervisor) or descriptors:
-            for pid in _children(supervisor):
+        while is_there(supervisor) or descriptors:
+            for pid in children_of(supervisor):
                 if pid not in self.watched:
                     with contextlib.suppress(ProcessLookupError):
                         descriptors[os.pidfd_open(pid)] = pid
@@ -125,19 +134,19 @@ class SupervisedWorker(Worker):
 
 
 def _wait_for_end(pids: Iterable[int]) -> None:
-    wait_for(lambda: not any(map(_is_there, pids)), f"the processes {pids} to end", _STOP_SECONDS)
+    wait_for(lambda: not any(map(is_there, pids)), f"the processes {pids} to end", _STOP_SECONDS)
 
 
-def _children(pid: int) -> list[int]:
+def children_of(pid: int) -> list[int]:
     """The children of a process that have not ended, the eldest first."""
     try:
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
-    return [child for child in map(int, found) if _is_there(child)]
+    return [child for child in map(int, found) if is_there(child)]
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
     """Whether a process has not ended; one that its parent has not looked after yet has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"

@@ -16,8 +16,6 @@ from pathlib import Path
 from chaos.records import Loss
 
 _STOP_SECONDS = 20
-# The grace period of a worker, and more.
-_GRACE_SECONDS = 60
 
 
 class Worker:
@@ -78,14 +76,6 @@ class Worker:
         """Ends one of its processes; by default it has no other."""
         self.kill()
 
-    def terminate_group(self) -> None:
-        """Asks all of its processes to stop, as a terminal and Docker do; raises RuntimeError if it fails."""
-        self._is_down = True
-        self._signal_group(signal.SIGTERM)
-        code = self.process.wait(_GRACE_SECONDS)
-        if code:
-            raise RuntimeError(f"the worker ended with exit code {code}; see {self.log}")
-
     def start_if_down(self) -> None:
         """Starts it again if we have ended all of it: one of several processes has its supervisor."""
         if self._is_down:
@@ -116,7 +106,7 @@ class Worker:
         self._stopped = []
 
     def deaths(self) -> list[Loss]:
-        """Losses that only its log tells of."""
+        """Losses of its processes beyond those noted in `losses`."""
         return []
 
     def ask_to_stop(self) -> None:

@@ -11,7 +11,7 @@ from bench.measure.workers import Worker
 from bench.systems.base import System
 
 
-def one_by_one(system: System, conninfo: str, worker: Worker, count: int, seconds: float = 60) -> list[float]:
+def one_by_one(system: System, conninfo: str, worker: Worker, count: int, seconds: float) -> list[float]:
     """Adds jobs to an idle worker, each when the last has started; returns milliseconds from add to start.
 
     Ends after so many seconds, too: a worker that polls would take minutes.

@@ -7,13 +7,14 @@ from functools import partial
 from bench.context import Bench
 from bench.results import OURS, Cell, Chart, Results, Shape, Verdict, at_least, over
 from bench.shapes.throughput import RATE, measure
+from bench.systems.base import AS_IT_COMES
 from bench.systems.tidemill_system import Tidemill
 
-_AS_IT_COMES, _QUIET, _EACH = "as it comes", "--log-level warning", "--log-jobs"
+_QUIET, _EACH = "--log-level warning", "--log-jobs"
 
 
 def _cells(bench: Bench) -> list[Cell]:
-    variants = {_AS_IT_COMES: "", _QUIET: _QUIET, _EACH: _EACH}
+    variants = {AS_IT_COMES: "", _QUIET: _QUIET, _EACH: _EACH}
     return [
         Cell(OURS, variant, partial(measure, bench, Tidemill(*words.split()).as_it_comes(), 1))
         for variant, words in variants.items()
@@ -21,7 +22,7 @@ def _cells(bench: Bench) -> list[Cell]:
 
 
 def _verdicts(results: Results) -> list[Verdict]:
-    as_it_comes, quiet = (results.median(OURS, variant, RATE) for variant in (_AS_IT_COMES, _QUIET))
+    as_it_comes, quiet = (results.median(OURS, variant, RATE) for variant in (AS_IT_COMES, _QUIET))
     return [
         at_least("as it comes at least 0.9 of --log-level warning", over(as_it_comes, quiet), 0.9, "times")
     ]

@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 HERE = Path(__file__).parents[1]
 OUT = HERE / "out"
+AS_IT_COMES, TUNED = "as it comes", "tuned"
 
 
 class Unavailable(Exception):
@@ -63,7 +64,7 @@ class System(ABC):
     """What it can do, as far as this harness knows how to ask for it."""
     most_jobs: int = 10_000_000
     """The most jobs to add: it could not finish more within a measurement's time."""
-    few_jobs: int = 10_000_000
+    few_jobs: int = most_jobs
     """The most jobs to add if it runs as it comes."""
     concurrency: int = 24
     tuned: bool = True

@@ -7,7 +7,7 @@ import json
 from bench.systems.base import Can
 from bench.systems.install import NodePeer
 
-# The loops of the queue `started` find nothing in a shape of no-op jobs but ask every half second.
+# Where all jobs are no-ops, its loops for the task `started` ask every half second.
 _TUNED = {"PgBoss": {"max": 10}, "loops": 2, "fetch": {"batchSize": 1000}, "pause": 500}
 
 

@@ -117,6 +117,9 @@ class Procrastinate(PythonPeer):
         }
 
 
+_CHANCY_QUEUE: dict[str, Any] = {"name": "default"}
+
+
 class Chancy(PythonPeer):
     """https://github.com/TkTech/chancy; its command runs the queues that were declared in the database."""
 
@@ -127,20 +130,19 @@ class Chancy(PythonPeer):
     concurrency = 1000
     most_jobs = 40_000
     few_jobs = 400
-    _declared: dict[str, Any] = {"name": "default"}  # noqa: RUF012
 
     def prepare(self, conninfo: str) -> None:
-        self.run(conninfo, self.files / "peer.py", "schema", json.dumps(self._declared))
+        self.run(conninfo, self.files / "peer.py", "schema", json.dumps(_CHANCY_QUEUE))
 
     def plain_worker(self, conninfo: str) -> list[str]:
         return [self.script("chancy"), "--app", "tasks.chancy", "worker", "start"]
 
     def notes(self) -> str:
-        return "" if self.tuned else f"its queue was declared with {json.dumps(self._declared)}"
+        return "" if self.tuned else f"its queue was declared with {json.dumps(_CHANCY_QUEUE)}"
 
     def options(self, concurrency: int) -> object:
         queue = {
-            **self._declared,
+            **_CHANCY_QUEUE,
             "concurrency": concurrency,
             "executor": "chancy.executors.asyncex.AsyncExecutor",
             "eager_polling": True,

@@ -11,7 +11,7 @@ _SAMPLE = "host=/server user=bench port=5432 dbname=jobs"
 
 
 def settings(system: System) -> str:
-    """A worker's command as a shell would take it, without paths; and the file of settings that it names."""
+    """A worker's command as a shell would take it, without paths; and what it notes beside it."""
     words = [f"{name}={value}" for name, value in system.variables().items()]
     words += [_shown(word) for word in system.command(_SAMPLE)]
     # Shells would keep a quoted variable as it is, and readers know what is meant.

@@ -23,22 +23,22 @@ _KINDS = {
 def freeze_one_workers_sockets(stage: Stage) -> None:
     """One worker's connections are acknowledged and never answered, for longer than its lease."""
     with stage.fault():
-        began = time.monotonic()
+        began, pids = time.monotonic(), stage.workers[0].pids()
         stage.proxies[0].freeze()
         stage.hold(stage.size.past_lease)
         stage.proxies[0].flow()
-        stage.lost(stage.workers[0].pids(), began)
+        stage.lost(pids, began)
 
 
 def cut_one_worker_off(stage: Stage) -> None:
     """One worker's connections fall silent, and are reset when they are back."""
     with stage.fault():
-        began = time.monotonic()
+        began, pids = time.monotonic(), stage.workers[0].pids()
         stage.proxies[0].freeze()
         stage.hold(stage.size.past_lease)
         stage.proxies[0].reset()
         stage.proxies[0].flow()
-        stage.lost(stage.workers[0].pids(), began)
+        stage.lost(pids, began)
 
 
 def freeze_all_sockets(stage: Stage) -> None:

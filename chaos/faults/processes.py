@@ -66,8 +66,9 @@ def kill_supervisor(stage: Stage) -> None:
 def terminate_group(stage: Stage) -> None:
     """Asks a supervisor and all of its processes to stop, and starts them again."""
     with stage.fault():
-        stage.workers[0].terminate_group()
-        stage.workers[0].start()
+        worker = stage.supervised()[0]
+        worker.terminate_group()
+        worker.start()
 
 
 def freeze_supervisor(stage: Stage) -> None:

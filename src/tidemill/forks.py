@@ -26,7 +26,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures.thread import _WorkItem
 from dataclasses import dataclass
 from types import CodeType, FrameType
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TypeVar
 from weakref import WeakSet
 
 import psycopg
@@ -34,7 +34,7 @@ import psycopg
 from tidemill.coroutines import driver_of_loop
 
 Connection = psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
-T = TypeVar("T")
+T = TypeVar("T", bound=Connection)
 
 
 class Renewable(Protocol):
@@ -65,14 +65,8 @@ _guards: set[CodeType] = set()
 _masks: dict[int, set[int | signal.Signals]] = {}
 
 
-def keep_from_children(connection: Connection) -> None:
-    """Registers a connection that forked children must not use."""
-    _arm()
-    _connections.add(connection)
-
-
-def opening(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Keeps a connection from children while psycopg opens it, step by step.
+def kept_from_children(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Opens a connection that forked children must not use, from its first step on.
 
     A child with its socket would keep the session of a parent that dies.
     """
@@ -85,7 +79,10 @@ def opening(steps: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
             ready = yield wanted
             wanted = steps.send(ready)
     except StopIteration as end:
-        return cast(T, end.value)
+        connection: T = end.value
+        # Before its socket is forgotten below.
+        _connections.add(connection)
+        return connection
     finally:
         _opening.pop(key, None)
 

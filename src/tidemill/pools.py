@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
 
-from tidemill import forks
 from tidemill.database.connect import prepare_async_session, prepare_session
 from tidemill.database.lent import AnyLent, AsyncLentConnection, LentConnection, lending
 from tidemill.database.patient import closed_on_error
@@ -108,7 +107,6 @@ async def _prepare_async(connection: AsyncLentConnection) -> None:
 
 @contextmanager
 def _prepared(connection: AnyLent) -> Iterator[None]:
-    forks.keep_from_children(connection)
     connection.heard_at = time.monotonic()
     with _impatient(connection):
         yield

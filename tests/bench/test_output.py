@@ -5,7 +5,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench import svg
+from bench import output, svg
+from bench.again import merged
 from bench.machine import About, Used
 from bench.options import chosen, parse
 from bench.page import publish
@@ -116,3 +117,30 @@ def test_a_run_becomes_a_page_with_plots_in_place_of_the_last(tmp_path: Path) ->
         "`python -m bench`",
     ):
         assert part in page
+
+
+def test_shapes_that_were_measured_again_replace_those_of_the_earlier_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(date: str, rates: dict[str, float], fsync: str = "on") -> Run:
+        measured = []
+        for name, rate in rates.items():
+            results = Results()
+            results.add(Cell("tidemill", "", dict), {"jobs/s": rate})
+            measured.append(Measured(SHAPES[name], results, {}, {}, 1.0))
+        used = Used("tidemill", "1", "tidemill worker", "tidemill worker -c 24", "", "its row is gone")
+        return Run(About(date, "python -m bench", {"CPU": "fast"}, {"fsync": fsync}, [used], {}), measured)
+
+    monkeypatch.setattr(output, "OUT", tmp_path / "bench/out")
+    earlier = tmp_path / output.write_json(run("2026-01-01", {"throughput": 1, "startup": 2}))
+
+    both = merged(run("2026-01-02", {"startup": 3, "latency": 4}), earlier)
+
+    assert {one.shape.name: one.results.median("tidemill", "", "jobs/s") for one in both.measured} == {
+        "throughput": 1,
+        "startup": 3,
+        "latency": 4,
+    }
+    assert (both.about.date, both.about.again) == ("2026-01-01", ["at 2026-01-02: startup, latency"])
+    with pytest.raises(ValueError, match="another server"):
+        merged(run("2026-01-02", {"startup": 3}, fsync="off"), earlier)

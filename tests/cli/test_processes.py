@@ -9,9 +9,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from chaos.supervised import is_there
 from tests.support import commands
 from tests.support.commands import PROGRAM, CommandLine
-from tests.support.supervised import is_running, supervised
+from tests.support.supervised import supervised
 from tests.support.waiting import wait_until
 from tidemill.cli.reload import Files
 
@@ -99,7 +100,7 @@ def test_without_their_supervisor_they_stop(cli: CommandLine, ran: psycopg.Conne
         started.until("runs 1 task", 2)
         workers = started.children()
         started.process.kill()
-        wait_until(lambda: not any(map(is_running, workers)), f"the workers to end: {started.log}")
+        wait_until(lambda: not any(map(is_there, workers)), f"the workers to end: {started.log}")
         assert started.log.count("the supervisor of this process is gone") == 2
         assert started.log.count("has stopped") == 2
     assert pids(ran) == set()

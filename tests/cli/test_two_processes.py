@@ -26,7 +26,8 @@ from tidemill import App
 from tidemill.retry import constant
 
 app = App()
-NOTE = "insert into ran values (%s, %s, %s, %s, now(), clock_timestamp())"
+# They take some time, so that one process cannot take them all.
+NOTE = "insert into ran select %s, %s, %s, %s, now(), clock_timestamp() from pg_sleep(0.002)"
 
 def values(job, payload):
     return [job.id, job.attempt, str(payload), os.getpid()]
@@ -113,7 +114,9 @@ def add(connection: psycopg.Connection, statement: str) -> None:
 @pytest.mark.usefixtures("two")
 def test_each_job_runs_once(table: psycopg.Connection) -> None:
     add(table, "select tidemill.add_job(t) from generate_series(1, 500), unnest('{notes,plain}'::text[]) t")
-    assert rows(table, "select count(*), count(distinct job) from ran") == [(1000, 1000)]
+    assert rows(table, "select count(*), count(distinct job), count(distinct pid) from ran") == [
+        (1000, 1000, 2)
+    ]
 
 
 @lanes

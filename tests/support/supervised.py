@@ -8,8 +8,8 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
+from chaos.supervised import children_of
 from tests.support import commands
 from tests.support.commands import CommandLine
 from tests.support.waiting import wait_until
@@ -54,18 +54,7 @@ class Supervised:
 
     def children(self) -> list[int]:
         """The worker processes."""
-        return [int(pid) for pid in _children_of(self.process.pid)]
-
-
-def _children_of(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        return children_of(self.process.pid)
 
 
 @contextmanager

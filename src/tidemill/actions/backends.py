@@ -7,7 +7,6 @@ import time
 
 import psycopg
 
-from tidemill import forks
 from tidemill.database.patient import PatientConnection
 
 _IDLE_SECONDS = 60.0
@@ -39,7 +38,6 @@ class Backends:
                 connection.close()
         connection = PatientConnection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
         connection.patience = self._patience
-        forks.keep_from_children(connection)
         return connection
 
     def _take_idle(self) -> PatientConnection | None:

@@ -9,19 +9,18 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
-from tidemill import forks
-from tidemill.database.patient import bounded
+from tidemill.database.patient import KeptFromChildren, bounded
 from tidemill.errors import BatchError, TidemillError
 
 _FATAL = {"FATAL", "PANIC"}
 _CANCEL_SECONDS = 10.0
 
 
-class LentConnection(psycopg.Connection[Any]):
+class LentConnection(KeptFromChildren, psycopg.Connection[Any]):
     """A blocking connection that knows when it last heard of its server.
 
     heard_at  when an exchange last ended well, by `time.monotonic`
@@ -34,10 +33,6 @@ class LentConnection(psycopg.Connection[Any]):
     unused = False
     patience: float | None = None
     _is_cancelled = False
-
-    @classmethod
-    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
-        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
@@ -70,17 +65,13 @@ class LentConnection(psycopg.Connection[Any]):
             self.cancel_safe(timeout=_CANCEL_SECONDS)
 
 
-class AsyncLentConnection(psycopg.AsyncConnection[Any]):
+class AsyncLentConnection(KeptFromChildren, psycopg.AsyncConnection[Any]):
     """See `LentConnection`."""
 
     heard_at = 0.0
     unused = False
     patience: float | None = None
     _is_cut = False
-
-    @classmethod
-    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
-        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     async def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 
@@ -13,7 +13,15 @@ from tidemill import forks
 from tidemill.database.connect import prepare_session, settle_own_session
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class KeptFromChildren:
+    """A connection that no forked child uses, not even while it is being opened."""
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        return forks.kept_from_children(super()._connect_gen(*args, **kwargs))  # type: ignore[misc]
+
+
+class PatientConnection(KeptFromChildren, psycopg.Connection[Any]):
     """A blocking connection that raises OperationalError when an answer takes longer than `patience`.
 
     The connection is closed then. `patience` is in seconds. A server that was cut off and a proxy
@@ -24,10 +32,6 @@ class PatientConnection(psycopg.Connection[Any]):
     patience = 30.0
     is_direct = False
     """No pooler stands between, so that what is set or prepared in the session stays there."""
-
-    @classmethod
-    def _connect_gen(cls, *args: Any, **kwargs: Any) -> Generator[Any, Any, Self]:
-        return forks.opening(super()._connect_gen(*args, **kwargs))
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Drives one exchange with the server."""
@@ -66,7 +70,6 @@ def connect_patiently(conninfo: str, patience: float) -> PatientConnection:
     # Without prepared statements it works behind any pooler. Plans are kept in our SQL functions.
     connection = PatientConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
     connection.patience = patience
-    forks.keep_from_children(connection)
     with closed_on_error(connection):
         prepare_session(connection)
         connection.is_direct = settle_own_session(connection)

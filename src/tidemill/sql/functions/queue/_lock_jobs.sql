@@ -29,7 +29,7 @@ declare
   last_priority smallint;
   job tidemill._found_job;
   more text;
-  -- Then a lease takes only jobs that have a key, or were tried before.
+  -- Where all tasks are quick, a lease takes only jobs that have a key, or were tried before.
   only_tried constant boolean := not express and array_remove(task_ids, null) <@ quick_ids;
   jobs refcursor;
 begin
@@ -75,8 +75,9 @@ begin
 
   if only_tried then
     open jobs for
-      select t.id, identifiers[array_position(task_ids, t.task_id)], t.payload::text, t.priority, t.run_at,
-             t.attempts + 1::smallint, t.max_attempts, t.created_at, t.key, t.revision, t.flags
+      select tried.id, identifiers[array_position(task_ids, tried.task_id)], tried.payload::text, tried.priority,
+             tried.run_at, tried.attempts + 1::smallint, tried.max_attempts, tried.created_at, tried.key,
+             tried.revision, tried.flags
       from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
       cross join lateral (
         select j.*
@@ -90,7 +91,7 @@ begin
         order by j.run_at, j.id
         limit max_jobs
         for update of j skip locked
-      ) t
+      ) tried
       limit max_jobs;
   else
     open jobs for

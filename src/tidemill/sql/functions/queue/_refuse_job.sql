@@ -1,4 +1,5 @@
 -- The rules for a job's arguments: _job_fits checks them, _refuse_job raises the error that explains.
+-- The errors keep the names of constraints that the table had: users may ask for them.
 
 create or replace function tidemill._refuse_job(
   identifier text, queue_name text, max_attempts integer, job_key text, priority integer, flags text[],

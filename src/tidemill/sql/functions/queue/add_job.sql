@@ -18,8 +18,7 @@ declare
   added record;
 begin
   -- Each expression costs about a microsecond, so one covers all arguments that most calls leave out.
-  if queue_name is not null or max_attempts is not null or job_key is not null or priority is not null or flags is not null
-  then
+  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags) > 0 then
     if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
     end if;
