@@ -120,6 +120,14 @@ def test_one_without_room_withdraws_its_declaration_too(looks: Looks, clock: Clo
     assert clock.said == ["declare", "withdraw"]
 
 
+def test_one_that_has_room_most_of_the_time_stays_declared(looks: Looks, clock: Clock) -> None:
+    look(looks, clock, found=0)
+    for number in range(500):
+        clock.now += 0.01
+        look(looks, clock, found=1, full=number % 7 == 0)
+    assert clock.said == ["declare"]
+
+
 def test_without_room_it_does_not_look(looks: Looks, clock: Clock) -> None:
     assert look(looks, clock, found=1, full=True) >= 0.1
     looks.at_once()

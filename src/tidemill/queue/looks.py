@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from tidemill.queue.marks import Place
 
 _FIRST_LOOK = 0.005
-# A worker is busy if, over this long, it ever had no room or found so many jobs a second. It then
+# A worker is busy if, over this long, it never had room or found so many jobs a second. It then
 # gets no notifications, which would cost the producers time.
 _WINDOW = 0.1
 _BUSY_RATE = 1000
@@ -53,7 +53,7 @@ class Looks:
         self._rest_until = 0.0
         self._window_began = 0.0
         self._found = 0
-        self._was_full = False
+        self._had_room = False
 
     def notify(self, milliseconds: int) -> None:
         """A job is due in so many milliseconds."""
@@ -90,13 +90,14 @@ class Looks:
         """Ends a look. `found`: how many jobs; `more`: others may be ready now; `full`: no room for them."""
         now = time.monotonic()
         self._found += found
-        self._was_full = self._was_full or full
+        # Once is no sign: the next job may come before the last batch is closed.
+        self._had_room = self._had_room or not full
         if not found and not self._is_regular:
             self._rest_until = now + min(_REST * (now - self._began), _LONGEST_REST)
         elapsed = now - self._window_began
         if elapsed >= _WINDOW:
-            self._is_busy = self._was_full or self._found >= _BUSY_RATE * elapsed
-            self._window_began, self._found, self._was_full = now, 0, False
+            self._is_busy = not self._had_room or self._found >= _BUSY_RATE * elapsed
+            self._window_began, self._found, self._had_room = now, 0, False
         if self._is_busy and self._declared:
             execute("select tidemill._declare_listener(%s, false)")
             self._declared = False
