@@ -137,7 +137,7 @@ async def test_what_ends_during_a_look_is_written_after_it(
     connection.execute("select tidemill.add_job('t')")
     bench = make("lease")
     lanes = bench.lanes
-    [claimed], _ = lanes.claim_leases(connection, lanes.plan([], regular=True, thorough=True), None)
+    [claimed], _ = lanes.leases.claim(connection, lanes.plan([], regular=True, thorough=True))
     ended = asyncio.Event()
 
     def flags() -> Sequence[str]:

@@ -12,7 +12,6 @@ from tests.queue.lanes import WORKER, Make
 from tests.support.hand_worker import HandWorker
 from tests.support.running import within
 from tidemill.queue.batch import Batch
-from tidemill.queue.claim import Look
 from tidemill.queue.settle import Settlement
 from tidemill.worker_options import LaneChoice
 
@@ -84,17 +83,6 @@ async def test_a_regular_look_is_for_more_than_what_was_told(make: Make) -> None
     assert not bench.plan().told
 
 
-async def test_a_job_that_was_told_and_found_leaves_others_for_later(
-    make: Make, connection: psycopg.Connection
-) -> None:
-    bench = make()
-    bench.seen_all()
-    look = Look(["t"], [], thorough=False, told=True)
-    batch = Batch(1, [job(1)], bench.lanes.leases.settle, lambda: None)
-    assert bench.lanes.claim_leases(connection, look, batch) == ([], False)
-    assert bench.lanes.leases.finder.marks.full_searches.next is not None
-
-
 async def test_a_job_that_was_told_and_is_not_for_express_is_leased_at_once(
     make: Make, connection: psycopg.Connection
 ) -> None:
@@ -104,8 +92,10 @@ async def test_a_job_that_was_told_and_is_not_for_express_is_leased_at_once(
     bench.seen_all()
     bench.lanes.notify((0, (PLACE[0], 0)))
     bench.lanes.read_notifications()
-    [leased], _ = bench.lanes.claim_leases(connection, bench.plan(), None)
+    [leased], _ = bench.lanes.leases.claim(connection, bench.plan())
     assert leased.key == "k"
+    # A search of everything would hold up the next job.
+    assert bench.lanes.leases.finder.next_search is None
 
 
 async def test_named_queues_are_asked_for_in_both_lanes(make: Make) -> None:
@@ -235,7 +225,7 @@ async def test_a_row_that_a_producer_holds_is_due_soon(
     connection.execute("select tidemill.add_job('t')")
     bench = make("lease")
     look = bench.lanes.plan([], regular=True, thorough=True)
-    [claimed], _ = bench.lanes.claim_leases(connection, look, None)
+    [claimed], _ = bench.lanes.leases.claim(connection, look)
     assert bench.lanes.next_due is None
     with psycopg.connect(database) as producer:
         producer.execute("select from tidemill._jobs for update")

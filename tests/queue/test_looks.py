@@ -120,6 +120,23 @@ def test_one_without_room_withdraws_its_declaration_too(looks: Looks, clock: Clo
     assert clock.said == ["declare", "withdraw"]
 
 
+def test_only_a_notification_in_vain_holds_up_the_next(looks: Looks, clock: Clock) -> None:
+    for _ in range(12):
+        clock.now += look(looks, clock, found=0)
+    look(looks, clock, found=0)
+    # A search that was asked for, and finds nothing.
+    looks.begin(clock.now)
+    clock.now += 0.004
+    looks.looked(found=0, more=False, full=False, execute=clock.execute)
+    looks.notify(0)
+    assert looks.next <= clock.now
+    looks.begin(clock.now)
+    clock.now += 0.004
+    looks.looked(found=0, more=False, full=False, execute=clock.execute)
+    looks.notify(0)
+    assert looks.next > clock.now
+
+
 def test_one_that_has_room_most_of_the_time_stays_declared(looks: Looks, clock: Clock) -> None:
     look(looks, clock, found=0)
     for number in range(500):

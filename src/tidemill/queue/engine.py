@@ -217,7 +217,7 @@ class Engine:
         batch, more_batches = lanes.claim_batch(look)
         if batch is not None:
             self._hand_over(executor.submit_batch, batch, term)
-        heads, more_leases = lanes.claim_leases(connection, look, batch)
+        heads, more_leases = lanes.leases.claim(connection, look)
         if heads:
             self._hand_over(executor.submit, heads, term)
 

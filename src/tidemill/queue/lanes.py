@@ -6,11 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import psycopg
-
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import Look
-from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.execute import Executor
 from tidemill.queue.express import ExpressLane
 from tidemill.queue.lease import LeaseLane
@@ -142,16 +139,6 @@ class Lanes:
             return None, False
         self._batches_claimed += 1
         return batch, more and self.express.has_room
-
-    def claim_leases(
-        self, connection: psycopg.Connection, look: Look, batch: Batch | None
-    ) -> tuple[list[ClaimedJob], bool]:
-        """Claims jobs for the lease lane after the express lane got `batch`; also whether to look again."""
-        if look.told and batch is not None:
-            # The batch has the announced jobs; others can wait for the next search.
-            self.leases.finder.ask()
-            return [], False
-        return self.leases.claim(connection, look)
 
     def _choose_quick(self) -> None:
         """Decides which tasks' jobs go by the express lane."""

@@ -48,6 +48,7 @@ class Looks:
         self._wait = poll_interval
         self._declared = False
         self._is_regular = True
+        self._is_told = False
         self._is_busy = False
         self._began = 0.0
         self._rest_until = 0.0
@@ -81,9 +82,11 @@ class Looks:
         """Begins a look, which serves all notifications that are due; False if it is only for these."""
         self._began = now
         self._is_regular = now >= self._at
+        self._is_told = False
         with self._lock:
             while self._due and self._due[0] <= now:
                 heapq.heappop(self._due)
+                self._is_told = True
         return self._is_regular
 
     def looked(self, *, found: int, more: bool, full: bool, execute: Execute) -> None:
@@ -92,7 +95,7 @@ class Looks:
         self._found += found
         # Once is no sign: the next job may come before the last batch is closed.
         self._had_room = self._had_room or not full
-        if not found and not self._is_regular:
+        if not found and self._is_told and not self._is_regular:
             self._rest_until = now + min(_REST * (now - self._began), _LONGEST_REST)
         elapsed = now - self._window_began
         if elapsed >= _WINDOW:
