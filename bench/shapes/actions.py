@@ -100,7 +100,8 @@ SHAPE = Shape(
     "actions",
     "Scheduled actions",
     f"How late actions start: {_RUNS} runs of ten procedures, one of which is due every 100 ms, until "
-    f"their first statement; and {_ACTIONS:,} task actions that are due at the same moment, until their jobs are added.",
+    f"their first statement; and {_ACTIONS:,} task actions that are due at the same moment, until their jobs "
+    "are added.",
     _cells,
     _verdicts,
     _NEEDS,
