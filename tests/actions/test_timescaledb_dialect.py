@@ -107,7 +107,7 @@ class TestSignatures:
         found = connection.execute(
             "select proname, prokind, proisstrict, pg_get_function_arguments(oid),"
             " pg_get_function_result(oid) from pg_proc"
-            " where pronamespace = 'public'::regnamespace order by 1"
+            " where pronamespace = 'public'::regnamespace and proname ~ '_job$' order by 1"
         ).fetchall()
         long = "timestamp with time zone"
         told = [
@@ -133,7 +133,8 @@ class TestSignatures:
             "select prosecdef, proconfig, has_function_privilege('public', oid, 'execute') as open"
             " from pg_proc where pronamespace = 'public'::regnamespace",
         )
-        assert found == [{"prosecdef": False, "proconfig": None, "open": True}] * 4
+        assert len(found) > 4
+        assert [each for each in found if each != {"prosecdef": False, "proconfig": None, "open": True}] == []
 
     def test_by_position(self, connection: psycopg.Connection) -> None:
         connection.execute("create function app.fine(jsonb) returns boolean language sql as 'select true'")

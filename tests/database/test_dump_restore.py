@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from tests.support.hand_worker import HandWorker
+from tests.support.open_functions import OPEN_TO_ALL
 from tests.support.servers import EMPTY, Server
 from tidemill.database.migrate import drop_dialect, installed_dialects, migrate
 
@@ -82,8 +83,9 @@ def test_there_is_nothing_to_migrate(restored: psycopg.Connection) -> None:
 def test_functions_are_not_opened_to_public(restored: psycopg.Connection) -> None:
     found = restored.execute(
         "select oid::regprocedure from pg_proc where pronamespace = 'tidemill'::regnamespace "
-        "and proname not in ('_state', '_application_name') "
-        "and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0))"
+        "and proname <> all(%s) "
+        "and (proacl is null or exists (select from aclexplode(proacl) where grantee = 0))",
+        [list(OPEN_TO_ALL)],
     ).fetchall()
     assert found == []
 

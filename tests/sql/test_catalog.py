@@ -8,6 +8,7 @@ import pytest
 
 from tests.sql.calls import Queue, spec
 from tests.support.documents import ROOT
+from tests.support.open_functions import OPEN_TO_ALL
 
 pytestmark = pytest.mark.versions(18, 17, 16, 15)
 
@@ -60,6 +61,18 @@ COLUMNS = {
         " started_at timestamptz, finished_at timestamptz, duration interval, routine text, task text,"
         " owner regrole, worker_id text, pid integer, config jsonb, sqlstate text, message text, detail text,"
         " hint text, context text, output text"
+    ),
+    "tidemill.hypertables": (
+        "id integer, hypertable_schema name, hypertable_name name, owner name, num_chunks bigint,"
+        " compression_enabled boolean, primary_dimension name, primary_dimension_type regtype,"
+        " time_interval interval, integer_interval bigint, chunks_schema name, created_at timestamptz"
+    ),
+    "tidemill.chunks": (
+        "hypertable_schema name, hypertable_name name, chunk_schema name, chunk_name name,"
+        " hypertable_id integer, number integer, primary_dimension name, primary_dimension_type regtype,"
+        " range_start timestamptz, range_end timestamptz, range_start_integer bigint,"
+        " range_end_integer bigint, is_compressed boolean, chunk_tablespace name,"
+        " chunk_creation_time timestamptz"
     ),
     "graphile_worker.job_spec": JOB_SPEC,
     "graphile_worker.jobs": (
@@ -151,6 +164,97 @@ ACTIONS = {
     "prune_action_history": ("IN job_id integer, IN config jsonb", None),
     "check_history_retention": ("config jsonb", "void"),
 }
+CREATE_HYPERTABLE = (
+    "relation regclass, time_column_name name, partitioning_column name DEFAULT NULL::name,"
+    " number_partitions integer DEFAULT NULL::integer, associated_schema_name name DEFAULT NULL::name,"
+    " associated_table_prefix name DEFAULT NULL::name,"
+    " chunk_time_interval anycompatible DEFAULT NULL::unknown,"
+    " create_default_indexes boolean DEFAULT true, if_not_exists boolean DEFAULT false,"
+    " partitioning_func regproc DEFAULT NULL::regproc, migrate_data boolean DEFAULT false,"
+    " time_partitioning_func regproc DEFAULT NULL::regproc"
+)
+CREATE_BY = (
+    "relation regclass, dimension tidemill.dimension_info, create_default_indexes boolean DEFAULT true,"
+    " if_not_exists boolean DEFAULT false, migrate_data boolean DEFAULT false"
+)
+BY_RANGE = (
+    "column_name name, partition_interval anycompatible DEFAULT NULL::unknown,"
+    " partition_func regproc DEFAULT NULL::regproc"
+)
+BY_HASH = "column_name name, number_partitions integer, partition_func regproc DEFAULT NULL::regproc"
+OF_CHUNKS = (
+    "relation regclass, older_than anycompatible DEFAULT NULL::unknown,"
+    " newer_than anycompatible DEFAULT NULL::unknown{},"
+    " created_before timestamptz DEFAULT NULL::timestamptz,"
+    " created_after timestamptz DEFAULT NULL::timestamptz"
+)
+DECOMPRESS_BACKFILL = (
+    "IN staging_table regclass, IN destination_hypertable regclass, IN on_conflict_action text DEFAULT"
+    " 'NOTHING'::text, IN delete_from_staging boolean DEFAULT true, IN compression_job_push_interval interval"
+    " DEFAULT '1 day'::interval, IN on_conflict_update_columns text[] DEFAULT '{}'::text[],"
+    " IN skip_empty_ranges boolean DEFAULT false, IN on_conflict_target text DEFAULT ''::text"
+)
+SCHEDULE = (
+    "if_not_exists boolean DEFAULT false, schedule_interval interval DEFAULT NULL::interval,"
+    " initial_start timestamptz DEFAULT NULL::timestamptz, timezone text DEFAULT NULL::text"
+)
+RETENTION = (
+    f"relation regclass, drop_after anycompatible DEFAULT NULL::unknown, {SCHEDULE},"
+    " drop_created_before interval DEFAULT NULL::interval"
+)
+COMPRESSION = f"hypertable regclass, compress_after anycompatible DEFAULT NULL::unknown, {SCHEDULE}"
+HYPERTABLES = [
+    ("by_hash", BY_HASH, "tidemill.dimension_info"),
+    ("by_range", BY_RANGE, "tidemill.dimension_info"),
+    ("create_hypertable", CREATE_BY, "TABLE(hypertable_id integer, created boolean)"),
+    (
+        "create_hypertable",
+        CREATE_HYPERTABLE,
+        "TABLE(hypertable_id integer, schema_name name, table_name name, created boolean)",
+    ),
+    ("drop_chunks", OF_CHUNKS.format(', "verbose" boolean DEFAULT false'), "SETOF text"),
+    ("grant_hypertables", "to_role regrole", "void"),
+    ("make_chunks", "hypertable regclass, until anycompatible DEFAULT NULL::unknown", "integer"),
+    ("show_chunks", OF_CHUNKS.format(""), "SETOF regclass"),
+    ("enable_compression", "hypertable regclass, segmentby text DEFAULT ''::text", "regclass"),
+    (
+        "compress_chunk",
+        "uncompressed_chunk regclass, if_not_compressed boolean DEFAULT true,"
+        " recompress boolean DEFAULT false",
+        "regclass",
+    ),
+    ("decompress_chunk", "uncompressed_chunk regclass, if_compressed boolean DEFAULT true", "regclass"),
+    ("decompress_backfill", DECOMPRESS_BACKFILL, "None"),
+    ("add_retention_policy", RETENTION, "integer"),
+    ("remove_retention_policy", "relation regclass, if_exists boolean DEFAULT false", "void"),
+    ("policy_retention", "IN action_id integer, IN config jsonb", "None"),
+    ("add_compression_policy", COMPRESSION, "integer"),
+    ("remove_compression_policy", "hypertable regclass, if_exists boolean DEFAULT false", "boolean"),
+    ("policy_chunks", "IN action_id integer, IN config jsonb", "None"),
+    ("policy_compression", "IN action_id integer, IN config jsonb", "None"),
+]
+TZ, PLAIN = "timestamptz", "timestamp without time zone"
+VALUES = ["boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "text"]
+VALUES += ["anyelement"]
+PICK = {(f'value {value}, "time" {at}', value) for value in VALUES for at in (TZ, PLAIN)}
+PICK |= {('value anyelement, "time" bigint', "anyelement")}
+OVERLOADED = {
+    "time_bucket": {
+        (f"bucket_width {width}, ts {ts}{more}", ts)
+        for width, ts in [("interval", each) for each in (TZ, PLAIN, "date")]
+        + [(each, each) for each in ("smallint", "integer", "bigint")]
+        for more in ["", f', "offset" {width}'] + ([f", origin {ts}"] if width == "interval" else [])
+    }
+    | {
+        (
+            "bucket_width interval, ts timestamptz, timezone text, origin timestamptz"
+            ' DEFAULT NULL::timestamptz, "offset" interval DEFAULT NULL::interval',
+            TZ,
+        )
+    },
+    "first": PICK,
+    "last": PICK,
+}
 ROWS = {"tidemill": "tidemill.job", "graphile_worker": "graphile_worker._private_jobs"}
 
 
@@ -195,20 +299,40 @@ def test_functions(queue: Queue, schema: str) -> None:
 
 
 def test_all_other_public_functions(queue: Queue) -> None:
+    parts = ("arguments", "result")
     rows = queue.rows(
         "select proname, pg_get_function_arguments(oid) as arguments, pg_get_function_result(oid) as result"
         " from pg_proc where pronamespace = 'tidemill'::regnamespace and proname not like '\\_%%'"
         " and proname <> all(%s)",
-        [list(FUNCTIONS["tidemill"])],
+        [[*FUNCTIONS["tidemill"], *OVERLOADED]],
     )
-    told = {
-        row["proname"]: tuple(
-            text and text.replace("timestamp with time zone", "timestamptz")
-            for text in (row["arguments"], row["result"])
+    told = sorted(
+        (
+            row["proname"],
+            *(str(row[part]).replace("timestamp with time zone", "timestamptz") for part in parts),
         )
         for row in rows
+    )
+    wanted = [(name, arguments, str(result)) for name, (arguments, result) in ACTIONS.items()]
+    assert told == sorted(wanted + HYPERTABLES), (
+        "name each public function, with its signature, in FUNCTIONS, ACTIONS or HYPERTABLES"
+    )
+
+
+@pytest.mark.parametrize("name", OVERLOADED)
+def test_overloaded_functions(queue: Queue, name: str) -> None:
+    rows = queue.rows(
+        "select pg_get_function_arguments(oid) as arguments, pg_get_function_result(oid) as result,"
+        " provolatile, proparallel, proconfig"
+        " from pg_proc where pronamespace = 'tidemill'::regnamespace and proname = %s",
+        [name],
+    )
+    told = {
+        tuple(row[each].replace("timestamp with time zone", TZ) for each in ("arguments", "result"))
+        for row in rows
     }
-    assert told == ACTIONS, "name each public function, with its signature, in FUNCTIONS or in ACTIONS"
+    assert told == OVERLOADED[name]
+    assert {(row["provolatile"], row["proparallel"], row["proconfig"]) for row in rows} == {("i", "s", None)}
 
 
 def test_public_functions_are_found_by_name(queue: Queue) -> None:
@@ -217,7 +341,9 @@ def test_public_functions_are_found_by_name(queue: Queue) -> None:
     for file in (ROOT / "src/tidemill/sql/functions").rglob("*.sql"):
         text = file.read_text(encoding="utf-8")
         assert file.stem not in files or file.stem == "views"
-        files[file.stem] = re.findall(r"(?m)^create or replace (?:function|procedure) tidemill\.(\w+)", text)
+        made = re.findall(r"(?m)^create or replace (?:function|procedure|aggregate) tidemill\.(\w+)", text)
+        # Overloads of one function stand one after the other.
+        files[file.stem] = list(dict.fromkeys(made))
     laid = queue.rows(
         "select distinct proname from pg_proc"
         " where pronamespace = 'tidemill'::regnamespace and proname not like '\\_%%'"
@@ -225,7 +351,8 @@ def test_public_functions_are_found_by_name(queue: Queue) -> None:
     public = {row["proname"] for row in laid}
     assert {name for name in files if name in public} == public
     for stem, names in files.items():
-        assert [name for name in names if name in public] == ([stem] if stem in public else [])
+        # Overloads have one name.
+        assert {name for name in names if name in public} == ({stem} if stem in public else set())
         assert stem not in names or names[0] == stem
 
 
@@ -264,11 +391,10 @@ def test_comments_on_views_and_types(queue: Queue) -> None:
 
 def test_nobody_else_may_call_them(queue: Queue) -> None:
     open_to_all = queue.rows(
-        "select proname from pg_proc where pronamespace = 'tidemill'::regnamespace"
-        " and has_function_privilege('public', oid, 'execute') order by 1"
+        "select distinct proname::text from pg_proc where pronamespace = 'tidemill'::regnamespace"
+        " and has_function_privilege('public', oid, 'execute')"
     )
-    # Views call these with the rights of their reader.
-    assert open_to_all == [{"proname": "_application_name"}, {"proname": "_state"}]
+    assert {row["proname"] for row in open_to_all} == OPEN_TO_ALL
 
 
 # The dialect

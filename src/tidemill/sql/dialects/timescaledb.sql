@@ -4,6 +4,72 @@
 -- public: alter_job(integer, interval, interval, integer, interval, boolean, jsonb, timestamptz, boolean, regproc, boolean, timestamptz, text, text, jsonb)
 -- public: delete_job(integer)
 -- public: run_job(integer)
+-- public: by_range(name, anycompatible, regproc)
+-- public: create_hypertable(regclass, name, name, integer, name, name, anycompatible, boolean, boolean, regproc, boolean, regproc)
+-- public: create_hypertable(regclass, tidemill.dimension_info, boolean, boolean, boolean)
+-- public: show_chunks(regclass, anycompatible, anycompatible, timestamptz, timestamptz)
+-- public: drop_chunks(regclass, anycompatible, anycompatible, boolean, timestamptz, timestamptz)
+-- public: add_retention_policy(regclass, anycompatible, boolean, interval, timestamptz, text, interval)
+-- public: remove_retention_policy(regclass, boolean)
+-- public: add_compression_policy(regclass, anycompatible, boolean, interval, timestamptz, text)
+-- public: remove_compression_policy(regclass, boolean)
+-- public: compress_chunk(regclass, boolean, boolean)
+-- public: decompress_chunk(regclass, boolean)
+-- public: decompress_backfill(regclass, regclass, text, boolean, interval, text[], boolean, text)
+-- public: time_bucket(interval, timestamp with time zone)
+-- public: time_bucket(interval, timestamp with time zone, timestamp with time zone)
+-- public: time_bucket(interval, timestamp with time zone, interval)
+-- public: time_bucket(interval, timestamp without time zone)
+-- public: time_bucket(interval, timestamp without time zone, timestamp without time zone)
+-- public: time_bucket(interval, timestamp without time zone, interval)
+-- public: time_bucket(interval, date)
+-- public: time_bucket(interval, date, date)
+-- public: time_bucket(interval, date, interval)
+-- public: time_bucket(interval, timestamp with time zone, text, timestamp with time zone, interval)
+-- public: time_bucket(smallint, smallint)
+-- public: time_bucket(smallint, smallint, smallint)
+-- public: time_bucket(integer, integer)
+-- public: time_bucket(integer, integer, integer)
+-- public: time_bucket(bigint, bigint)
+-- public: time_bucket(bigint, bigint, bigint)
+-- public: first(boolean, timestamp with time zone)
+-- public: first(boolean, timestamp without time zone)
+-- public: first(smallint, timestamp with time zone)
+-- public: first(smallint, timestamp without time zone)
+-- public: first(integer, timestamp with time zone)
+-- public: first(integer, timestamp without time zone)
+-- public: first(bigint, timestamp with time zone)
+-- public: first(bigint, timestamp without time zone)
+-- public: first(real, timestamp with time zone)
+-- public: first(real, timestamp without time zone)
+-- public: first(double precision, timestamp with time zone)
+-- public: first(double precision, timestamp without time zone)
+-- public: first(numeric, timestamp with time zone)
+-- public: first(numeric, timestamp without time zone)
+-- public: first(text, timestamp with time zone)
+-- public: first(text, timestamp without time zone)
+-- public: first(anyelement, timestamp with time zone)
+-- public: first(anyelement, timestamp without time zone)
+-- public: first(anyelement, bigint)
+-- public: last(boolean, timestamp with time zone)
+-- public: last(boolean, timestamp without time zone)
+-- public: last(smallint, timestamp with time zone)
+-- public: last(smallint, timestamp without time zone)
+-- public: last(integer, timestamp with time zone)
+-- public: last(integer, timestamp without time zone)
+-- public: last(bigint, timestamp with time zone)
+-- public: last(bigint, timestamp without time zone)
+-- public: last(real, timestamp with time zone)
+-- public: last(real, timestamp without time zone)
+-- public: last(double precision, timestamp with time zone)
+-- public: last(double precision, timestamp without time zone)
+-- public: last(numeric, timestamp with time zone)
+-- public: last(numeric, timestamp without time zone)
+-- public: last(text, timestamp with time zone)
+-- public: last(text, timestamp without time zone)
+-- public: last(anyelement, timestamp with time zone)
+-- public: last(anyelement, timestamp without time zone)
+-- public: last(anyelement, bigint)
 
 create or replace function public.add_job(
   proc regproc,
@@ -89,6 +155,123 @@ end
 $$;
 comment on procedure public.run_job(integer) is
   'Laid by Tidemill: tidemill.run_action under TimescaleDB''s name.';
+
+create or replace function public.by_range(
+  column_name name,
+  partition_interval anycompatible default null,
+  partition_func regproc default null
+) returns tidemill.dimension_info
+language sql immutable
+as $$ select tidemill.by_range(column_name, partition_interval, partition_func) $$;
+comment on function public.by_range(name, anycompatible, regproc) is
+  'Laid by Tidemill: tidemill.by_range under TimescaleDB''s name.';
+
+create or replace function public.create_hypertable(
+  relation regclass,
+  time_column_name name,
+  partitioning_column name default null,
+  number_partitions integer default null,
+  associated_schema_name name default null,
+  associated_table_prefix name default null,
+  chunk_time_interval anycompatible default null,
+  create_default_indexes boolean default true,
+  if_not_exists boolean default false,
+  partitioning_func regproc default null,
+  migrate_data boolean default false,
+  time_partitioning_func regproc default null
+) returns table (hypertable_id integer, schema_name name, table_name name, created boolean)
+language sql
+as $$
+  select c.hypertable_id, c.schema_name, c.table_name, c.created
+  from tidemill.create_hypertable(
+    relation, time_column_name, partitioning_column, number_partitions, associated_schema_name,
+    associated_table_prefix, chunk_time_interval, create_default_indexes, if_not_exists, partitioning_func,
+    migrate_data, time_partitioning_func) c
+$$;
+comment on function public.create_hypertable(
+  regclass, name, name, integer, name, name, anycompatible, boolean, boolean, regproc, boolean, regproc) is
+  'Laid by Tidemill: tidemill.create_hypertable under TimescaleDB''s name.';
+
+create or replace function public.create_hypertable(
+  relation regclass,
+  dimension tidemill.dimension_info,
+  create_default_indexes boolean default true,
+  if_not_exists boolean default false,
+  migrate_data boolean default false
+) returns table (hypertable_id integer, created boolean)
+language sql
+as $$
+  select c.hypertable_id, c.created
+  from tidemill.create_hypertable(relation, dimension, create_default_indexes, if_not_exists, migrate_data) c
+$$;
+comment on function public.create_hypertable(regclass, tidemill.dimension_info, boolean, boolean, boolean) is
+  'Laid by Tidemill: tidemill.create_hypertable under TimescaleDB''s name.';
+
+create or replace function public.show_chunks(
+  relation regclass,
+  older_than anycompatible default null,
+  newer_than anycompatible default null,
+  created_before timestamptz default null,
+  created_after timestamptz default null
+) returns setof regclass
+language sql stable
+as $$ select tidemill.show_chunks(relation, older_than, newer_than, created_before, created_after) $$;
+comment on function public.show_chunks(regclass, anycompatible, anycompatible, timestamptz, timestamptz) is
+  'Laid by Tidemill: tidemill.show_chunks under TimescaleDB''s name.';
+
+create or replace function public.drop_chunks(
+  relation regclass,
+  older_than anycompatible default null,
+  newer_than anycompatible default null,
+  verbose boolean default false,
+  created_before timestamptz default null,
+  created_after timestamptz default null
+) returns setof text
+language sql
+as $$ select tidemill.drop_chunks(relation, older_than, newer_than, drop_chunks.verbose, created_before, created_after) $$;
+comment on function public.drop_chunks(regclass, anycompatible, anycompatible, boolean, timestamptz, timestamptz) is
+  'Laid by Tidemill: tidemill.drop_chunks under TimescaleDB''s name.';
+
+-- For each of ours one of the same arguments. Without string bodies: the caller needs no right on our schema.
+do $$
+declare
+  ours record;
+begin
+  for ours in
+    select p.oid, p.pronargs, pg_get_function_arguments(p.oid) as arguments, pg_get_function_result(p.oid) as result
+    from pg_proc p where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'time_bucket'
+  loop
+    execute format(
+      'create or replace function public.time_bucket(%s) returns %s language sql immutable parallel safe'
+      ' return tidemill.time_bucket(%s)',
+      ours.arguments, ours.result, (select string_agg('$' || n, ', ' order by n) from generate_series(1, ours.pronargs) n));
+    execute format('comment on function public.time_bucket(%s) is %L', oidvectortypes(
+      (select p.proargtypes from pg_proc p where p.oid = ours.oid)),
+      'Laid by Tidemill: tidemill.time_bucket under TimescaleDB''s name.');
+  end loop;
+end
+$$;
+
+-- An aggregate cannot call another, so these are made of the same parts as ours.
+do $$
+declare
+  ours record;
+begin
+  for ours in
+    select p.proname, pg_get_function_arguments(p.oid) as arguments, oidvectortypes(p.proargtypes) as types,
+           a.aggtransfn, a.aggtranstype::regtype as state, a.aggcombinefn, a.aggfinalfn,
+           case when a.aggfinalextra then ', finalfunc_extra' end as extra
+    from pg_aggregate a join pg_proc p on p.oid = a.aggfnoid
+    where p.pronamespace = 'tidemill'::regnamespace and p.proname in ('first', 'last')
+  loop
+    execute format(
+      'create or replace aggregate public.%I(%s) (sfunc = %s, stype = %s, combinefunc = %s, finalfunc = %s%s, parallel = safe)',
+      ours.proname, ours.arguments, ours.aggtransfn, ours.state, ours.aggcombinefn, ours.aggfinalfn, ours.extra);
+    execute format('comment on aggregate public.%I(%s) is %L', ours.proname, ours.types,
+      format('Laid by Tidemill: tidemill.%s under TimescaleDB''s name.', ours.proname));
+  end loop;
+end
+$$;
 
 create or replace view _timescaledb_config.bgw_job as
 select
@@ -193,5 +376,115 @@ where not h.succeeded;
 comment on view timescaledb_information.job_errors is
   'Runs that failed, with TimescaleDB''s columns. Natively: tidemill.action_errors.';
 
+create or replace view timescaledb_information.hypertables as
+select
+  h.hypertable_schema,
+  h.hypertable_name,
+  h.owner,
+  1::smallint as num_dimensions,
+  h.num_chunks,
+  h.compression_enabled,
+  null::name[] as tablespaces,
+  h.primary_dimension,
+  h.primary_dimension_type
+from tidemill.hypertables h;
+comment on view timescaledb_information.hypertables is
+  'Hypertables with TimescaleDB''s columns. Natively: tidemill.hypertables.';
+
+create or replace view timescaledb_information.chunks as
+select
+  c.hypertable_schema, c.hypertable_name, c.chunk_schema, c.chunk_name, c.primary_dimension, c.primary_dimension_type,
+  c.range_start, c.range_end, c.range_start_integer, c.range_end_integer, c.is_compressed, c.chunk_tablespace,
+  c.chunk_creation_time
+from tidemill.chunks c;
+comment on view timescaledb_information.chunks is
+  'Chunks with TimescaleDB''s columns. Natively: tidemill.chunks.';
+
 grant usage on schema timescaledb_information, _timescaledb_config to public;
 grant select on all tables in schema timescaledb_information, _timescaledb_config to public;
+
+create or replace function public.compress_chunk(
+  uncompressed_chunk regclass, if_not_compressed boolean default true, recompress boolean default false
+) returns regclass
+language sql
+as $$ select tidemill.compress_chunk(uncompressed_chunk, if_not_compressed, recompress) $$;
+comment on function public.compress_chunk(regclass, boolean, boolean) is
+  'Laid by Tidemill: tidemill.compress_chunk under TimescaleDB''s name.';
+
+create or replace function public.decompress_chunk(uncompressed_chunk regclass, if_compressed boolean default true)
+returns regclass
+language sql
+as $$ select tidemill.decompress_chunk(uncompressed_chunk, if_compressed) $$;
+comment on function public.decompress_chunk(regclass, boolean) is
+  'Laid by Tidemill: tidemill.decompress_chunk under TimescaleDB''s name.';
+
+-- It commits, as run_job does.
+create or replace procedure public.decompress_backfill(
+  staging_table regclass,
+  destination_hypertable regclass,
+  on_conflict_action text default 'NOTHING',
+  delete_from_staging boolean default true,
+  compression_job_push_interval interval default '1 day',
+  on_conflict_update_columns text[] default '{}',
+  skip_empty_ranges boolean default false,
+  on_conflict_target text default ''
+)
+language plpgsql
+as $$
+begin
+  call tidemill.decompress_backfill(
+    staging_table, destination_hypertable, on_conflict_action, delete_from_staging, compression_job_push_interval,
+    on_conflict_update_columns, skip_empty_ranges, on_conflict_target);
+end
+$$;
+comment on procedure public.decompress_backfill(
+  regclass, regclass, text, boolean, interval, text[], boolean, text) is
+  'Laid by Tidemill: tidemill.decompress_backfill under its name in timescaledb-extras.';
+
+create or replace function public.add_retention_policy(
+  relation regclass,
+  drop_after anycompatible default null,
+  if_not_exists boolean default false,
+  schedule_interval interval default null,
+  initial_start timestamptz default null,
+  timezone text default null,
+  drop_created_before interval default null
+) returns integer
+language sql
+as $$
+  select tidemill.add_retention_policy(
+    relation, drop_after, if_not_exists, schedule_interval, initial_start, timezone, drop_created_before)
+$$;
+comment on function public.add_retention_policy(
+  regclass, anycompatible, boolean, interval, timestamptz, text, interval) is
+  'Laid by Tidemill: tidemill.add_retention_policy under TimescaleDB''s name.';
+
+create or replace function public.remove_retention_policy(relation regclass, if_exists boolean default false) returns void
+language sql
+as $$ select tidemill.remove_retention_policy(relation, if_exists) $$;
+comment on function public.remove_retention_policy(regclass, boolean) is
+  'Laid by Tidemill: tidemill.remove_retention_policy under TimescaleDB''s name.';
+
+create or replace function public.add_compression_policy(
+  hypertable regclass,
+  compress_after anycompatible default null,
+  if_not_exists boolean default false,
+  schedule_interval interval default null,
+  initial_start timestamptz default null,
+  timezone text default null
+) returns integer
+language sql
+as $$
+  select tidemill.add_compression_policy(
+    hypertable, compress_after, if_not_exists, schedule_interval, initial_start, timezone)
+$$;
+comment on function public.add_compression_policy(
+  regclass, anycompatible, boolean, interval, timestamptz, text) is
+  'Laid by Tidemill: tidemill.add_compression_policy under TimescaleDB''s name.';
+
+create or replace function public.remove_compression_policy(hypertable regclass, if_exists boolean default false)
+returns boolean
+language sql
+as $$ select tidemill.remove_compression_policy(hypertable, if_exists) $$;
+comment on function public.remove_compression_policy(regclass, boolean) is
+  'Laid by Tidemill: tidemill.remove_compression_policy under TimescaleDB''s name.';

@@ -5,6 +5,23 @@ grant execute on function
   tidemill._state(timestamptz, smallint, smallint, timestamptz),
   tidemill._application_name(integer, text)
   to public;
+-- As functions of PostgreSQL, they compute from their arguments alone; they are in anybody's views.
+do $$
+declare
+  computing regprocedure;
+begin
+  for computing in
+    select p.oid from pg_proc p
+    where p.pronamespace = 'tidemill'::regnamespace
+      and p.proname in (
+        'time_bucket', '_is_fixed_width', '_is_whole_days', '_month_bucket', '_bucket_instant', '_refuse_bucket_width',
+        'first', 'last')
+  loop
+    execute format('grant execute on routine %s to public', computing);
+  end loop;
+end
+$$;
 -- New functions may need more than was granted by the version before.
 select tidemill._grant_actions_again();
+select tidemill._grant_hypertables_again();
 select tidemill._anchor_owners_again();

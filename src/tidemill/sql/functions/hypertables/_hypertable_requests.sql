@@ -1,0 +1,76 @@
+-- How a hypertable's owner has the catalogue written, which roles may not write themselves: as in actions/_requests.sql.
+
+create or replace view tidemill._hypertable_requests as
+select null::name as who, null::tidemill._hypertables as h, null::tidemill._chunks as c, null::text as verb where false;
+comment on view tidemill._hypertable_requests is
+$$Inserting writes the catalogue of hypertables, for the owner of the table alone.
+
+verb  keep h (new if its id is NULL, which is returned), keep c (likewise with its number), forget h, or forget c$$;
+
+create or replace function tidemill._answer_hypertable() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  h tidemill._hypertables := new.h;
+  c tidemill._chunks := new.c;
+  stored tidemill._hypertables;
+begin
+  if h.id <> c.hypertable_id then
+    raise exception using errcode = '42501', message = 'a request is about one hypertable';
+  end if;
+  select i.* into stored from tidemill._hypertables i where i.id = coalesce(h.id, c.hypertable_id);
+  -- Whose table it is decides, both of the stored one and of the one that is given.
+  perform tidemill._expect_owner(tidemill._who(new.who), r)
+    from unnest(array[stored.rows_table, h.rows_table, h.view, h.segments, c.relation]) r where r is not null;
+  case new.verb
+    when 'keep h' then
+      if h.id is null then
+        insert into tidemill._hypertables (
+            rows_table, time_column, time_type, chunk_width, chunks_schema)
+          values (h.rows_table, h.time_column, h.time_type, h.chunk_width, h.chunks_schema)
+          returning * into h;
+      else
+        update tidemill._hypertables i set
+            rows_table = h.rows_table, view = h.view, chunk_width = h.chunk_width, segments = h.segments,
+            segmentby = h.segmentby
+          where i.id = h.id;
+      end if;
+    when 'keep c' then
+      if c.number is null then
+        if not exists (select from pg_inherits p where p.inhrelid = c.relation and p.inhparent = stored.rows_table) then
+          raise exception using errcode = '42501', message = format('"%s" is no chunk of this hypertable', c.relation);
+        end if;
+        -- The row lock numbers the chunks of two sessions one after the other.
+        perform from tidemill._hypertables i where i.id = c.hypertable_id for no key update;
+        select coalesce(max(k.number), 0) + 1 into c.number from tidemill._chunks k where k.hypertable_id = c.hypertable_id;
+        insert into tidemill._chunks (hypertable_id, number, relation, range_start, range_end)
+          values (c.hypertable_id, c.number, c.relation, c.range_start, c.range_end)
+          returning * into c;
+      else
+        update tidemill._chunks k set is_compressed = c.is_compressed
+          where k.hypertable_id = c.hypertable_id and k.number = c.number;
+      end if;
+    when 'forget h' then
+      delete from tidemill._hypertables i where i.id = h.id;
+    when 'forget c' then
+      delete from tidemill._chunks k where k.hypertable_id = c.hypertable_id and k.number = c.number;
+  end case;
+  new.h := h;
+  new.c := c;
+  return new;
+end
+$$;
+
+create or replace function tidemill._expect_owner(caller regrole, relation regclass) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from pg_class r where r.oid = relation and pg_has_role(caller, r.relowner, 'usage')) then
+    raise exception using errcode = '42501', message = format('must be owner of hypertable "%s"', relation);
+  end if;
+end
+$$;
+
+create or replace trigger answer instead of insert on tidemill._hypertable_requests
+  for each row execute function tidemill._answer_hypertable();
+alter view tidemill._hypertable_requests alter who set default current_user;

@@ -1,0 +1,38 @@
+create or replace procedure tidemill.policy_chunks(action_id integer, config jsonb)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  h tidemill._hypertables;
+begin
+  select i.* into h from tidemill._hypertables i
+    where i.id = (config ->> 'hypertable_id')::integer and exists (select from pg_class c where c.oid = i.rows_table);
+  if not found then
+    -- Nobody asked for this action, so nobody has to delete it.
+    perform tidemill.delete_action(action_id);
+    raise notice 'the hypertable is gone, and so is action %', action_id;
+    return;
+  end if;
+  raise notice '% chunks of % made', tidemill.make_chunks(h.rows_table), h.rows_table;
+end
+$$;
+comment on procedure tidemill.policy_chunks is
+$$Makes the chunks of a hypertable ahead of time, and those for rows that wait in its default partition: what the action
+calls that create_hypertable adds. It deletes itself when the table is gone.
+
+action_id  the action
+config     hypertable_id$$;
+
+create or replace function tidemill._add_chunks_policy(h tidemill._hypertables) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill._add_policy('chunks', h.rows_table, '{}', false,
+    case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then '1 hour'
+      else greatest(interval '1 second', least(interval '1 hour', h.chunk_width / 2 * interval '1 microsecond')) end,
+    null, null);
+exception when insufficient_privilege or invalid_authorization_specification then
+  raise notice 'no action makes chunks ahead of time, since this role may add none'
+    using hint = 'Call make_chunks from time to time, or have the role granted: tidemill.grant_actions.';
+end
+$$;
+comment on function tidemill._add_chunks_policy is 'Adds the action that makes chunks ahead of time, if the caller may add actions.';

@@ -1,0 +1,61 @@
+-- It commits, so it has no SET clause, and all names are qualified.
+create or replace procedure tidemill.policy_compression(action_id integer, config jsonb)
+language plpgsql
+as $$
+declare
+  chunk regclass;
+begin
+  for chunk in select p.relation from tidemill._chunks_to_compress(action_id, config) p loop
+    if tidemill._compress_if_free(chunk) then
+      raise notice 'chunk % compressed', chunk;
+    end if;
+    commit;
+  end loop;
+end
+$$;
+comment on procedure tidemill.policy_compression is
+$$Compresses the old chunks of a hypertable, each in a transaction of its own: what the action of add_compression_policy
+calls. Also those that were compressed, and have got rows since.
+
+action_id  the action
+config     hypertable_id and compress_after$$;
+
+create or replace function tidemill._compress_if_free(chunk regclass) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform tidemill.compress_chunk(chunk);
+  return true;
+exception
+  when undefined_table or undefined_object then
+    -- Retention has dropped it meanwhile.
+    return false;
+  when lock_not_available or deadlock_detected then
+    raise warning 'chunk % is locked, and left for the next run', chunk;
+    return false;
+end
+$$;
+comment on function tidemill._compress_if_free is 'Compresses a chunk unless it is gone, or locked for long; returns whether it did.';
+
+create or replace function tidemill._chunks_to_compress(action_id integer, config jsonb) returns table (relation regclass)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  h constant tidemill._hypertables := tidemill._policy_table(action_id, config);
+  k tidemill._chunks;
+  has_rows boolean;
+begin
+  for k in
+    select c.* from tidemill.show_chunks(h.rows_table, older_than => tidemill._older_than(h, config ->> 'compress_after')) s
+    join tidemill._chunks c on c.relation = s
+    order by c.range_start
+  loop
+    execute format('select exists (select from only %s)', k.relation) into has_rows;
+    if has_rows then
+      relation := k.relation;
+      return next;
+    end if;
+  end loop;
+end
+$$;
+comment on function tidemill._chunks_to_compress is 'The chunks that a compression policy has to compress now, the oldest first.';

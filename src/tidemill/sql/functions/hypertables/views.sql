@@ -1,0 +1,72 @@
+create or replace view tidemill.hypertables as
+select
+  h.id,
+  s.nspname as hypertable_schema,
+  r.relname as hypertable_name,
+  pg_get_userbyid(r.relowner) as owner,
+  (select count(*) from tidemill._chunks c where c.hypertable_id = h.id) as num_chunks,
+  h.segments is not null as compression_enabled,
+  h.time_column as primary_dimension,
+  h.time_type as primary_dimension_type,
+  case when h.time_type not in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
+    (h.chunk_width / 86400000000) * interval '1 day' + (h.chunk_width % 86400000000) * interval '1 microsecond'
+  end as time_interval,
+  case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then h.chunk_width end as integer_interval,
+  h.chunks_schema,
+  h.created_at
+from tidemill._hypertables h
+join pg_class r on r.oid = coalesce(h.view, h.rows_table)
+join pg_namespace s on s.oid = r.relnamespace;
+comment on view tidemill.hypertables is 'Tables that create_hypertable cut by time.';
+comment on column tidemill.hypertables.num_chunks is 'Without the default partition, which has the rows that have no chunk yet.';
+comment on column tidemill.hypertables.compression_enabled is 'Whether its chunks can be packed.';
+comment on column tidemill.hypertables.primary_dimension is 'The column of the time.';
+comment on column tidemill.hypertables.time_interval is 'How wide the next chunks are; NULL where the time is a number.';
+comment on column tidemill.hypertables.integer_interval is 'How wide the next chunks are; NULL unless the time is a number.';
+comment on column tidemill.hypertables.chunks_schema is 'The schema of its chunks and of its default partition.';
+
+create or replace view tidemill.chunks as
+select
+  s.nspname as hypertable_schema,
+  r.relname as hypertable_name,
+  n.nspname as chunk_schema,
+  k.relname as chunk_name,
+  c.hypertable_id,
+  c.number,
+  h.time_column as primary_dimension,
+  h.time_type as primary_dimension_type,
+  case when not i.counted then
+    case
+      when c.range_start < -210866803200000000 then '-infinity'::timestamptz
+      else ('1970-01-01'::timestamp + (c.range_start / 86400000000) * interval '1 day'
+        + (c.range_start % 86400000000) * interval '1 microsecond') at time zone 'UTC'
+    end
+  end as range_start,
+  case when not i.counted then
+    case
+      when c.range_end >= 9223371331200000000 then 'infinity'::timestamptz
+      else ('1970-01-01'::timestamp + (c.range_end / 86400000000) * interval '1 day'
+        + (c.range_end % 86400000000) * interval '1 microsecond') at time zone 'UTC'
+    end
+  end as range_end,
+  case when i.counted then c.range_start end as range_start_integer,
+  case when i.counted then c.range_end end as range_end_integer,
+  c.is_compressed,
+  t.spcname as chunk_tablespace,
+  c.created_at as chunk_creation_time
+from tidemill._chunks c
+join tidemill._hypertables h on h.id = c.hypertable_id
+join pg_class r on r.oid = coalesce(h.view, h.rows_table)
+join pg_namespace s on s.oid = r.relnamespace
+join pg_class k on k.oid = c.relation
+join pg_namespace n on n.oid = k.relnamespace
+left join pg_tablespace t on t.oid = k.reltablespace
+cross join lateral (select h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)) i(counted);
+comment on view tidemill.chunks is 'The chunks of all hypertables, without the default partitions.';
+comment on column tidemill.chunks.number is 'Its number in its hypertable, which its name has.';
+comment on column tidemill.chunks.range_start is
+  'Its first time; NULL where the time is a number. Of a clock without a zone: as if that were UTC.';
+comment on column tidemill.chunks.range_end is 'The first time behind it.';
+comment on column tidemill.chunks.range_start_integer is 'Its first number; NULL unless the time is one.';
+comment on column tidemill.chunks.is_compressed is 'Whether its rows are packed; those that came later stand beside them.';
+comment on column tidemill.chunks.chunk_tablespace is 'NULL: the database''s.';

@@ -1,0 +1,129 @@
+"""Policies: actions that drop and compress old chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.hypertables.packed import DEVICES, ROWS, compress, count
+from tests.support.running import eventually, running
+from tidemill import App
+
+COMPRESSED = "select count(*) from tidemill._chunks where is_compressed"
+
+
+@pytest.fixture
+def devices(connection: psycopg.Connection) -> psycopg.Connection:
+    connection.execute(DEVICES)
+    connection.execute("select tidemill.enable_compression('event_data', 'device_id')")
+    return connection
+
+
+def add(connection: psycopg.Connection, kind: str, arguments: str) -> int:
+    return int(count(connection, f"select tidemill.add_{kind}_policy('event_data', {arguments})"))
+
+
+async def ran(connection: psycopg.Connection, policy: int) -> None:
+    """Waits until a worker has run a policy, and it ended well."""
+    ended = "select outcome from tidemill.action_history where action_id = %s and outcome is not null"
+    await eventually(lambda: connection.execute(ended, [policy]).rowcount == 1, "the policy to run")
+    assert connection.execute(ended, [policy]).fetchall() == [("success",)]
+
+
+async def test_old_chunks_are_compressed_and_dropped_on_schedule(
+    database: str, devices: psycopg.Connection
+) -> None:
+    # Days from the newest chunk's end on: two are older than the first limit, one is older than the second.
+    age = "(now() - timestamptz '2026-01-05 00:00+00')"
+    async with App(database) as app, running(app):
+        await ran(
+            devices, add(devices, "compression", f"compress_after => {age} + interval '1 day 12 hours'")
+        )
+        await ran(devices, add(devices, "retention", f"drop_after => {age} + interval '2 days 12 hours'"))
+    assert count(devices, COMPRESSED) == 1
+    assert count(devices, "select count(*) from event_data") == ROWS - 720
+    assert count(devices, "select count(*) from app_rows.event_data") == 2 * 720
+    assert count(devices, "select min(time)::date::text from event_data") == "2026-01-02"
+
+
+def test_dropping_takes_packed_rows_too(devices: psycopg.Connection) -> None:
+    compress(devices, before="2026-01-03 00:00+00")
+    policy = add(devices, "retention", "drop_after => now() - timestamptz '2026-01-02 12:00+00'")
+    devices.execute("call tidemill.run_action(%s)", [policy])
+    assert count(devices, "select count(*) from event_data") == ROWS - 720
+    assert count(devices, "select count(distinct _chunk) from app_chunks._hyper_1_segments") == 1
+
+
+def test_rows_that_came_since_are_packed_by_the_next_run(devices: psycopg.Connection) -> None:
+    policy = add(devices, "compression", "'1 day'")
+    for _ in range(2):
+        devices.execute("call tidemill.run_action(%s)", [policy])
+        assert count(devices, "select count(*) from app_rows.event_data") == 0
+        devices.execute("insert into event_data (time, device_id) values (%s, 1)", ["2026-01-02 00:05+00"])
+        devices.execute("delete from app_rows.event_data")
+    assert count(devices, COMPRESSED) == 4
+
+
+def test_whole_numbers_count_from_the_newest_row(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "create table ticks (at bigint not null, value integer);"
+        "select tidemill.create_hypertable('ticks', 'at', chunk_time_interval => 100);"
+        "insert into ticks select n, n from generate_series(0, 999) n;"
+        "select tidemill.make_chunks('ticks'); select tidemill.enable_compression('ticks')"
+    )
+    compresses = count(connection, "select tidemill.add_compression_policy('ticks', 499)")
+    drops = count(connection, "select tidemill.add_retention_policy('ticks', 800)")
+    for action in (compresses, drops):
+        connection.execute("call tidemill.run_action(%s)", [action])
+    # The newest is 999: chunks that end at 500 or before are packed, those that end at 199 or before dropped.
+    assert count(connection, "select min(at) from ticks") == 100
+    assert count(connection, "select min(at) from app_rows.ticks") == 500
+
+
+@pytest.mark.parametrize("kind", ["retention", "compression"])
+def test_there_is_one_of_each(devices: psycopg.Connection, kind: str) -> None:
+    notices: list[tuple[Any, Any]] = []
+    devices.add_notice_handler(lambda notice: notices.append((notice.severity, notice.message_primary)))
+    policy = add(devices, kind, "interval '1 day'")
+    assert policy >= 1000
+    with pytest.raises(psycopg.errors.DuplicateObject, match=f"{kind} policy already exists"):
+        add(devices, kind, "interval '1 day'")
+    assert add(devices, kind, "interval '1 day', if_not_exists => true") == -1
+    assert add(devices, kind, "interval '2 days', if_not_exists => true") == -1
+    said = f'{kind} policy already exists for hypertable "event_data"'
+    assert notices == [("NOTICE", f"{said}, skipping"), ("WARNING", said)]
+    devices.execute(f"select tidemill.remove_{kind}_policy('event_data')".encode())
+    with pytest.raises(psycopg.errors.UndefinedObject, match=f"{kind} policy not found"):
+        devices.execute(f"select tidemill.remove_{kind}_policy('event_data')".encode())
+    devices.execute(f"select tidemill.remove_{kind}_policy('event_data', if_exists => true)".encode())
+    assert add(devices, kind, "interval '1 day'") > policy
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "said"),
+    [
+        ("add_retention_policy('event_data')", "22023", "need to specify one of"),
+        ("add_retention_policy('event_data', '1 day', drop_created_before => '1 day')", "22023", "one of"),
+        ("add_retention_policy('event_data', 'soon')", "22023", '"soon" does not fit'),
+        ("add_retention_policy('event_data', interval '-1 day')", "22023", "lies ahead"),
+        ("add_retention_policy('pg_class', '1 day')", "TS001", "is not a hypertable"),
+        ("add_compression_policy('event_data')", "22023", 'need to specify "compress_after"'),
+        ("add_compression_policy('plain', '1 day')", "0A000", "compression is not enabled"),
+    ],
+)
+def test_mistakes_are_told(devices: psycopg.Connection, call: str, code: str, said: str) -> None:
+    devices.execute(
+        "create table plain (at timestamptz not null); select tidemill.create_hypertable('plain', 'at')"
+    )
+    with pytest.raises(psycopg.Error, match=said) as raised:
+        devices.execute(f"select tidemill.{call}".encode())
+    assert raised.value.sqlstate == code
+
+
+def test_a_policy_on_a_table_that_is_gone_says_so(devices: psycopg.Connection) -> None:
+    policy = add(devices, "retention", "interval '1 day'")
+    devices.execute("drop view event_data; drop table app_rows.event_data")
+    with pytest.raises(psycopg.Error, match=f"the hypertable of action {policy} does not exist"):
+        devices.execute("call tidemill.run_action(%s)", [policy])
