@@ -62,6 +62,11 @@ def markdown(run: Run) -> str:
     rounds = max((len(v) for m in run.measured for v in m.results.values.values()), default=0)
     parts = [
         _INTRODUCTION.format(rounds=f"{rounds} round{'s' if rounds != 1 else ''}"),
+        *(
+            f"Some shapes were measured again, whole, since other work had disturbed them, or what they "
+            f"measure was mended, {again}."
+            for again in about.again
+        ),
         "## Targets",
         _table(
             ["Shape", "Target", "Found", ""],
@@ -74,7 +79,6 @@ def markdown(run: Run) -> str:
         *(part for measured in run.measured for part in _section(measured)),
         "## What was run",
         f"{about.date}, with `{about.command}`.",
-        *(f"Measured again, {again}." for again in about.again),
         _table(["Machine", ""], about.machine.items()),
         _table(["PostgreSQL", ""], about.server.items()),
         _table(

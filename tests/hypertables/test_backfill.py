@@ -130,6 +130,18 @@ def test_copying_leaves_the_staged_rows(staged: psycopg.Connection) -> None:
     assert count(staged, "select count(*) from backfill_event_data") == THERE + NEW
 
 
+def test_triggers_have_the_callers_search_path(connection: psycopg.Connection) -> None:
+    connection.execute(DEVICES + STAGE)
+    connection.execute(
+        "create table audit (what text);"
+        "create function note() returns trigger language plpgsql as"
+        " $$ begin insert into audit values (tg_op); return null; end $$;"
+        "create trigger noted after insert on event_data for each row execute function note()"
+    )
+    backfill(connection)
+    assert count(connection, "select count(*) from audit") == NEW
+
+
 def test_rows_beside_the_segments_are_packed_with_them(staged: psycopg.Connection) -> None:
     staged.execute("insert into event_data (time, device_id) values ('2026-01-02 00:05+00', 5)")
     backfill(staged)

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.hypertables.calls import make, refused, run, value, values
 from tests.support.servers import Server
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.versions(18, 16)
 
@@ -176,6 +177,28 @@ def test_two_sessions_make_the_same_chunk(connection: psycopg.Connection, databa
         with pytest.raises(psycopg.errors.LockNotAvailable):
             run(connection, "set lock_timeout = 50; select tidemill.make_chunks('app.m')")
     assert value(connection, "select tidemill.make_chunks('app.m')") == 0
+
+
+def test_two_sessions_that_make_many_chunks_are_no_deadlock(
+    connection: psycopg.Connection, database: str
+) -> None:
+    run(connection, "create table t (at timestamptz not null)")
+    make(connection, "'t', 'at', chunk_time_interval => interval '1 day'")
+    run(connection, "insert into t values ('2026-01-01'), ('2026-02-01')")
+    with (
+        psycopg.connect(database) as first,
+        psycopg.connect(database, autocommit=True) as second,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        assert value(first, "select tidemill.make_chunks('t')") == 2
+        waiting = beside.submit(value, second, "select tidemill.make_chunks('t')")
+        pid = second.info.backend_pid
+        blocked = f"select cardinality(pg_blocking_pids({pid}))"
+        wait_until(lambda: value(connection, blocked) > 0, "the second to wait")
+        run(first, "insert into t values ('2026-03-01')")
+        assert value(first, "select tidemill.make_chunks('t')") == 1
+        first.commit()
+        assert waiting.result(30) == 0
 
 
 def test_only_the_owner(server: Server, connection: psycopg.Connection) -> None:

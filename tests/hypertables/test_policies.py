@@ -122,8 +122,19 @@ def test_mistakes_are_told(devices: psycopg.Connection, call: str, code: str, sa
     assert raised.value.sqlstate == code
 
 
-def test_a_policy_on_a_table_that_is_gone_says_so(devices: psycopg.Connection) -> None:
-    policy = add(devices, "retention", "interval '1 day'")
+def test_policies_go_with_their_table(devices: psycopg.Connection) -> None:
+    compress(devices)
+    add(devices, "retention", "interval '1 day'")
+    add(devices, "compression", "interval '1 day'")
     devices.execute("drop view event_data; drop table app_rows.event_data")
-    with pytest.raises(psycopg.Error, match=f"the hypertable of action {policy} does not exist"):
-        devices.execute("call tidemill.run_action(%s)", [policy])
+    policies = "select id from tidemill.actions where routine like 'tidemill.policy%'"
+    ids = [action for (action,) in devices.execute(policies).fetchall()]
+    assert len(ids) == 3
+    for action in ids:
+        devices.execute("call tidemill.run_action(%s)", [action])
+    assert devices.execute(policies).fetchall() == []
+    # Nothing is left of its packed rows, either.
+    assert (
+        count(devices, "select count(*) from pg_class where relnamespace = 'app_chunks'::regnamespace") == 0
+    )
+    assert count(devices, "select count(*) from pg_proc where pronamespace = 'app_chunks'::regnamespace") == 0

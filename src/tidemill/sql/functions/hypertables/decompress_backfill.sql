@@ -15,17 +15,20 @@ declare
   h tidemill._hypertables := tidemill._hypertable(destination_hypertable);
   conflict constant text := tidemill._conflict_clause(on_conflict_action, on_conflict_update_columns, on_conflict_target);
   due bigint;
-  moved record;
+  step record;
+  moved bigint;
 begin
   perform tidemill._check_staging(h, staging_table);
   loop
     -- Where rows are taken from the staging table, what is left to do is what is left there: so any call goes on.
     due := tidemill._next_staged(h, staging_table, due);
     exit when due is null;
-    select m.* into moved
-      from tidemill._backfill_chunk(h, staging_table, due, conflict, delete_from_staging) m;
-    raise notice '% rows moved in range % to %', moved.moved_rows, moved.starts, moved.ends;
-    due := moved.next_units;
+    select s.* into step from tidemill._begin_backfill(h, staging_table, due, conflict, delete_from_staging) s;
+    -- Here the user's triggers have the caller's search path.
+    execute step.statement into moved;
+    perform tidemill._end_backfill(h, step.c);
+    raise notice '% rows moved in range % to %', moved, step.starts, step.ends;
+    due := (step.c).range_end;
     commit;
   end loop;
 end
@@ -126,8 +129,8 @@ create or replace function tidemill._at_or_after(h tidemill._hypertables, units 
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-    then format('s.%I::bigint >= %L::bigint', h.time_column, units)
-    else format('s.%I >= %L::%s', h.time_column, tidemill._time_text(h.time_type, units), h.time_type) end
+    then format('s.%I::bigint operator(pg_catalog.>=) %L::bigint', h.time_column, units)
+    else format('s.%I operator(pg_catalog.>=) %L::%s', h.time_column, tidemill._time_text(h.time_type, units), h.time_type) end
   where units is not null
 $$;
 
@@ -135,50 +138,49 @@ create or replace function tidemill._before(h tidemill._hypertables, units bigin
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-    then format('s.%I::bigint < %L::bigint', h.time_column, units)
-    else format('s.%I < %L::%s', h.time_column, tidemill._time_text(h.time_type, units), h.time_type) end
+    then format('s.%I::bigint operator(pg_catalog.<) %L::bigint', h.time_column, units)
+    else format('s.%I operator(pg_catalog.<) %L::%s', h.time_column, tidemill._time_text(h.time_type, units), h.time_type) end
 $$;
 
-create or replace function tidemill._backfill_chunk(
+create or replace function tidemill._begin_backfill(
   h tidemill._hypertables, staging regclass, due bigint, conflict text, deletes boolean,
-  out moved_rows bigint, out starts text, out ends text, out next_units bigint
+  out c tidemill._chunks, out statement text, out starts text, out ends text
 )
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
 declare
-  c tidemill._chunks;
-  span text;
-  columns constant text := tidemill._stored_columns(h.rows_table);
   triggers text;
 begin
   c := tidemill._ensure_chunk(h, due);
   -- First the table and then the chunk, as inserts do.
   execute format('lock table only %s in row exclusive mode', h.rows_table);
   c := tidemill._locked_chunk(c.relation);
-  span := concat_ws(' and ', tidemill._at_or_after(h, c.range_start), tidemill._before(h, c.range_end));
-  if c.is_compressed then
-    perform tidemill._check_deletable(c.relation);
-  end if;
   starts := tidemill._time_text(h.time_type, c.range_start);
   ends := tidemill._time_text(h.time_type, c.range_end);
-  next_units := c.range_end;
   if c.is_compressed then
+    perform tidemill._check_deletable(c.relation);
     triggers := tidemill._without_triggers(c.relation);
     perform tidemill._unpack(h, c, format('exists (select from %s t where t.%I = any(s.%2$I)%s)', staging, h.time_column,
       (select string_agg(format(' and t.%1$I is not distinct from s.%1$I', g), '') from unnest(tidemill._shared_segmentby(h)) g)));
     execute triggers;
   end if;
-  if deletes then
-    execute format('with staged as (delete from %s s where %s returning s.*),'
-                   ' kept as (insert into %s (%s) overriding system value select %4$s from staged %s)'
-                   ' select count(*) from staged', staging, span, h.rows_table, columns, conflict)
-      into moved_rows;
-  else
-    execute format('with staged as (select s.* from %s s where %s),'
-                   ' kept as (insert into %s (%s) overriding system value select %4$s from staged %s)'
-                   ' select count(*) from staged', staging, span, h.rows_table, columns, conflict)
-      into moved_rows;
-  end if;
+  statement := format(
+    'with staged as (%s), kept as (insert into %s (%s) overriding system value select %3$s from staged %s)'
+    ' select pg_catalog.count(*) from staged',
+    format(case when deletes then 'delete from %s s where %s returning s.*' else 'select s.* from %s s where %s' end,
+      staging, concat_ws(' and ', tidemill._at_or_after(h, c.range_start), tidemill._before(h, c.range_end))),
+    h.rows_table, tidemill._stored_columns(h.rows_table), conflict);
+end
+$$;
+comment on function tidemill._begin_backfill is
+  'Unpacks what the staged rows of one chunk may meet, from the one that holds this time; returns the statement that moves them.';
+
+create or replace function tidemill._end_backfill(h tidemill._hypertables, c tidemill._chunks) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  triggers text;
+begin
   if c.is_compressed then
     triggers := tidemill._without_triggers(c.relation);
     perform tidemill._pack(h, c);
@@ -187,5 +189,4 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._backfill_chunk is
-  'Moves the staged rows of one chunk, from the one that holds this time; returns how many, its range, and where it ends.';
+comment on function tidemill._end_backfill is 'Packs a chunk again, if it was packed.';

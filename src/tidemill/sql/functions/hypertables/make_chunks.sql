@@ -17,11 +17,13 @@ begin
   end if;
   last_units := tidemill._time_bound(h.time_type,
     case kind when 'interval'::regtype then (- until::text::interval)::text else until::text end, kind);
+  -- One session at a time makes or drops chunks of this table. Before any lock on a partition: the order is the table first.
+  execute format('lock table only %s in share update exclusive mode', h.rows_table);
   perform tidemill._forget_gone_chunks(h);
   before := (select count(*) from tidemill._chunks k where k.hypertable_id = h.id);
   loop
     -- One time of each range. Where a neighbour cuts a range in two, the rest comes with the next look.
-    execute format('select array_agg(r.first) from ('
+    execute format('select array_agg(r.first order by r.first) from ('
         'select min(t.units) from (select %s from only %s where %s) t(units) group by floor(t.units::numeric / %s)) r(first)',
         tidemill._time_units(h.time_type, quote_ident(h.time_column)), tidemill._default_partition(h),
         tidemill._countable(h.time_type, h.time_column), h.chunk_width) into ranges;

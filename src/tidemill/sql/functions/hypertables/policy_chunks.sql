@@ -2,14 +2,9 @@ create or replace procedure tidemill.policy_chunks(action_id integer, config jso
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  h tidemill._hypertables;
+  h constant tidemill._hypertables := tidemill._policy_table(action_id, config);
 begin
-  select i.* into h from tidemill._hypertables i
-    where i.id = (config ->> 'hypertable_id')::integer and exists (select from pg_class c where c.oid = i.rows_table);
-  if not found then
-    -- Nobody asked for this action, so nobody has to delete it.
-    perform tidemill.delete_action(action_id);
-    raise notice 'the hypertable is gone, and so is action %', action_id;
+  if h.id is null then
     return;
   end if;
   raise notice '% chunks of % made', tidemill.make_chunks(h.rows_table), h.rows_table;

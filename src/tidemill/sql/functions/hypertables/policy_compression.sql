@@ -38,13 +38,16 @@ $$;
 comment on function tidemill._compress_if_free is 'Compresses a chunk unless it is gone, or locked for long; returns whether it did.';
 
 create or replace function tidemill._chunks_to_compress(action_id integer, config jsonb) returns table (relation regclass)
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   h constant tidemill._hypertables := tidemill._policy_table(action_id, config);
   k tidemill._chunks;
   has_rows boolean;
 begin
+  if h.id is null then
+    return;
+  end if;
   for k in
     select c.* from tidemill.show_chunks(h.rows_table, older_than => tidemill._older_than(h, config ->> 'compress_after')) s
     join tidemill._chunks c on c.relation = s

@@ -6,6 +6,9 @@ declare
   age constant text := config ->> 'drop_after';
   dropped bigint;
 begin
+  if h.id is null then
+    return;
+  end if;
   if age is null then
     select count(*) into dropped
       from tidemill.drop_chunks(h.rows_table, created_before => now() - (config ->> 'drop_created_before')::interval);
@@ -22,7 +25,7 @@ action_id  the action
 config     hypertable_id, and drop_after or drop_created_before$$;
 
 create or replace function tidemill._policy_table(action_id integer, config jsonb) returns tidemill._hypertables
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   h tidemill._hypertables;
@@ -30,11 +33,28 @@ begin
   select i.* into h from tidemill._hypertables i
     where i.id = (config ->> 'hypertable_id')::integer and exists (select from pg_class c where c.oid = i.rows_table);
   if not found then
-    raise exception using errcode = 'TS001',
-      message = format('the hypertable of action %s does not exist: hypertable_id is %s', action_id, config -> 'hypertable_id'),
-      hint = format('Delete the policy: SELECT tidemill.delete_action(%s)', action_id);
+    perform tidemill.delete_action(action_id);
+    raise notice 'the hypertable is gone, and so is action %', action_id;
+    perform tidemill._drop_remains(i) from tidemill._hypertables i where i.id = (config ->> 'hypertable_id')::integer;
   end if;
   return h;
 end
 $$;
-comment on function tidemill._policy_table is 'The hypertable that the config of a policy names. Error: TS001 it is gone.';
+comment on function tidemill._policy_table is
+  'The hypertable that the config of a policy names; NULL if it is gone: then the policy is, too, and what packed rows it had.';
+
+create or replace function tidemill._drop_remains(h tidemill._hypertables) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from pg_class r where r.oid in (h.rows_table, h.view)) or h.segments is null then
+    return;
+  end if;
+  if exists (select from pg_class r where r.oid = h.segments) then
+    execute format('drop table %s', h.segments);
+  end if;
+  execute format('drop function if exists %s()', tidemill._guard_name(h));
+  execute format('drop function if exists %I.%I()', h.chunks_schema, format('_hyper_%s_copy', h.id));
+end
+$$;
+comment on function tidemill._drop_remains is 'Drops the segments of a hypertable that was dropped, and the functions made for it.';
