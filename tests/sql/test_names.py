@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psycopg
@@ -61,3 +62,7 @@ def test_functions_that_run_under_the_callers_search_path(connection: psycopg.Co
     ).fetchall()
     assert {"tidemill._state"} < {name.partition("(")[0] for name, _ in found}
     assert [(name, unqualified(body)) for name, body in found if unqualified(body)] == []
+    # Types of variables are looked up, too, unless they are words of the grammar.
+    types = r"text|name|oid|reg\w+|timestamptz|date|jsonb?|bytea|uuid|float[48]|int[248]"
+    declared = re.compile(rf"^\s+\w+ (?:constant )?({types})\b", re.MULTILINE)
+    assert [(name, declared.findall(body)) for name, body in found if declared.findall(body)] == []

@@ -32,6 +32,8 @@ _SETTINGS = {
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "200",
+    # Thousands of decoys are laid in one transaction.
+    "max_locks_per_transaction": "128",
     "shared_buffers": "64MB",
     "max_wal_size": "1GB",
 }

@@ -83,10 +83,10 @@ language plpgsql immutable strict parallel safe
 as $$
 #variable_conflict use_variable
 declare
-  instant timestamptz := pg_catalog.timezone(timezone, start);
+  instant pg_catalog.timestamptz := pg_catalog.timezone(timezone, start);
   shown timestamp := pg_catalog.timezone(timezone, instant);
-  earlier timestamptz;
-  half timestamptz;
+  earlier pg_catalog.timestamptz;
+  half pg_catalog.timestamptz;
 begin
   if not pg_catalog.isfinite(start) then
     return instant;

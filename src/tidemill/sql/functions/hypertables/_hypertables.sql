@@ -21,8 +21,8 @@ create or replace function tidemill._check_owner(relation regclass) returns void
 language plpgsql stable
 as $$
 declare
-  owner name;
-  table_name name;
+  owner pg_catalog.name;
+  table_name pg_catalog.name;
 begin
   select r.rolname, c.relname into owner, table_name
     from pg_catalog.pg_class c join pg_catalog.pg_roles r on r.oid operator(pg_catalog.=) c.relowner

@@ -75,7 +75,8 @@ create or replace function tidemill._policy(kind text, hypertable_id integer, ou
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select a.id, a.config from tidemill.actions a
-  where a.routine = 'tidemill.policy_' || _policy.kind
+  -- With quotes or without, as the session has it.
+  where to_regproc(a.routine) = to_regproc('tidemill.policy_' || _policy.kind)
     and a.config ->> 'hypertable_id' = _policy.hypertable_id::text
     -- Anybody may add an action with such a config.
     and pg_has_role(a.owner, (select c.relowner from tidemill._hypertables h join pg_class c on c.oid = h.rows_table

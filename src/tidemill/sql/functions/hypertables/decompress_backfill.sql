@@ -13,7 +13,7 @@ language plpgsql
 as $$
 declare
   h tidemill._hypertables := tidemill._hypertable(destination_hypertable);
-  conflict constant text := tidemill._conflict_clause(on_conflict_action, on_conflict_update_columns, on_conflict_target);
+  conflict constant pg_catalog.text := tidemill._conflict_clause(on_conflict_action, on_conflict_update_columns, on_conflict_target);
   due bigint;
   step record;
   moved bigint;

@@ -3,7 +3,7 @@ create or replace procedure tidemill.policy_compression(action_id integer, confi
 language plpgsql
 as $$
 declare
-  chunk regclass;
+  chunk pg_catalog.regclass;
 begin
   for chunk in select p.relation from tidemill._chunks_to_compress(action_id, config) p loop
     if tidemill._compress_if_free(chunk) then
