@@ -98,8 +98,12 @@ async def test_a_flood_of_garbage_on_every_channel(
         await app.add_job("note", "after")
         await eventually(lambda: "after" in ran, "the job after the flood")
         # Nothing of it is true: no job is cancelled, settled or run early.
-        states = connection.execute("select id, state from tidemill.jobs order by id").fetchall()
-        assert states == [*((job.id, "running") for job in jobs), (later.id, "scheduled")]
+        states = "select id, state from tidemill.jobs order by id"
+        await eventually(lambda: connection.execute(states).rowcount == 4, "that job to be settled")
+        assert connection.execute(states).fetchall() == [
+            *((job.id, "running") for job in jobs),
+            (later.id, "scheduled"),
+        ]
         await app.cancel_jobs([jobs[0].id], "truly")
         await eventually(
             lambda: (
