@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--smoke", action="store_true", help="a short throughput of Tidemill alone")
     given = parser.parse_args(arguments)
     try:
-        shapes = chosen(given.only, SHAPES)
+        shapes = chosen(given.only.replace("-", "_"), SHAPES)
         peers = [] if given.peers == "none" else chosen(given.peers, PEERS)
     except ValueError as error:
         parser.error(str(error))

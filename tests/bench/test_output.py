@@ -49,9 +49,11 @@ def test_all_shapes_and_peers_are_the_default() -> None:
 
 
 def test_shapes_and_peers_can_be_narrowed() -> None:
-    options = parse(["--only", "latency,throughput", "--peers", "none", "--jobs", "5000", "--rounds", "1"])
+    options = parse(
+        ["--only", "latency,throughput,single-add", "--peers", "none", "--jobs", "5000", "--rounds", "1"]
+    )
 
-    assert options.shapes == ["throughput", "latency"]
+    assert options.shapes == ["throughput", "single_add", "latency"]
     assert (options.peers, options.jobs, options.rounds) == ([], 5000, 1)
 
 

@@ -22,8 +22,8 @@ def packed(connection: psycopg.Connection) -> psycopg.Connection:
 
 def once(connection: psycopg.Connection, expected: int = ROWS) -> None:
     """Each key is there once."""
-    query = "select count(*) filter (where true) || ' ' || count(distinct (device_id, time)) from event_data"
-    assert count(connection, query) == f"{expected} {expected}"
+    assert count(connection, "select count(*) from event_data") == expected
+    assert count(connection, "select count(distinct (device_id, time)) from event_data") == expected
 
 
 def test_copying_a_packed_key(packed: psycopg.Connection) -> None:
@@ -199,7 +199,7 @@ def test_chunks_that_were_dropped_by_hand(packed: psycopg.Connection) -> None:
     )
     packed.execute(f"drop table {loose}; drop table {dropped}".encode())
     packed.execute("insert into event_data (time, device_id) values ('2026-01-04 00:00+00', 1)")
-    assert count(packed, "select tidemill.make_chunks('event_data')") >= 0
+    assert count(packed, "select tidemill.make_chunks('event_data')") >= 1
     once(packed, ROWS // 2 + 1)
 
 

@@ -5,7 +5,7 @@ select null::name as who, null::tidemill._hypertables as h, null::tidemill._chun
 comment on view tidemill._hypertable_requests is
 $$Inserting writes the catalogue of hypertables, for the owner of the table alone.
 
-verb  keep h (new if its id is NULL, which is returned), keep c (likewise with its number), forget h, or forget c$$;
+verb  keep h (new if its id is NULL, which is returned), keep c (likewise with its number), or forget c$$;
 
 create or replace function tidemill._answer_hypertable() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -50,8 +50,6 @@ begin
         update tidemill._chunks k set is_compressed = c.is_compressed
           where k.hypertable_id = c.hypertable_id and k.number = c.number;
       end if;
-    when 'forget h' then
-      delete from tidemill._hypertables i where i.id = h.id;
     when 'forget c' then
       delete from tidemill._chunks k where k.hypertable_id = c.hypertable_id and k.number = c.number;
   end case;
