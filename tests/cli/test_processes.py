@@ -152,7 +152,7 @@ def test_while_another_one_works_it_is_tried_again_and_again(
 ) -> None:
     """The database may be away, say: those that run ride it out."""
     with supervised(cli, *impatient) as started:
-        wait_until(lambda: ran.execute("select from tidemill.workers").rowcount == 2, "both")
+        started.until("runs 1 task", 2)
         (cli.directory / "broken").touch()
         victim, other = started.children()
         os.kill(victim, signal.SIGKILL)
