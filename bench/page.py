@@ -18,7 +18,8 @@ PostgreSQL runs with its durable defaults (`fsync` and `synchronous_commit` are 
 done in the database; a call of its handler is not enough. A rate is measured from the first finished job,
 which leaves out start-up, and for a few seconds at most. "Ratio" is Tidemill's value divided by the row's.
 All systems are tuned, each with the best settings in its documentation, except in the rows that say "as it
-comes". The commands of both are [below](#what-was-run). A system that would take minutes has fewer jobs."""
+comes". The commands of both are [below](#what-was-run). A system that would take minutes has fewer jobs.
+Hypertables are measured on [a page of their own](hypertables.md)."""
 
 
 def publish(run: Run, place: Path = PAGE) -> Path:
@@ -68,7 +69,7 @@ def markdown(run: Run) -> str:
             for again in about.again
         ),
         "## Targets",
-        _table(
+        table(
             ["Shape", "Target", "Found", ""],
             [
                 [measured.shape.title, verdict.target, verdict.found, f"**{verdict_word(verdict)}**"]
@@ -79,9 +80,9 @@ def markdown(run: Run) -> str:
         *(part for measured in run.measured for part in _section(measured)),
         "## What was run",
         f"{about.date}, with `{about.command}`.",
-        _table(["Machine", ""], about.machine.items()),
-        _table(["PostgreSQL", ""], about.server.items()),
-        _table(
+        table(["Machine", ""], about.machine.items()),
+        table(["PostgreSQL", ""], about.server.items()),
+        table(
             ["System", "Version", "As it comes", "Tuned", "Jobs at most", "A job is done when"],
             [
                 [used.name, used.version, used.as_it_comes, used.tuned, used.most_jobs, used.done]
@@ -107,12 +108,13 @@ def _section(measured: Measured) -> list[str]:
         for chart in measured.shape.charts
         if draw(chart, measured.results)
     ]
-    table = _table(["System", "", "Median", "Ratio"], rows) if rows else ""
+    medians = table(["System", "", "Median", "Ratio"], rows) if rows else ""
     return [
-        part for part in (f"## {measured.shape.title}", measured.shape.how, *plots, table, *notes) if part
+        part for part in (f"## {measured.shape.title}", measured.shape.how, *plots, medians, *notes) if part
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
