@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import psycopg
@@ -25,11 +26,14 @@ def test_demo_needs_nothing_and_leaves_nothing(directory: Path) -> None:
     assert "SELECT add_job('user_defined_action', '1h', config => '{\"hypertable\":\"metrics\"}');" in told
     assert "CALL run_job(1000);" in told
     _check_runs(told, 1000)
+    _check_sensors(told)
 
     assert cli.json("jobs") == []
     assert [action["id"] for action in cli.json("actions") if action["id"] >= 1000] == []
     assert [run for run in cli.json("actions", "history") if run["action_id"] >= 1000] == []
-    assert cli.ok("psql", "-At", "-c", "select to_regnamespace('tidemill_demo') is null") == "t\n"
+    assert cli.json("hypertables") == []
+    schemas = "select count(*) from pg_namespace where nspname ~ '^tidemill_demo'"
+    assert cli.ok("psql", "-At", "-c", schemas) == "0\n"
     # Its last user has gone.
     assert not list(directory.glob(".tidemill/data-*/postmaster.pid"))
 
@@ -46,16 +50,21 @@ def test_demo_does_without_the_dialect_and_tidies_up(
         "select tidemill.add_action('tidemill_demo.user_defined_action', '1 hour', scheduled => false)"
     )
     connection.execute("call tidemill.run_action(1000)")
+    connection.execute("create table tidemill_demo.readings (time timestamptz not null)")
+    connection.execute("select tidemill.create_hypertable('tidemill_demo.readings', 'time')")
+    connection.execute("select tidemill.enable_compression('tidemill_demo.readings')")
     told = cli.ok("demo")
     assert "SELECT tidemill.add_action('user_defined_action', '1h'," in told
-    assert "CALL tidemill.run_action(1001);" in told
-    _check_runs(told, 1001)
+    assert "CALL tidemill.run_action(1002);" in told
+    _check_runs(told, 1002)
+    _check_sensors(told)
     left = connection.execute(
-        "select to_regnamespace('tidemill_demo') is null, "
+        "select (select count(*) from pg_namespace where nspname ~ '^tidemill_demo'), "
+        "(select count(*) from tidemill._hypertables), "
         "(select count(*) from tidemill._actions where id >= 1000), "
         "(select count(*) from tidemill._action_runs where action_id >= 1000)"
     ).fetchone()
-    assert left == (True, 0, 0)
+    assert left == (0, 0, 0, 0)
 
 
 def _check_runs(told: str, action_id: int) -> None:
@@ -69,3 +78,15 @@ def _check_runs(told: str, action_id: int) -> None:
     assert set(scheduled) == {f"NOTICE:  {said}"}
     assert [output for _, _, by_hand, _, output in rows if by_hand] == [""]
     assert "three times on its schedule and once by hand" in told
+
+
+def _check_sensors(told: str) -> None:
+    """Six of seven days are packed, and the late readings that were not there come in."""
+    found = re.search(r"6 chunks in .* packed, ratio ([\d.]+)\.", told)
+    assert found is not None
+    assert float(found[1]) > 3
+    assert told.count("Chunks by age: ██████░··") == 2
+    assert "SELECT count(*) FROM readings says 100,800, and the checksum of all rows is unchanged." in told
+    assert "4,392 late readings, of which 72 are there already." in told
+    assert told.count("NOTICE:  1464 rows moved in range ") == 3
+    assert "The table has 105,120, and 0 wait: nothing is lost." in told

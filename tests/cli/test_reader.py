@@ -26,6 +26,7 @@ ACTIONS = [
     ["actions", "history"],
     ["actions", "errors"],
 ]
+HYPERTABLES = [["hypertables"], ["hypertables", "measured"]]
 PREVIEW = ["actions", "next", "--cron", "30 4 * * 1"]
 
 
@@ -55,8 +56,12 @@ def test_a_reader_with_the_documented_grants_reads(
 ) -> None:
     for statement in documented_grants():
         connection.execute(re.sub(r"\breader\b", role, statement).encode())
-    for words in [*JOBS, *WORKERS, *ACTIONS]:
+    connection.execute("create table measured (at timestamptz not null)")
+    connection.execute("select tidemill.create_hypertable('measured', 'at')")
+    for words in [*JOBS, *WORKERS, *ACTIONS, *HYPERTABLES]:
         reader.ok(*words)
+    [measured] = reader.json("hypertables")
+    assert (measured["rows"], measured["note"]) == (None, "no right to look at its chunks")
     assert reader.json("jobs", "show", "1")["payload"] == {"n": 1}
     # It calls private functions.
     assert "Connect as the role that ran `tidemill migrate`" in reader.refused(*PREVIEW)

@@ -26,6 +26,7 @@ _MODULES = {
     "add": "add",
     "jobs": "jobs",
     "actions": "actions",
+    "hypertables": "hypertables",
     "migrate": "schema",
     "uninstall": "schema",
     "dialect": "schema",

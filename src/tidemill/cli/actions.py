@@ -11,6 +11,8 @@ import typer
 
 from tidemill.cli import actions_change, actions_define, parse
 from tidemill.cli.actions_find import (
+    action_rows,
+    as_written,
     find_id,
     find_ids,
     opened,
@@ -73,7 +75,7 @@ def list_actions(
 ) -> None:
     """List actions by their ids; built-in ones have ids below 1000."""
     with opened(database) as connection:
-        rows = _actions(connection, state=state, name=name, limit=limit + 1)
+        rows = action_rows(connection, state=state, name=name, limit=limit + 1)
         more = len(rows) > limit
         rows = rows[:limit]
         if as_json:
@@ -92,7 +94,7 @@ def show(action: ActionArgument, database: DatabaseOption = None, as_json: JsonO
     """Show an action: its definition, its state, its last runs and what they printed."""
     with opened(database) as connection:
         action_id = find_id(connection, action)
-        rows = _actions(connection, ids=[action_id], limit=1)
+        rows = action_rows(connection, ids=[action_id], limit=1)
         runs = _runs(connection, ids=[action_id], limit=_LAST)
     if not rows:
         raise ActionError(f"The action {action_id} was deleted just now.")
@@ -141,7 +143,7 @@ def next_runs(
         else:
             action_id = find_id(connection, action)
             rows = query_rows(connection, "next_action_runs", id=action_id, count=count)
-            state = next((row["state"] for row in _actions(connection, ids=[action_id], limit=1)), state)
+            state = next((row["state"] for row in action_rows(connection, ids=[action_id], limit=1)), state)
     if as_json:
         print_json([row["start"] for row in rows])
         return
@@ -222,30 +224,12 @@ def _select(
     return rows[: runs.limit], len(rows) > runs.limit
 
 
-def _actions(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str, Any]]:
-    wanted = dict.fromkeys(("ids", "state", "name", "limit")) | filters
-    with connection.transaction():
-        # PostgreSQL must be able to read the intervals back, whatever style the role has set.
-        connection.execute("set local intervalstyle = 'postgres_verbose'")
-        rows = query_rows(connection, "list_actions", **wanted)
-    for row in rows:
-        row["next_start"] = row.pop("next_word") or row["next_start"]
-        _as_written(row, "config", "job_options")
-    return rows
-
-
 def _runs(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str, Any]]:
     wanted = dict.fromkeys(("ids", "outcome", "failed", "since", "within", "limit")) | filters
     rows = query_rows(connection, "action_runs", **wanted)
     for row in rows:
-        _as_written(row, "config")
+        as_written(row, "config")
     return rows
-
-
-def _as_written(row: dict[str, Any], *columns: str) -> None:
-    """Keeps JSON as text: Python cannot hold every JSON value."""
-    for column in columns:
-        row[column] = msgspec.Raw((row[column] or "null").encode())
 
 
 def _displayed(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:

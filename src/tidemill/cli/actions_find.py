@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import msgspec
 import psycopg
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import dict_row
@@ -47,6 +48,31 @@ def query_rows(connection: psycopg.Connection[Any], statement: str, /, **params:
     """The rows that a statement in `sql/queries` finds."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(sql.query(statement), params).fetchall()
+
+
+@contextmanager
+def intervals_in_words(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """In the block PostgreSQL writes intervals so that it can read them back, whatever the role has set."""
+    with connection.transaction():
+        connection.execute("set local intervalstyle = 'postgres_verbose'")
+        yield
+
+
+def action_rows(connection: psycopg.Connection[Any], **filters: Any) -> list[dict[str, Any]]:
+    """The actions that pass the filters, with all that is known of them."""
+    wanted = dict.fromkeys(("ids", "state", "name", "limit")) | filters
+    with intervals_in_words(connection):
+        rows = query_rows(connection, "list_actions", **wanted)
+    for row in rows:
+        row["next_start"] = row.pop("next_word") or row["next_start"]
+        as_written(row, "config", "job_options")
+    return rows
+
+
+def as_written(row: dict[str, Any], *columns: str) -> None:
+    """Keeps JSON as text: Python cannot hold every JSON value."""
+    for column in columns:
+        row[column] = msgspec.Raw((row[column] or "null").encode())
 
 
 def find_id(connection: psycopg.Connection[Any], word: str) -> int:

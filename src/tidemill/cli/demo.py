@@ -17,7 +17,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tidemill.app import App
-from tidemill.cli import demo_actions
+from tidemill.cli import demo_actions, demo_sensors
 from tidemill.cli.demo_words import show, title
 from tidemill.cli.jobs_find import say_what_waits
 from tidemill.cli.options import DatabaseOption
@@ -41,9 +41,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(database: DatabaseOption = None) -> None:
-    """See it work: a trigger adds jobs, a worker runs them, one fails; SQL runs on a schedule.
+    """See it work: a trigger adds jobs, a worker runs them; SQL runs on a schedule; old rows are packed.
 
-    Works in a schema tidemill_demo of its own, which it drops at the end.
+    Works in schemas tidemill_demo... of its own, which it drops at the end.
     """
     found = find_database(database)
     logging.getLogger("tidemill").setLevel(logging.CRITICAL)
@@ -106,7 +106,6 @@ class _Tour:
                 await running
                 connection.execute("set client_min_messages = warning")
                 demo_actions.clean_up(connection)
-                connection.execute("drop schema tidemill_demo cascade")
 
     def _register_tasks(self) -> None:
         app = self.app
@@ -195,7 +194,8 @@ class _Tour:
         say_what_waits(found)
         connection.execute("select tidemill.remove_job('fax')")
         has_dialect = installed_dialects(self.app.database().conninfo).get("timescaledb", False)
-        self._summary(await demo_actions.tour(connection, has_dialect=has_dialect))
+        of_actions = await demo_actions.tour(connection, has_dialect=has_dialect)
+        self._summary(of_actions, await demo_sensors.tour(connection))
 
     async def _left(self) -> list[Any]:
         async with self.app.connection() as connection:
@@ -224,12 +224,13 @@ class _Tour:
                 break
             await asyncio.sleep(0.01)
 
-    def _summary(self, of_actions: str) -> None:
+    def _summary(self, of_actions: str, of_sensors: str) -> None:
         done = self.ended.done
         title("That was")
         say(f"{done['send_verification_email']} jobs from a trigger, one after two retries,")
         say(f"{done['reindex']} out of ten requests with one key, {done['resize_image']:,} in bulk,")
         say(of_actions)
+        say(of_sensors)
         title("Try next")
         show(
             "mkdir tasks\n"

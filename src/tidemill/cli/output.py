@@ -41,8 +41,31 @@ _COLOURS = {
     "backend_terminated": "red",
     "worker_lost": "red",
     "server_restarted": "red",
+    "packed": "green",
+    "plain": "cyan",
+    "partial": "yellow",
+    "waiting": "red",
+    "not known": "red",
 }
 _COLOURED = {"state", "outcome", "last_outcome"}
+_NUMBERS = {
+    "id",
+    "priority",
+    "in_hand",
+    "concurrency",
+    "pid",
+    "took",
+    "chunks",
+    "chunks_packed",
+    "rows",
+    "rows_packed",
+    "beside",
+    "size",
+    "packed_size",
+    "before",
+    "after",
+    "ratio",
+}
 
 
 def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
@@ -103,7 +126,6 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
     # Leave out empty columns, so that a line fits the terminal.
     columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    numbers = {"id", "priority", "in_hand", "concurrency", "pid", "took"}
     whole = {
         "id",
         "state",
@@ -114,11 +136,17 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
         "start",
         "started_at",
         "outcome",
+        "hypertable",
+        "chunk",
+        "from",
+        "until",
+        "rows",
+        "size",
     }
     for column in columns:
         table.add_column(
             column.replace("_", " "),
-            justify="right" if column in numbers else "left",
+            justify="right" if column in _NUMBERS else "left",
             no_wrap=column in whole,
         )
     for row in rows:
@@ -138,6 +166,8 @@ def print_fields(row: Mapping[str, Any]) -> None:
 
 
 def _cell(column: str, value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
     text = _text(value)
     return Text(visible(text), style=_COLOURS.get(text, "") if column in _COLOURED else "")
 

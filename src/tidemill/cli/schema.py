@@ -104,14 +104,18 @@ def uninstall(
 
 @dialect_group.command("list")
 def dialect_list(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
-    """List the dialects, and which are laid."""
+    """List the dialects, which are laid, and whose their names are in this database."""
     found = open_database(database)
     laid = migrations.installed_dialects(found.conninfo)
-    rows = [{"dialect": name, "laid": "yes" if is_laid else "no"} for name, is_laid in laid.items()]
     if as_json:
         print_json(laid)
-    else:
-        print_table(rows, ("dialect", "laid"), empty="There are no dialects.")
+        return
+    holders = migrations.dialect_holders(found.conninfo)
+    rows = [
+        {"dialect": name, "laid": "yes" if is_laid else "no", "names of": holders[name]}
+        for name, is_laid in laid.items()
+    ]
+    print_table(rows, ("dialect", "laid", "names of"), empty="There are no dialects.")
 
 
 @dialect_group.command("add")

@@ -86,6 +86,14 @@ def obstacle(connection: psycopg.Connection, name: str) -> str | None:
         return _obstacle(connection, dialect)
 
 
+def extension(connection: psycopg.Connection, name: str) -> str | None:
+    """The extension that has names of a dialect; None if there is none."""
+    with connection.transaction():
+        connection.execute("set local search_path = pg_catalog, pg_temp")
+        found = _objects(connection, find(name))
+    return next((one.extension for one in found if one.extension is not None), None)
+
+
 def _obstacle(connection: psycopg.Connection, dialect: Dialect) -> str | None:
     reason = _reason(dialect, _objects(connection, dialect))
     if reason is not None:
@@ -181,7 +189,8 @@ def _reason(dialect: Dialect, objects: list[_Object]) -> str | None:
     what = f'{first.kind} "{first.name}"' if first.kind == "schema" else f"{first.kind} {first.name}"
     if first.extension is not None:
         return (
-            f"the extension {first.extension} is installed here, and has the {what}. "
+            f"the extension {first.extension} is installed here, and has the {what}. Tidemill's own names, "
+            "in the schema tidemill, are there all the same, and leave what belongs to the extension alone. "
             f"To use Tidemill's instead, drop the extension, {again}"
         )
     if first.obstacle == "taken":

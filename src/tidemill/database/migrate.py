@@ -206,6 +206,20 @@ def installed_dialects(conninfo: str) -> dict[str, bool]:
     return {name: bool(laid.get(f"dialect {name}")) for name in files.dialects()}
 
 
+def dialect_holders(conninfo: str) -> dict[str, str]:
+    """Whose the names of each dialect are: Tidemill, an extension, or an empty text."""
+    with explained(), connect(conninfo) as connection:
+        laid = dict(rows(connection, "parts"))
+        return {
+            name: "Tidemill"
+            if laid.get(f"dialect {name}")
+            else f"the extension {extension}"
+            if (extension := dialect_schemas.extension(connection, name))
+            else ""
+            for name in files.dialects()
+        }
+
+
 def drop_dialect(conninfo: str, name: str) -> bool:
     """Drops a dialect, so that `migrate` does not lay it again; False if it was not there.
 

@@ -1,0 +1,267 @@
+"""`tidemill hypertables compress` and `decompress`: one chunk after the other, each in a transaction."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any, LiteralString
+
+import psycopg
+import typer
+
+from tidemill.cli import parse
+from tidemill.cli.actions_find import opened, query_rows, sentences
+from tidemill.cli.hypertables_find import displayed_chunk, find_chunks, find_hypertable, size
+from tidemill.cli.hypertables_options import DryRunOption, HypertableArgument, NewerOption, OlderOption
+from tidemill.cli.options import DatabaseOption, JsonOption
+from tidemill.cli.output import note, print_json, print_table, progress_bar, say
+from tidemill.cli.stops import Stop, stop_between
+from tidemill.cli.visible import visible
+
+_COLUMNS = ("chunk", "from", "until", "state", "rows", "beside", "size", "packed_size")
+_COUNTED = ("smallint", "integer", "bigint")
+
+
+def register(group: typer.Typer) -> None:
+    """Adds the commands."""
+    group.command(
+        "compress",
+        epilog="Examples:\n\n`tidemill hypertables compress event_data --older-than 7d`\n\n"
+        "`tidemill hypertables compress event_data --dry-run`",
+    )(compress)
+    group.command(
+        "decompress",
+        epilog="Example: `tidemill hypertables decompress event_data --newer-than 2027-01-01`",
+    )(decompress)
+
+
+@dataclass
+class _Done:
+    """What has come of the chunks so far."""
+
+    chunks: list[str] = field(default_factory=list)
+    passed_over: dict[str, str] = field(default_factory=dict)
+    rows: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+
+
+def compress(
+    hypertable: HypertableArgument,
+    older_than: OlderOption = None,
+    newer_than: NewerOption = None,
+    recompress: Annotated[
+        bool, typer.Option("--recompress", help="Pack anew what is packed, together with rows beside.")
+    ] = False,
+    dry_run: DryRunOption = False,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pack the rows of chunks, the oldest first; chunks without rows to pack are left out.
+
+    A first Ctrl-C or SIGTERM ends it after the chunk in work.
+    """
+    _change(
+        "Compressed" if not recompress else "Recompressed",
+        hypertable,
+        (older_than, newer_than),
+        lambda row: row["has_rows"] is not False or (recompress and row["is_compressed"]),
+        _RECOMPRESS if recompress else _COMPRESS,
+        dry_run=dry_run,
+        database=database,
+        as_json=as_json,
+    )
+
+
+def decompress(
+    hypertable: HypertableArgument,
+    older_than: OlderOption = None,
+    newer_than: NewerOption = None,
+    dry_run: DryRunOption = False,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring packed rows back into their chunks, the oldest first.
+
+    A first Ctrl-C or SIGTERM ends it after the chunk in work.
+    """
+    _change(
+        "Decompressed",
+        hypertable,
+        (older_than, newer_than),
+        lambda row: bool(row["is_compressed"]),
+        _DECOMPRESS,
+        dry_run=dry_run,
+        database=database,
+        as_json=as_json,
+    )
+
+
+_COMPRESS: LiteralString = "select tidemill.compress_chunk(%(chunk)s::pg_catalog.oid::pg_catalog.regclass)"
+_RECOMPRESS: LiteralString = (
+    "select tidemill.compress_chunk(%(chunk)s::pg_catalog.oid::pg_catalog.regclass, recompress => true)"
+)
+_DECOMPRESS: LiteralString = (
+    "select tidemill.decompress_chunk(%(chunk)s::pg_catalog.oid::pg_catalog.regclass)"
+)
+
+_TIDY_UP: LiteralString = (
+    "select tidemill._tidy_up(h) from tidemill._hypertables h where h.id operator(pg_catalog.=) %(id)s"
+)
+
+
+def _change(
+    verb: str,
+    word: str,
+    limits: tuple[str | None, str | None],
+    is_due: Callable[[dict[str, Any]], bool],
+    statement: LiteralString,
+    *,
+    dry_run: bool,
+    database: str | None,
+    as_json: bool,
+) -> None:
+    with opened(database, on_notice=_keep_silent, runs_users_code=True) as connection:
+        found = find_hypertable(connection, word)
+        older, newer = (_limit(found["time_type"], limit) for limit in limits)
+        chosen = query_rows(connection, "chosen_chunks", id=found["id"], older_than=older, newer_than=newer)
+        oids = {row["oid"] for row in chosen}
+        due = [row for row in find_chunks(connection, found["id"]) if row["oid"] in oids and is_due(row)]
+        if dry_run:
+            _print_plan(due, as_json)
+            return
+        started = time.monotonic()
+        done = _Done()
+        with suppress(KeyboardInterrupt), stop_between() as stop:
+            _one_by_one(connection, found["id"], due, statement, stop, done)
+        seconds = time.monotonic() - started
+    left = len(due) - len(done.chunks) - len(done.passed_over)
+    if as_json:
+        print_json(
+            {
+                "hypertable": found["name"],
+                "chunks": done.chunks,
+                "passed_over": done.passed_over,
+                "left": left,
+                "rows": done.rows,
+                "seconds": round(seconds, 3),
+                "bytes_before": done.bytes_before,
+                "bytes_after": done.bytes_after,
+                "ratio": _ratio(done),
+            }
+        )
+    else:
+        say(_summary(verb, visible(found["name"]), done, len(due), seconds))
+    if left:
+        note(f"Stopped with {left} chunks left, each as it was; the same command goes on.")
+    if left or done.passed_over:
+        sys.exit(1)
+
+
+def _one_by_one(
+    connection: psycopg.Connection[Any],
+    hypertable_id: int,
+    due: list[dict[str, Any]],
+    statement: LiteralString,
+    stop: Stop,
+    done: _Done,
+) -> None:
+    # Other levels are refused: they might not see all rows. A role may have another default.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    with progress_bar(shown=bool(due)) as progress:
+        task = progress.add_task("Chunks", total=len(due))
+        for row in due:
+            if stop.asked:
+                break
+            name = f"{row['chunk_schema']}.{row['chunk']}"
+            progress.update(task, description=row["chunk"])
+            try:
+                before = _packed(connection, hypertable_id, row)
+                with connection.transaction():
+                    connection.execute(statement, {"chunk": row["oid"]})
+                after = _packed(connection, hypertable_id, row)
+            except psycopg.Error as error:
+                if error.sqlstate not in _PASSING:
+                    note(f"At {name}, after {len(done.chunks)} of {len(due)} chunks, which stay done:")
+                    raise
+                reason = _PASSING[error.sqlstate]
+                done.passed_over[name] = reason
+                note(f"{name} is {reason}, and left as it is.")
+            else:
+                done.chunks.append(name)
+                _count(done, row, before, after)
+            progress.advance(task)
+    with connection.transaction():
+        connection.execute(_TIDY_UP, {"id": hypertable_id})
+
+
+# What others do meanwhile: they lock a chunk for longer than 5 seconds, or drop it.
+_PASSING: dict[str | None, str] = {
+    "55P03": "locked",
+    "40P01": "locked",
+    "42P01": "dropped",
+    "42704": "dropped",
+}
+
+
+def _packed(connection: psycopg.Connection[Any], hypertable_id: int, row: dict[str, Any]) -> tuple[int, int]:
+    """How many rows of a chunk are packed, and in how many bytes."""
+    for sizes in query_rows(connection, "packed_size", id=hypertable_id, number=row["number"]):
+        return sizes["rows"], sizes["bytes"]
+    return 0, 0
+
+
+def _count(done: _Done, row: dict[str, Any], before: tuple[int, int], after: tuple[int, int]) -> None:
+    done.rows += abs(after[0] - before[0]) or after[0]
+    # Of a chunk that was packed before, the size of its table says nothing about the rows beside.
+    if after[1]:
+        done.bytes_before += before[1] if row["is_compressed"] else row["bytes"] or 0
+        done.bytes_after += after[1]
+
+
+def _ratio(done: _Done) -> float | None:
+    return round(done.bytes_before / done.bytes_after, 2) if done.bytes_after else None
+
+
+def _summary(verb: str, name: str, done: _Done, due: int, seconds: float) -> str:
+    if not due:
+        return f"Nothing to do: no chunk of {name} needs it."
+    line = f"{verb} {len(done.chunks)} of {due} chunks of {name}: {done.rows:,} rows in {seconds:.1f} s"
+    if done.bytes_after:
+        line += f", {size(done.bytes_before)} to {size(done.bytes_after)}"
+        line += f", ratio {done.bytes_before / done.bytes_after:.1f}"
+    return f"{line}."
+
+
+def _print_plan(due: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(due)
+        return
+    print_table([displayed_chunk(row) for row in due], _COLUMNS, empty="No chunk needs it.")
+
+
+def _limit(time_type: str, text: str | None) -> str | None:
+    """A limit as show_chunks reads it. Raises typer.BadParameter."""
+    if text is None:
+        return None
+    if time_type in _COUNTED:
+        with suppress(ValueError):
+            return str(int(text))
+        raise typer.BadParameter(f"{text!r} is no whole number, as the time of this hypertable is.")
+    [limit] = parse.since(text).values()
+    if isinstance(limit, timedelta):
+        return f"{limit.total_seconds()} seconds"
+    if time_type == "timestamp with time zone":
+        return limit.isoformat()
+    # A column without a zone has the clock that was meant.
+    return datetime.fromisoformat(text).replace(tzinfo=None).isoformat()
+
+
+def _keep_silent(diag: psycopg.errors.Diagnostic) -> None:
+    """Warnings are shown; that a chunk was compressed already is no news."""
+    if diag.severity_nonlocalized == "WARNING":
+        note(sentences(diag.message_primary, diag.message_detail, diag.message_hint), label="Note:")

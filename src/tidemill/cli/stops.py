@@ -1,0 +1,56 @@
+"""Commands that do one thing after the other: a signal lets them finish the one that they are at."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from tidemill.cli.output import note
+from tidemill.worker_options import SAME_SIGNAL_SECONDS
+
+
+class Stop:
+    """Whether Ctrl-C or SIGTERM has come."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at = 0.0
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.asked and now < self._at + SAME_SIGNAL_SECONDS:
+            return
+        self._at = now
+        if self.asked:
+            # The driver cancels its statement, which leaves nothing half-done.
+            raise KeyboardInterrupt
+        self.asked = True
+        note("Stopping after the chunk in work; a second signal takes that one back and stops at once.")
+
+
+@contextmanager
+def stop_between() -> Iterator[Stop]:
+    """Inside of the block the first signal is an attribute, and a second one KeyboardInterrupt."""
+    stop = Stop()
+    with _handled(stop._ask):
+        yield stop
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Inside of the block SIGTERM is a KeyboardInterrupt, as Ctrl-C is."""
+    with _handled(signal.default_int_handler):
+        yield
+
+
+@contextmanager
+def _handled(handler: signal._HANDLER) -> Iterator[None]:
+    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, old)

@@ -1,0 +1,18 @@
+-- Catalogs alone, so that it waits for no lock. A name is known with its schema and without, quoted or not.
+select h.id, h.hypertable_schema, h.hypertable_name,
+  pg_catalog.format('%%I.%%I', h.hypertable_schema, h.hypertable_name) as name, h.owner::pg_catalog.text as owner,
+  h.compression_enabled, h.primary_dimension as time_column, h.primary_dimension_type::pg_catalog.text as time_type,
+  coalesce(pg_catalog.ltrim(h.time_interval::pg_catalog.text, '@ '), h.integer_interval::pg_catalog.text)
+    as chunk_width,
+  h.num_chunks as chunks,
+  (select pg_catalog.count(*) from tidemill.chunks c
+   where c.hypertable_id operator(pg_catalog.=) h.id and c.is_compressed) as compressed_chunks
+from tidemill.hypertables h
+where %(word)s::pg_catalog.text is null
+  or %(word)s operator(pg_catalog.=) any(array[
+    h.hypertable_name::pg_catalog.text, pg_catalog.quote_ident(h.hypertable_name),
+    pg_catalog.concat(h.hypertable_schema, '.', h.hypertable_name),
+    pg_catalog.format('%%I.%%I', h.hypertable_schema, h.hypertable_name),
+    pg_catalog.format('"%%s"."%%s"', h.hypertable_schema, h.hypertable_name)])
+order by h.hypertable_schema, h.hypertable_name
+limit %(limit)s

@@ -1,0 +1,258 @@
+"""tidemill hypertables compress, decompress and backfill: what they do, and how they stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.cli.hypertables import add_event_data, loose, packed
+from tests.hypertables.packed import images
+from tests.support.commands import PROGRAM, CommandLine
+from tests.support.waiting import wait_until
+
+
+def test_compress_and_back(cli: CommandLine, connection: psycopg.Connection) -> None:
+    names = add_event_data(connection)
+    before = images(connection)
+    told = cli.ok("hypertables", "compress", "event_data", "--older-than", "2026-01-03T00:00Z")
+    assert told.startswith("Compressed 2 of 2 chunks of app.event_data: 1,440 rows in ")
+    assert ", ratio " in told
+    assert packed(connection) == [720, 720, 0, 0, 0, 0]
+    done = cli.json("hypertables", "compress", "event_data")
+    assert (done["chunks"], done["rows"], done["left"]) == (names[2:4], 1440, 0)
+    assert done["ratio"] == round(done["bytes_before"] / done["bytes_after"], 2) > 1
+    assert images(connection) == before
+    assert "Nothing to do" in cli.ok("hypertables", "compress", "event_data")
+    told = cli.ok("hypertables", "decompress", "event_data", "--newer-than", "2026-01-02T00:00Z")
+    assert told.startswith("Decompressed 3 of 3 chunks of app.event_data: 2,160 rows in ")
+    assert packed(connection) == [720, 0, 0, 0, 0, 0]
+    assert images(connection) == before
+
+
+def test_what_came_later_is_packed_beside_or_anew(cli: CommandLine, connection: psycopg.Connection) -> None:
+    names = add_event_data(connection, compressed=2)
+    connection.execute("insert into event_data values ('2026-01-02 00:00:07+00', 1, 1)")
+    done = cli.json("hypertables", "compress", "event_data", "--older-than", "2026-01-03T00:00Z")
+    assert (done["chunks"], done["rows"]) == ([names[1]], 1)
+    done = cli.json(
+        "hypertables", "compress", "event_data", "--recompress", "--older-than", "2026-01-03T00:00Z"
+    )
+    assert (done["chunks"], done["rows"]) == (names[:2], 1441)
+    assert packed(connection)[:2] == [720, 721]
+
+
+def test_a_dry_run_changes_nothing(cli: CommandLine, connection: psycopg.Connection) -> None:
+    add_event_data(connection, compressed=1)
+    _, *lines = cli.ok("hypertables", "compress", "event_data", "--dry-run").splitlines()
+    assert [line.split("\t")[3:5] for line in lines] == [["plain", "720"]] * 3
+    assert [chunk["rows"] for chunk in cli.json("hypertables", "compress", "event_data", "--dry-run")] == [
+        720
+    ] * 3
+    [chunk] = cli.json("hypertables", "decompress", "event_data", "--dry-run")
+    assert chunk["packed_rows"] == 720
+    assert packed(connection) == [720, 0, 0, 0, 0, 0]
+
+
+def test_limits_are_of_the_kind_of_the_time(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute("create table counted (n integer primary key)")
+    connection.execute("select tidemill.create_hypertable('counted', 'n', chunk_time_interval => 10)")
+    connection.execute("insert into counted select generate_series(0, 29)")
+    connection.execute("select tidemill.make_chunks('counted'), tidemill.enable_compression('counted')")
+    done = cli.json("hypertables", "compress", "counted", "--older-than", "20", "--newer-than", "10")
+    assert (len(done["chunks"]), packed(connection)) == (1, [0, 10, 0])
+    assert "'7d' is no whole number" in cli.refused(
+        "hypertables", "compress", "counted", "--older-than", "7d"
+    )
+
+    connection.execute("create table local (at timestamp not null)")
+    connection.execute(
+        "select tidemill.create_hypertable('local', 'at', chunk_time_interval => interval '1 day')"
+    )
+    connection.execute("insert into local values ('2026-01-01 12:00'), (localtimestamp)")
+    connection.execute("select tidemill.make_chunks('local'), tidemill.enable_compression('local')")
+    shown = [
+        len(cli.json("hypertables", "compress", "local", "--dry-run", *limits))
+        for limits in (
+            [],
+            ["--older-than", "2026-01-02"],
+            ["--older-than", "2026-01-01T23:59"],
+            ["--newer-than", "7d"],
+            ["--older-than", "7d", "--newer-than", "2025-12-31"],
+        )
+    ]
+    assert shown == [2, 1, 0, 1, 1]
+    assert "neither a duration nor a time" in cli.refused(
+        "hypertables", "compress", "local", "--older-than", "x"
+    )
+
+
+def test_what_cannot_be_compressed_says_what_to_do(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute("create table plain (at timestamptz not null)")
+    connection.execute("select tidemill.create_hypertable('plain', 'at')")
+    connection.execute("insert into plain values (now())")
+    said = cli.refused("hypertables", "compress", "plain")
+    assert 'compression is not enabled on hypertable "plain"' in said
+    assert "SELECT tidemill.enable_compression('app.plain')" in said
+
+
+@contextmanager
+def waiting(
+    cli: CommandLine, database: str, connection: psycopg.Connection, table: str, *words: str
+) -> Iterator[tuple[psycopg.Connection, subprocess.Popen[str]]]:
+    """A command that waits for a table, which the given connection holds until it rolls back."""
+    with psycopg.connect(database) as holder:
+        holder.execute(f"lock table {table} in share row exclusive mode".encode())
+        process = subprocess.Popen(
+            [*PROGRAM, "hypertables", *words],
+            cwd=cli.directory,
+            env=cli.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        wait_until(
+            lambda: (
+                connection.execute(
+                    "select from pg_locks where not granted and relation = %s::text::regclass", [table]
+                ).fetchone()
+                is not None
+            ),
+            "the command to wait",
+        )
+        yield holder, process
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_after_the_chunk_in_work(
+    cli: CommandLine, database: str, connection: psycopg.Connection, sent: signal.Signals
+) -> None:
+    names = add_event_data(connection)
+    with waiting(cli, database, connection, names[1], "compress", "event_data") as (holder, process):
+        process.send_signal(sent)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Stopping after the chunk in work")
+        holder.rollback()
+        told, remarks = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told.startswith("Compressed 2 of 4 chunks of app.event_data: 1,440 rows")
+    assert "Stopped with 2 chunks left, each as it was; the same command goes on." in remarks
+    assert packed(connection) == [720, 720, 0, 0, 0, 0]
+    assert cli.json("hypertables", "compress", "event_data")["chunks"] == names[2:4]
+
+
+def test_a_second_signal_takes_the_chunk_back(
+    cli: CommandLine, database: str, connection: psycopg.Connection
+) -> None:
+    names = add_event_data(connection)
+    with waiting(cli, database, connection, names[1], "compress", "event_data") as (_, process):
+        # One that comes within a second is the same one, and a flood of them would keep it from its work.
+        sent = set[float]()
+
+        def ended() -> bool:
+            if (turn := time.monotonic() // 0.3) not in sent and process.poll() is None:
+                sent.add(turn)
+                process.send_signal(signal.SIGINT)
+            return process.poll() is not None
+
+        wait_until(ended, "the command to end", timeout=4.5)
+        told, remarks = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told.startswith("Compressed 1 of 4 chunks of app.event_data: 720 rows")
+    assert "Stopped with 3 chunks left, each as it was" in remarks
+    assert packed(connection) == [720, 0, 0, 0, 0, 0]
+    assert loose(connection, names[1]) == 720
+
+
+def test_a_locked_chunk_is_passed_over(
+    cli: CommandLine, database: str, connection: psycopg.Connection
+) -> None:
+    names = add_event_data(connection)
+    with waiting(cli, database, connection, names[1], "compress", "event_data") as (_, process):
+        told, remarks = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"{names[1]} is locked, and left as it is." in remarks
+    assert told.startswith("Compressed 3 of 4 chunks")
+    assert packed(connection) == [720, 0, 720, 720, 0, 0]
+
+
+def _stage(connection: psycopg.Connection) -> None:
+    connection.execute("create table late (like app_rows.event_data)")
+    connection.execute(
+        "insert into late values ('2026-01-01 00:00:30+00', 1, 100), ('2026-01-02 00:10:00+00', 1, 100),"
+        " ('2026-01-02 00:10:30+00', 1, 100)"
+    )
+
+
+def _value(connection: psycopg.Connection) -> float:
+    [(value,)] = connection.execute(
+        "select value from event_data where device_id = 1 and time = '2026-01-02 00:10:00+00'"
+    ).fetchall()
+    return float(value)
+
+
+def test_backfill_shows_each_range(cli: CommandLine, connection: psycopg.Connection) -> None:
+    add_event_data(connection, compressed=3)
+    _stage(connection)
+    first, second, told = cli.ok("hypertables", "backfill", "late", "event_data").splitlines()
+    assert first == "1 rows moved in range 2026-01-01 00:00:00+00 to 2026-01-02 00:00:00+00"
+    assert second.startswith("2 rows moved in range 2026-01-02 ")
+    assert told.startswith("Moved 3 rows into 2 chunks of app.event_data in ")
+    assert (loose(connection, "late"), len(images(connection)), _value(connection)) == (0, 4 * 720 + 2, 1.5)
+    assert "Nothing to do" in cli.ok("hypertables", "backfill", "late", "event_data")
+
+
+def test_backfill_changes_rows_and_keeps_the_staged(cli: CommandLine, connection: psycopg.Connection) -> None:
+    add_event_data(connection, compressed=3)
+    _stage(connection)
+    update = ["--on-conflict", "update", "--update-columns", "value, note", "--target", "(device_id, time)"]
+    done = cli.json("hypertables", "backfill", "late", "event_data", "--keep-staging", *update)
+    assert (done["hypertable"], done["chunks"], done["rows"]) == ("app.event_data", 2, 3)
+    assert (loose(connection, "late"), _value(connection)) == (3, 100)
+    said = cli.refused("hypertables", "backfill", "late", "event_data", "--on-conflict", "restrict")
+    assert "duplicate key value violates unique constraint" in said
+    assert "needs --update-columns and --target" in cli.refused(
+        "hypertables", "backfill", "late", "event_data", "--on-conflict", "update"
+    )
+    assert "go with --on-conflict update" in cli.refused(
+        "hypertables", "backfill", "late", "event_data", "--target", "(time)"
+    )
+    assert 'relation "nothing" does not exist' in cli.refused(
+        "hypertables", "backfill", "nothing", "event_data"
+    )
+
+
+def test_a_backfill_that_is_stopped_goes_on(
+    cli: CommandLine, database: str, connection: psycopg.Connection
+) -> None:
+    names = add_event_data(connection, compressed=3)
+    _stage(connection)
+    with waiting(cli, database, connection, names[1], "backfill", "late", "event_data") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        told, remarks = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert told.startswith("1 rows moved in range 2026-01-01 ")
+    assert "the one in work was taken back. What is left stands in the staging table" in remarks
+    assert (loose(connection, "late"), len(images(connection))) == (2, 4 * 720 + 1)
+    cli.ok("hypertables", "backfill", "late", "event_data")
+    assert (loose(connection, "late"), len(images(connection))) == (0, 4 * 720 + 2)
+
+
+def test_the_roles_level_of_isolation_does_not_matter(
+    cli: CommandLine, database: str, connection: psycopg.Connection
+) -> None:
+    add_event_data(connection)
+    _stage(connection)
+    strict = CommandLine(
+        cli.directory, make_conninfo(database, options="-c default_transaction_isolation=serializable")
+    )
+    assert len(strict.json("hypertables", "compress", "event_data")["chunks"]) == 4
+    assert strict.json("hypertables", "backfill", "late", "event_data")["rows"] == 3
+    assert len(strict.json("hypertables", "decompress", "event_data")["chunks"]) == 4
+    assert len(images(connection)) == 4 * 720 + 2
