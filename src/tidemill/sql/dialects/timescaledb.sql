@@ -5,6 +5,7 @@
 -- public: delete_job(integer)
 -- public: run_job(integer)
 -- public: by_range(name, anycompatible, regproc)
+-- public: by_hash(name, integer, regproc)
 -- public: create_hypertable(regclass, name, name, integer, name, name, anycompatible, boolean, boolean, regproc, boolean, regproc)
 -- public: create_hypertable(regclass, tidemill.dimension_info, boolean, boolean, boolean)
 -- public: show_chunks(regclass, anycompatible, anycompatible, timestamptz, timestamptz)
@@ -15,7 +16,32 @@
 -- public: remove_compression_policy(regclass, boolean)
 -- public: compress_chunk(regclass, boolean, boolean)
 -- public: decompress_chunk(regclass, boolean)
+-- public: convert_to_columnstore(regclass, boolean, boolean)
+-- public: convert_to_rowstore(regclass, boolean)
+-- public: add_columnstore_policy(regclass, anycompatible, boolean, interval, timestamptz, text, interval)
+-- public: remove_columnstore_policy(regclass, boolean)
+-- public: add_continuous_aggregate_policy(text, anycompatible, anycompatible, interval, boolean, timestamptz, text, boolean, integer, integer, boolean)
+-- public: remove_continuous_aggregate_policy(text, boolean, boolean)
+-- public: refresh_continuous_aggregate(text, anycompatible, anycompatible, boolean, jsonb)
 -- public: decompress_backfill(regclass, regclass, text, boolean, interval, text[], boolean, text)
+-- public: set_chunk_time_interval(regclass, anycompatible, name)
+-- public: attach_tablespace(name, regclass, boolean)
+-- public: detach_tablespace(name, regclass, boolean)
+-- public: detach_tablespaces(regclass)
+-- public: show_tablespaces(regclass)
+-- public: move_chunk(regclass, name, name, regclass, boolean)
+-- public: reorder_chunk(regclass, regclass, boolean)
+-- public: add_reorder_policy(regclass, name, boolean, timestamptz, text)
+-- public: remove_reorder_policy(regclass, boolean)
+-- public: hypertable_size(regclass)
+-- public: hypertable_detailed_size(regclass)
+-- public: chunks_detailed_size(regclass)
+-- public: hypertable_index_size(regclass)
+-- public: approximate_row_count(regclass)
+-- public: hypertable_compression_stats(regclass)
+-- public: chunk_columnstore_stats(regclass)
+-- public: hypertable_columnstore_stats(regclass)
+-- public: chunk_compression_stats(regclass)
 -- public: time_bucket(interval, timestamp with time zone)
 -- public: time_bucket(interval, timestamp with time zone, timestamp with time zone)
 -- public: time_bucket(interval, timestamp with time zone, interval)
@@ -384,7 +410,7 @@ select
   1::smallint as num_dimensions,
   h.num_chunks,
   h.compression_enabled,
-  null::name[] as tablespaces,
+  h.tablespaces,
   h.primary_dimension,
   h.primary_dimension_type
 from tidemill.hypertables h;
@@ -399,6 +425,30 @@ select
 from tidemill.chunks c;
 comment on view timescaledb_information.chunks is
   'Chunks with TimescaleDB''s columns. Natively: tidemill.chunks.';
+
+create or replace view timescaledb_information.dimensions as
+select
+  h.hypertable_schema,
+  h.hypertable_name,
+  1::bigint as dimension_number,
+  h.primary_dimension as column_name,
+  h.primary_dimension_type as column_type,
+  'Time'::text as dimension_type,
+  h.time_interval,
+  h.integer_interval,
+  null::name as integer_now_func,
+  null::smallint as num_partitions
+from tidemill.hypertables h;
+comment on view timescaledb_information.dimensions is
+  'By what hypertables are cut, with TimescaleDB''s columns. Natively: tidemill.hypertables.';
+
+create or replace view timescaledb_information.compression_settings as
+select
+  c.hypertable_schema, c.hypertable_name, c.attname, c.segmentby_column_index, c.orderby_column_index, c.orderby_asc,
+  c.orderby_nullsfirst
+from tidemill.compression_settings c;
+comment on view timescaledb_information.compression_settings is
+  'How rows are packed, with TimescaleDB''s columns. Natively: tidemill.compression_settings.';
 
 grant usage on schema timescaledb_information, _timescaledb_config to public;
 grant select on all tables in schema timescaledb_information, _timescaledb_config to public;
@@ -488,3 +538,264 @@ language sql
 as $$ select tidemill.remove_compression_policy(hypertable, if_exists) $$;
 comment on function public.remove_compression_policy(regclass, boolean) is
   'Laid by Tidemill: tidemill.remove_compression_policy under TimescaleDB''s name.';
+
+create or replace function public.set_chunk_time_interval(
+  hypertable regclass,
+  chunk_time_interval anycompatible,
+  dimension_name name default null
+) returns void
+language sql
+as $$ select tidemill.set_chunk_time_interval(hypertable, chunk_time_interval, dimension_name) $$;
+comment on function public.set_chunk_time_interval(regclass, anycompatible, name) is
+  'Laid by Tidemill: tidemill.set_chunk_time_interval under TimescaleDB''s name.';
+
+create or replace function public.attach_tablespace(
+  tablespace name, hypertable regclass, if_not_attached boolean default false
+) returns void
+language sql
+as $$ select tidemill.attach_tablespace(tablespace, hypertable, if_not_attached) $$;
+comment on function public.attach_tablespace(name, regclass, boolean) is
+  'Laid by Tidemill: tidemill.attach_tablespace under TimescaleDB''s name.';
+
+create or replace function public.detach_tablespace(
+  tablespace name, hypertable regclass default null, if_attached boolean default false
+) returns integer
+language sql
+as $$ select tidemill.detach_tablespace(tablespace, hypertable, if_attached) $$;
+comment on function public.detach_tablespace(name, regclass, boolean) is
+  'Laid by Tidemill: tidemill.detach_tablespace under TimescaleDB''s name.';
+
+create or replace function public.detach_tablespaces(hypertable regclass) returns integer
+language sql
+as $$ select tidemill.detach_tablespaces(hypertable) $$;
+comment on function public.detach_tablespaces(regclass) is
+  'Laid by Tidemill: tidemill.detach_tablespaces under TimescaleDB''s name.';
+
+create or replace function public.show_tablespaces(hypertable regclass) returns setof name
+language sql stable
+as $$ select tidemill.show_tablespaces(hypertable) $$;
+comment on function public.show_tablespaces(regclass) is
+  'Laid by Tidemill: tidemill.show_tablespaces under TimescaleDB''s name.';
+
+create or replace function public.move_chunk(
+  chunk regclass,
+  destination_tablespace name,
+  index_destination_tablespace name default null,
+  reorder_index regclass default null,
+  verbose boolean default false
+) returns void
+language sql
+as $$
+  select tidemill.move_chunk(
+    chunk, destination_tablespace, index_destination_tablespace, reorder_index, move_chunk.verbose)
+$$;
+comment on function public.move_chunk(regclass, name, name, regclass, boolean) is
+  'Laid by Tidemill: tidemill.move_chunk under TimescaleDB''s name.';
+
+create or replace function public.reorder_chunk(
+  chunk regclass, index regclass default null, verbose boolean default false
+) returns void
+language sql
+as $$ select tidemill.reorder_chunk(chunk, index, reorder_chunk.verbose) $$;
+comment on function public.reorder_chunk(regclass, regclass, boolean) is
+  'Laid by Tidemill: tidemill.reorder_chunk under TimescaleDB''s name.';
+
+create or replace function public.add_reorder_policy(
+  hypertable regclass,
+  index_name name,
+  if_not_exists boolean default false,
+  initial_start timestamptz default null,
+  timezone text default null
+) returns integer
+language sql
+as $$ select tidemill.add_reorder_policy(hypertable, index_name, if_not_exists, initial_start, timezone) $$;
+comment on function public.add_reorder_policy(regclass, name, boolean, timestamptz, text) is
+  'Laid by Tidemill: tidemill.add_reorder_policy under TimescaleDB''s name.';
+
+create or replace function public.remove_reorder_policy(hypertable regclass, if_exists boolean default false) returns void
+language sql
+as $$ select tidemill.remove_reorder_policy(hypertable, if_exists) $$;
+comment on function public.remove_reorder_policy(regclass, boolean) is
+  'Laid by Tidemill: tidemill.remove_reorder_policy under TimescaleDB''s name.';
+
+create or replace function public.hypertable_size(hypertable regclass) returns bigint
+language sql stable
+as $$ select tidemill.hypertable_size(hypertable) $$;
+comment on function public.hypertable_size(regclass) is
+  'Laid by Tidemill: tidemill.hypertable_size under TimescaleDB''s name.';
+
+create or replace function public.hypertable_index_size(index_name regclass) returns bigint
+language sql stable
+as $$ select tidemill.hypertable_index_size(index_name) $$;
+comment on function public.hypertable_index_size(regclass) is
+  'Laid by Tidemill: tidemill.hypertable_index_size under TimescaleDB''s name.';
+
+create or replace function public.approximate_row_count(relation regclass) returns bigint
+language sql stable
+as $$ select tidemill.approximate_row_count(relation) $$;
+comment on function public.approximate_row_count(regclass) is
+  'Laid by Tidemill: tidemill.approximate_row_count under TimescaleDB''s name.';
+
+create or replace function public.hypertable_detailed_size(hypertable regclass)
+returns table (table_bytes bigint, index_bytes bigint, toast_bytes bigint, total_bytes bigint, node_name name)
+language sql stable
+as $$ select * from tidemill.hypertable_detailed_size(hypertable) $$;
+comment on function public.hypertable_detailed_size(regclass) is
+  'Laid by Tidemill: tidemill.hypertable_detailed_size under TimescaleDB''s name.';
+
+create or replace function public.chunks_detailed_size(hypertable regclass)
+returns table (
+  chunk_schema name, chunk_name name, table_bytes bigint, index_bytes bigint, toast_bytes bigint, total_bytes bigint,
+  node_name name)
+language sql stable
+as $$ select * from tidemill.chunks_detailed_size(hypertable) $$;
+comment on function public.chunks_detailed_size(regclass) is
+  'Laid by Tidemill: tidemill.chunks_detailed_size under TimescaleDB''s name.';
+
+create or replace function public.chunk_compression_stats(hypertable regclass)
+returns table (
+  chunk_schema name, chunk_name name, compression_status text,
+  before_compression_table_bytes bigint, before_compression_index_bytes bigint,
+  before_compression_toast_bytes bigint, before_compression_total_bytes bigint,
+  after_compression_table_bytes bigint, after_compression_index_bytes bigint,
+  after_compression_toast_bytes bigint, after_compression_total_bytes bigint, node_name name)
+language sql stable
+as $$ select * from tidemill.chunk_compression_stats(hypertable) $$;
+comment on function public.chunk_compression_stats(regclass) is
+  'Laid by Tidemill: tidemill.chunk_compression_stats under TimescaleDB''s name.';
+
+create or replace function public.hypertable_compression_stats(hypertable regclass)
+returns table (
+  total_chunks bigint, number_compressed_chunks bigint,
+  before_compression_table_bytes bigint, before_compression_index_bytes bigint,
+  before_compression_toast_bytes bigint, before_compression_total_bytes bigint,
+  after_compression_table_bytes bigint, after_compression_index_bytes bigint,
+  after_compression_toast_bytes bigint, after_compression_total_bytes bigint, node_name name)
+language sql stable
+as $$ select * from tidemill.hypertable_compression_stats(hypertable) $$;
+comment on function public.hypertable_compression_stats(regclass) is
+  'Laid by Tidemill: tidemill.hypertable_compression_stats under TimescaleDB''s name.';
+
+-- The names that it has had for compression since 2.18. Those that change something are procedures there, too.
+
+create or replace procedure public.convert_to_columnstore(
+  chunk regclass, if_not_columnstore boolean default true, recompress boolean default false
+)
+language sql
+as $$ select tidemill.compress_chunk(chunk, if_not_columnstore, recompress) $$;
+comment on procedure public.convert_to_columnstore(regclass, boolean, boolean) is
+  'Laid by Tidemill: tidemill.compress_chunk under TimescaleDB''s name.';
+
+create or replace procedure public.convert_to_rowstore(chunk regclass, if_columnstore boolean default true)
+language sql
+as $$ select tidemill.decompress_chunk(chunk, if_columnstore) $$;
+comment on procedure public.convert_to_rowstore(regclass, boolean) is
+  'Laid by Tidemill: tidemill.decompress_chunk under TimescaleDB''s name.';
+
+create or replace function public.chunk_columnstore_stats(hypertable regclass)
+returns table (
+  chunk_schema name, chunk_name name, compression_status text,
+  before_compression_table_bytes bigint, before_compression_index_bytes bigint,
+  before_compression_toast_bytes bigint, before_compression_total_bytes bigint,
+  after_compression_table_bytes bigint, after_compression_index_bytes bigint,
+  after_compression_toast_bytes bigint, after_compression_total_bytes bigint, node_name name)
+language sql stable
+as $$ select * from tidemill.chunk_compression_stats(hypertable) $$;
+comment on function public.chunk_columnstore_stats(regclass) is
+  'Laid by Tidemill: tidemill.chunk_compression_stats under TimescaleDB''s name.';
+
+create or replace function public.hypertable_columnstore_stats(hypertable regclass)
+returns table (
+  total_chunks bigint, number_compressed_chunks bigint,
+  before_compression_table_bytes bigint, before_compression_index_bytes bigint,
+  before_compression_toast_bytes bigint, before_compression_total_bytes bigint,
+  after_compression_table_bytes bigint, after_compression_index_bytes bigint,
+  after_compression_toast_bytes bigint, after_compression_total_bytes bigint, node_name name)
+language sql stable
+as $$ select * from tidemill.hypertable_compression_stats(hypertable) $$;
+comment on function public.hypertable_columnstore_stats(regclass) is
+  'Laid by Tidemill: tidemill.hypertable_compression_stats under TimescaleDB''s name.';
+
+create or replace procedure public.add_columnstore_policy(
+  hypertable regclass,
+  after anycompatible default null,
+  if_not_exists boolean default false,
+  schedule_interval interval default null,
+  initial_start timestamptz default null,
+  timezone text default null,
+  created_before interval default null
+)
+language sql
+as $$
+  select tidemill._refuse_argument('created_before', created_before is not null, 'Choose the chunks by their time: after.');
+  select tidemill.add_compression_policy(hypertable, after, if_not_exists, schedule_interval, initial_start, timezone)
+$$;
+comment on procedure public.add_columnstore_policy(
+  regclass, anycompatible, boolean, interval, timestamptz, text, interval) is
+  'Laid by Tidemill: tidemill.add_compression_policy under TimescaleDB''s name.';
+
+create or replace procedure public.remove_columnstore_policy(hypertable regclass, if_exists boolean default false)
+language sql
+as $$ select tidemill.remove_compression_policy(hypertable, if_exists) $$;
+comment on procedure public.remove_columnstore_policy(regclass, boolean) is
+  'Laid by Tidemill: tidemill.remove_compression_policy under TimescaleDB''s name.';
+
+-- What there is not is refused with what there is instead.
+
+create or replace function public.by_hash(
+  column_name name, number_partitions integer, partition_func regproc default null
+) returns tidemill.dimension_info
+language sql
+as $$ select tidemill.by_hash(column_name, number_partitions, partition_func) $$;
+comment on function public.by_hash(name, integer, regproc) is
+  'Laid by Tidemill: tidemill.by_hash under TimescaleDB''s name, which raises 0A000.';
+
+-- The aggregate is a text, since there can be none of that name.
+create or replace function public.add_continuous_aggregate_policy(
+  continuous_aggregate text,
+  start_offset anycompatible,
+  end_offset anycompatible,
+  schedule_interval interval,
+  if_not_exists boolean default false,
+  initial_start timestamptz default null,
+  timezone text default null,
+  include_tiered_data boolean default null,
+  buckets_per_batch integer default null,
+  max_batches_per_execution integer default null,
+  refresh_newest_first boolean default null
+) returns integer
+language sql
+as $$
+  select tidemill._refuse_argument('add_continuous_aggregate_policy', true,
+    'Downsample into a table of your own on a schedule, with add_job.');
+  select null::integer
+$$;
+comment on function public.add_continuous_aggregate_policy(
+  text, anycompatible, anycompatible, interval, boolean, timestamptz, text, boolean, integer, integer, boolean) is
+  'Laid by Tidemill: there are no continuous aggregates, so it raises 0A000.';
+
+create or replace function public.remove_continuous_aggregate_policy(
+  continuous_aggregate text, if_not_exists boolean default false, if_exists boolean default null
+) returns void
+language sql
+as $$
+  select tidemill._refuse_argument('remove_continuous_aggregate_policy', true,
+    'Delete the action that downsamples, with delete_job.')
+$$;
+comment on function public.remove_continuous_aggregate_policy(text, boolean, boolean) is
+  'Laid by Tidemill: there are no continuous aggregates, so it raises 0A000.';
+
+create or replace procedure public.refresh_continuous_aggregate(
+  continuous_aggregate text,
+  window_start anycompatible,
+  window_end anycompatible,
+  force boolean default false,
+  options jsonb default null
+)
+language sql
+as $$
+  select tidemill._refuse_argument('refresh_continuous_aggregate', true,
+    'Downsample into a table of your own, with an action: run_job runs it at once.')
+$$;
+comment on procedure public.refresh_continuous_aggregate(text, anycompatible, anycompatible, boolean, jsonb) is
+  'Laid by Tidemill: there are no continuous aggregates, so it raises 0A000.';

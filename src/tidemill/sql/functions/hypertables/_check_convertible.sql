@@ -15,7 +15,7 @@ begin
   elsif r.relkind <> 'r' then
     what := case r.relkind when 'v' then 'a view' when 'm' then 'a materialized view' when 'f' then 'a foreign table'
       when 'p' then 'a partitioned table' when 'S' then 'a sequence' else 'no table' end;
-    remedy := case r.relkind when 'p' then 'Make a table of its shape, and copy its rows into that.' else 'Name a table.' end;
+    remedy := case r.relkind when 'p' then 'Where it is partitioned by time, call adopt_hypertable.' else 'Name a table.' end;
   elsif r.relpersistence <> 'p' then
     what := case r.relpersistence when 't' then 'a temporary table' else 'an unlogged table' end;
     remedy := case r.relpersistence when 't' then 'Make a permanent table of it.' else format('Run: alter table %s set logged', relation) end;
@@ -109,18 +109,29 @@ begin
       message = format('the trigger "%s" is for each row, and has a transition table', found_name),
       hint = 'Make it FOR EACH STATEMENT.';
   end if;
+  perform tidemill._check_outside(relation);
+  many := tidemill._dependents(relation);
+  if many is not null then
+    raise exception using errcode = '2BP01',
+      message = format('other objects depend on "%s": %s', relation, many),
+      hint = 'Drop them before, and make them again afterwards.';
+  end if;
+end
+$$;
+comment on function tidemill._check_parts is 'Raises 0A000 or 2BP01 for what a table has that a hypertable cannot have.';
+
+create or replace function tidemill._check_outside(relation regclass) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  many text;
+begin
   select string_agg(format('"%s" on %s', c.conname, c.conrelid::regclass), ', ' order by c.conname) into many
     from pg_constraint c where c.confrelid = relation and c.contype = 'f' and c.conparentid = 0;
   if many is not null then
     raise exception using errcode = '0A000',
       message = format('foreign keys point at "%s": %s', relation, many),
       hint = 'Drop them before. Chunks that are dropped would take away what they point at.';
-  end if;
-  many := tidemill._dependents(relation);
-  if many is not null then
-    raise exception using errcode = '2BP01',
-      message = format('other objects depend on "%s": %s', relation, many),
-      hint = 'Drop them before, and make them again afterwards.';
   end if;
   select string_agg(quote_ident(p.pubname), ', ' order by p.pubname) into many
     from pg_publication p
@@ -135,7 +146,8 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._check_parts is 'Raises 0A000 or 2BP01 for what a table has that a hypertable cannot have.';
+comment on function tidemill._check_outside is
+  'Raises 0A000 for foreign keys and publications: to them, a row that is moved or packed would look like a deleted one.';
 
 create or replace function tidemill._dependents(relation regclass) returns text
 language sql stable set search_path = pg_catalog, pg_temp

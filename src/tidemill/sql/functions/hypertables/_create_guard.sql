@@ -5,20 +5,14 @@ create or replace function tidemill._create_guard(h tidemill._hypertables) retur
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  brings_back constant text := format(
-    'with gone as (delete from %s s where s.ctid = $1 returning s.*)'
-    ' insert into %%s (%s) overriding system value select %2$s from (%s) _rows',
-    replace(h.segments::text, '%', '%%'), replace(tidemill._stored_columns(h.rows_table), '%', '%%'),
-    replace(tidemill._decoded(h, 'gone'), '%', '%%'));
   -- The first argument is the chunk's number, the second one is new with each packing.
   body constant text := format($guard$
 declare
   segment record;
-  back bigint;
+  meets boolean := false;
+  is_taken boolean;
 begin
-  if tg_op = 'UPDATE' and new::text is not distinct from old::text
-    or current_setting('tidemill.unpacking', true) = tg_relid::text
-  then
+  if tg_op = 'UPDATE' and new *= old or exists (select from %1$s s where s._chunk = - tg_argv[0]::integer) then
     return new;
   end if;
   if not exists (select from pg_trigger t where t.tgrelid = tg_relid and t.tgname = tg_name
@@ -28,43 +22,59 @@ begin
       hint = 'Try the transaction again.';
   end if;
   for segment in
-    select s.ctid as place, s._rows as rows from %1$s s
-    where s._chunk = tg_argv[0]::integer and s._first <= new.%2$I and s._last >= new.%2$I and new.%2$I = any(s.%2$I)%3$s
+    select s.tableoid as source, s.ctid as place, s._rows as rows from %1$s s
+    where s._chunk = tg_argv[0]::integer and s._first <= new.%2$I and s._last >= new.%2$I and (%3$s)%4$s
     for update
   loop
-    if exists (select from pg_trigger t where t.tgrelid = tg_relid and not t.tgisinternal and t.tgname <> tg_name
-               and t.tgtype & 4 = 4 and t.tgenabled <> 'D') then
+    perform %5$s(tg_relid::regclass, segment.source, segment.place, segment.rows);
+    meets := true;
+  end loop;
+  if meets and tg_op = 'INSERT'
+    and current_setting('tidemill.upserting', true) = (select i.inhparent::text from pg_inherits i where i.inhrelid = tg_relid)
+  then
+    execute format(%6$L, tg_relid::regclass) into is_taken using new;
+    if is_taken then
+      -- PostgreSQL would call the row that came back one that this statement has made itself.
       raise exception using errcode = '55000',
-        message = format('a row of %%s with this time is packed, and to look at it would fire triggers', tg_relid::regclass),
+        message = format('a row of %%s with this key is packed, and cannot be updated by the statement that inserts', tg_relid::regclass),
         hint = format('First: SELECT tidemill.decompress_chunk(%%L)', tg_relid::regclass);
     end if;
-    perform set_config('tidemill.unpacking', tg_relid::text, true);
-    execute format(%4$L, tg_relid::regclass) using segment.place;
-    get diagnostics back = row_count;
-    perform set_config('tidemill.unpacking', '', true);
-    if back <> segment.rows then
-      raise exception using errcode = 'data_corrupted', message = 'packed rows did not all come back';
-    end if;
-  end loop;
+  end if;
   return new;
 end
-$guard$, h.segments, h.time_column,
+$guard$, h.segments, h.time_column, tidemill._holds(h, 's', format('new.%I', h.time_column)),
     (select coalesce(string_agg(format(' and s.%1$I = new.%1$I', s), ''), '') from unnest(tidemill._shared_segmentby(h)) s),
-    brings_back);
+    format('%I.%I', h.chunks_schema, format('_hyper_%s_unpack', h.id)),
+    'select exists (select from %s r where ' || coalesce((
+      select replace(string_agg(format('r.%1$I %2$s ($1).%1$I', k, tidemill._equals(h.rows_table, k)), ' and '), '%', '%%')
+      from unnest(tidemill._key(h.rows_table)) k), 'false') || ')');
 begin
+  if tidemill._guard_body(h) = body then
+    return;
+  end if;
+  -- Sessions that pack other chunks replace the same function.
+  execute format('lock table only %s in share update exclusive mode', h.segments);
+  if tidemill._guard_body(h) = body then
+    return;
+  end if;
   execute format('create or replace function %s() returns trigger language plpgsql security definer'
                  ' set search_path = pg_catalog, pg_temp as %L', tidemill._guard_name(h), body);
-  -- On a table of theirs, others would get the packed rows by it.
-  execute format('revoke all on function %s() from public', tidemill._guard_name(h));
+  perform tidemill._revoke_from_others((tidemill._guard_name(h) || '()')::regprocedure);
 end
 $$;
-comment on function tidemill._create_guard is 'Creates the function of the triggers that guard the packed chunks of a hypertable.';
+comment on function tidemill._create_guard is
+  'Creates the function of the triggers that guard the packed chunks of a hypertable, or replaces it if it is another by now.';
+
+create or replace function tidemill._guard_body(h tidemill._hypertables) returns text
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$ select p.prosrc from pg_proc p where p.oid = to_regprocedure(tidemill._guard_name(h) || '()') $$;
+comment on function tidemill._guard_body is 'What the function of a hypertable''s guards does now; NULL if there is none.';
 
 create or replace function tidemill._guard_name(h tidemill._hypertables) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$ select format('%I.%I', h.chunks_schema, format('_hyper_%s_guard', h.id)) $$;
 
-create or replace function tidemill._shared_segmentby(h tidemill._hypertables) returns name[]
+create or replace function tidemill._plain_segmentby(h tidemill._hypertables) returns name[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select array(
@@ -73,8 +83,16 @@ as $$
       -- Where a difference for one operator is none for another, or the value is not known before the insert, all are looked at.
       select from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_collation l on l.oid = a.attcollation
       where a.attrelid = h.rows_table and a.attname = s and a.attgenerated = ''
-        and t.typnamespace = 'pg_catalog'::regnamespace and coalesce(l.collisdeterministic, true))
-    and not exists (
+        and t.typnamespace = 'pg_catalog'::regnamespace and coalesce(l.collisdeterministic, true)))
+$$;
+comment on function tidemill._plain_segmentby is 'The columns of segmentby whose values are known before an insert, and equal for all operators or for none.';
+
+create or replace function tidemill._shared_segmentby(h tidemill._hypertables) returns name[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select s from unnest(tidemill._plain_segmentby(h)) s
+    where not exists (
       select from pg_index i
       where i.indrelid = h.rows_table and (i.indisunique or i.indisexclusion)
         and (i.indnullsnotdistinct or i.indisexclusion or not exists (
@@ -88,8 +106,17 @@ comment on function tidemill._shared_segmentby is
 create or replace function tidemill._guard(h tidemill._hypertables, c tidemill._chunks) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  late name;
 begin
   if exists (select from pg_index i where i.indrelid = h.rows_table and (i.indisunique or i.indisexclusion)) then
+    select t.tgname into late from pg_trigger t
+      where t.tgrelid = c.relation and not t.tgisinternal and t.tgtype & 3 = 3 and t.tgtype & 20 > 0 and t.tgenabled <> 'D'
+        and t.tgname::text collate "C" > '~tidemill_guard';
+    if found then
+      raise exception using errcode = '0A000', message = format('the trigger %I of %s would come behind the one that guards packed rows', late, c.relation),
+        hint = format('Give it a name that begins with a letter of ASCII: ALTER TRIGGER %I ON %s RENAME TO ...', late, h.rows_table);
+    end if;
     -- The indexes may be others by now.
     perform tidemill._create_guard(h);
     -- Its name comes behind those of the user's triggers, which may change the time.

@@ -1,16 +1,17 @@
 create or replace function tidemill._ensure_chunk(h tidemill._hypertables, units bigint, source regclass default null)
 returns tidemill._chunks
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = ''
 as $$
 declare
   c tidemill._chunks;
   rest constant regclass := tidemill._default_partition(h);
   owner constant regrole := (select r.relowner from pg_class r where r.oid = h.rows_table);
-  place constant name := (select s.spcname from pg_class r join pg_tablespace s on s.oid = r.reltablespace where r.oid = rest);
+  place name := (select s.spcname from pg_class r join pg_tablespace s on s.oid = r.reltablespace where r.oid = rest);
   options constant text := tidemill._storage_options(rest);
   columns constant text := tidemill._stored_columns(h.rows_table);
   made text;
   within text;
+  has_rows boolean;
   low text;
   high text;
   taken bigint := 0;
@@ -29,16 +30,27 @@ begin
   if found then
     return c;
   end if;
-  execute format('lock table %s in access exclusive mode', rest);
   select b.low, b.high into c.range_start, c.range_end from tidemill._chunk_bounds(h, units) b;
   select h.id, coalesce(max(k.number), 0) + 1 into c.hypertable_id, c.number
     from tidemill._chunks k where k.hypertable_id = h.id;
-  made := format('%I.%I', h.chunks_schema, format('_hyper_%s_%s_chunk', h.id, c.number));
+  made := tidemill._free_chunk_name(h, c.number);
+  if cardinality(h.tablespaces) > 0 then
+    place := h.tablespaces[1 + (c.number - 1) % cardinality(h.tablespaces)];
+    perform tidemill._check_tablespace(place, owner);
+    -- For the indexes, which ATTACH makes.
+    perform set_config('default_tablespace', place, true);
+  end if;
   low := tidemill._bound_literal(h.time_type, c.range_start);
   high := tidemill._bound_literal(h.time_type, c.range_end);
   within := concat_ws(' and ', format('%I is not null', h.time_column),
     case when low <> 'minvalue' then format('%I operator(pg_catalog.>=) %s', h.time_column, low) end,
     case when high <> 'maxvalue' then format('%I operator(pg_catalog.<) %s', h.time_column, high) end);
+  execute format('select exists (select from %s where %s)', rest, within) into has_rows;
+  if has_rows then
+    -- A reader that has planned without the new chunk, and waits for the default partition, would miss them.
+    execute format('lock table only %s in access exclusive mode', h.rows_table);
+  end if;
+  execute format('lock table %s in access exclusive mode', rest);
   -- With the CHECK, ATTACH needs not look at the rows.
   execute format(
     'create table %s (like %s including all excluding indexes excluding identity excluding statistics excluding comments,'
@@ -51,25 +63,43 @@ begin
     get diagnostics copied = row_count;
   end if;
   perform tidemill._copy_replica_identity(rest, made::regclass);
+  perform tidemill._revoke_from_others(made::regclass);
   if owner <> current_user::regrole then
     execute format('alter table %s owner to %s', made, owner);
   end if;
   execute format('alter table %s attach partition %s for values from (%s) to (%s)', h.rows_table, made, low, high);
   execute format('alter table %s drop constraint _hyper_range', made);
   c.relation := made::regclass;
-  insert into tidemill._hypertable_requests as q (c, verb)
-    values (row(c.hypertable_id, null, c.relation, c.range_start, c.range_end, false, now())::tidemill._chunks, 'keep c')
-    returning (q.c).number, (q.c).created_at into c.number, c.created_at;
+  c.number := null;
   c.is_compressed := false;
+  insert into tidemill._hypertable_requests as q (c, verb) values (c, 'keep c')
+    returning (q.c).number, (q.c).created_at into c.number, c.created_at;
   return c;
 end
 $$;
 comment on function tidemill._ensure_chunk is
   'The chunk that holds this time; made if it is missing, with the rows of its range from the default partition, and copies of those of a table.';
 
+create or replace function tidemill._free_chunk_name(h tidemill._hypertables, number integer) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  made text;
+begin
+  loop
+    made := format('%I.%I', h.chunks_schema, format('_hyper_%s_%s_chunk', h.id, number));
+    -- A detached chunk keeps its name.
+    exit when to_regclass(made) is null and to_regtype(made) is null;
+    number := number + 1;
+  end loop;
+  return made;
+end
+$$;
+comment on function tidemill._free_chunk_name is 'The name of a new chunk, as SQL: by its number, or the next one whose name is free.';
+
 create or replace function tidemill._default_partition(h tidemill._hypertables) returns regclass
 language sql stable set search_path = pg_catalog, pg_temp
-as $$ select p.partdefid::regclass from pg_partitioned_table p where p.partrelid = h.rows_table $$;
+as $$ select nullif(p.partdefid, 0)::regclass from pg_partitioned_table p where p.partrelid = h.rows_table $$;
 
 create or replace function tidemill._chunk_bounds(h tidemill._hypertables, units bigint, out low bigint, out high bigint)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -211,8 +241,8 @@ begin
     elsif h.segments is not null then
       execute format('delete from %s where _chunk = %s', h.segments, c.number);
     end if;
-    insert into tidemill._hypertable_requests (c, verb)
-      values (row(c.hypertable_id, c.number, null, c.range_start, c.range_end, false, now())::tidemill._chunks, 'forget c');
+    c.relation := null;
+    insert into tidemill._hypertable_requests (c, verb) values (c, 'forget c');
   end loop;
 end
 $$;

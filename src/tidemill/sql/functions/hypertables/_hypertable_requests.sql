@@ -5,7 +5,8 @@ select null::name as who, null::tidemill._hypertables as h, null::tidemill._chun
 comment on view tidemill._hypertable_requests is
 $$Inserting writes the catalogue of hypertables, for the owner of the table alone.
 
-verb  keep h (new if its id is NULL, which is returned), keep c (likewise with its number), or forget c$$;
+verb  keep h (new if its id is NULL, which is returned), lay out h (the width and the tablespaces of its next chunks),
+      keep c (new if its number is NULL, which is returned), or forget c$$;
 
 create or replace function tidemill._answer_hypertable() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -22,6 +23,13 @@ begin
   -- Whose table it is decides, both of the stored one and of the one that is given.
   perform tidemill._expect_owner(tidemill._who(new.who), r)
     from unnest(array[stored.rows_table, h.rows_table, h.view, h.segments, c.relation]) r where r is not null;
+  if new.verb = 'keep h' then
+    perform tidemill._expect_kinds(h.rows_table, '{p}');
+    perform tidemill._expect_kinds(h.view, '{v}');
+    perform tidemill._expect_kinds(h.segments, '{p,r}');
+  elsif new.verb = 'keep c' and c.number is null then
+    perform tidemill._expect_kinds(c.relation, '{r}');
+  end if;
   case new.verb
     when 'keep h' then
       if h.id is null then
@@ -31,10 +39,14 @@ begin
           returning * into h;
       else
         update tidemill._hypertables i set
-            rows_table = h.rows_table, view = h.view, chunk_width = h.chunk_width, segments = h.segments,
-            segmentby = h.segmentby
+            rows_table = h.rows_table, view = h.view, segments = h.segments,
+            segmentby = h.segmentby, orderby = h.orderby, is_transparent = h.is_transparent, is_updatable = h.is_updatable,
+            arms = h.arms
           where i.id = h.id;
       end if;
+    when 'lay out h' then
+      -- A verb of its own: who keeps h has read the rest of it before.
+      update tidemill._hypertables i set chunk_width = h.chunk_width, tablespaces = h.tablespaces where i.id = h.id;
     when 'keep c' then
       if c.number is null then
         if not exists (select from pg_inherits p where p.inhrelid = c.relation and p.inhparent = stored.rows_table) then
@@ -47,7 +59,9 @@ begin
           values (c.hypertable_id, c.number, c.relation, c.range_start, c.range_end)
           returning * into c;
       else
-        update tidemill._chunks k set is_compressed = c.is_compressed
+        update tidemill._chunks k set
+            is_compressed = c.is_compressed, packed_rows = c.packed_rows, emptied_by = c.emptied_by, bytes_before_heap = c.bytes_before_heap,
+            bytes_before_index = c.bytes_before_index, bytes_before_toast = c.bytes_before_toast
           where k.hypertable_id = c.hypertable_id and k.number = c.number;
       end if;
     when 'forget c' then
@@ -68,6 +82,19 @@ begin
   end if;
 end
 $$;
+
+create or replace function tidemill._expect_kinds(relation regclass, kinds "char"[]) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- What others read for sizes must not be a view or a foreign table, which runs its owner's code with their rights.
+  if relation is not null and not exists (select from pg_class r where r.oid = relation and r.relkind = any(kinds)) then
+    raise exception using errcode = '42809', message = format('"%s" is not of the kind that a hypertable keeps there', relation),
+      hint = 'Let the functions of hypertables write the catalogue.';
+  end if;
+end
+$$;
+comment on function tidemill._expect_kinds is 'Raises 42809 unless a relation has one of these kinds (of pg_class.relkind), or is NULL.';
 
 create or replace trigger answer instead of insert on tidemill._hypertable_requests
   for each row execute function tidemill._answer_hypertable();

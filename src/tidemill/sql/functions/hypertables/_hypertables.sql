@@ -8,6 +8,7 @@ declare
 begin
   select i.* into h from tidemill._hypertables i where relation in (i.rows_table, i.view);
   if not found then
+    perform tidemill._refuse_timescaledb(relation);
     raise exception using errcode = 'TS001',
       message = format('"%s" is not a hypertable', tidemill._bare_name(relation)),
       hint = 'Make it one with create_hypertable.';

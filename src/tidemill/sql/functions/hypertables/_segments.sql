@@ -1,53 +1,55 @@
--- Segments: up to a thousand rows of a chunk in one row, an array for each column. All segments of a hypertable stand in
--- one table. The columns of segmentby stand there as they are, so that its index finds them.
+-- Segments: up to a thousand rows of a chunk in one row. All segments of a hypertable stand in one table, which has a
+-- partition for each tablespace. The columns of segmentby stand there as they are, so that its index finds them. Of any
+-- other column a segment has an array of its values, or what stands for them: see _encodings.sql.
 
 create or replace function tidemill._columns(relation regclass)
 returns table (
-  name name, type text, is_array boolean, is_generated boolean, is_identity boolean, is_required boolean,
-  default_expression text)
+  name name, type text, plain_type text, collate_as text, family text, is_generated boolean, is_identity boolean,
+  is_given boolean, is_required boolean, default_expression text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select a.attname, format_type(a.atttypid, a.atttypmod),
-         -- An array of arrays must be a rectangle, so these are packed as text.
-         t.typcategory = 'A' or t.typarray = 0,
-         a.attgenerated <> '', a.attidentity <> '', a.attnotnull,
+  select a.attname, format_type(a.atttypid, a.atttypmod), format_type(a.atttypid, null),
+         case when a.attcollation <> t.typcollation then format(' collate %I.%I', n.nspname, l.collname) else '' end,
+         case
+           -- An array of arrays must be a rectangle, so these are packed as text.
+           when t.typcategory = 'A' or t.typarray = 0 then 'text'
+           when a.atttypid in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then 'integer'
+           when a.atttypid in ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype) then 'time'
+           when a.atttypid in ('float4'::regtype, 'float8'::regtype) then 'float'
+           when a.atttypid = 'numeric'::regtype then 'numeric'
+           -- Of these, equal values look the same.
+           when (t.typtype = 'e' or a.atttypid in ('text'::regtype, 'varchar'::regtype, 'bool'::regtype, 'uuid'::regtype,
+               'bytea'::regtype, 'inet'::regtype, 'macaddr'::regtype))
+             and coalesce(l.collisdeterministic, true) then 'word'
+           else 'plain' end,
+         a.attgenerated <> '', a.attidentity <> '', a.attgenerated = '' and a.attidentity <> 'a', a.attnotnull,
          case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
+  left join pg_collation l on l.oid = a.attcollation
+  left join pg_namespace n on n.oid = l.collnamespace
   left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
   where a.attrelid = relation and a.attnum > 0 and not a.attisdropped
   order by a.attnum
 $$;
-comment on function tidemill._columns is 'The columns of a table in their order.';
-
-create or replace function tidemill._decoded(h tidemill._hypertables, source text) returns text
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  -- Outside of the set-returning functions the planner drops what a query does not use.
-  select format('select %s from (select %s, generate_series(1, _rows) as _row from %s) _packed',
-    string_agg(case when c.is_array and c.name <> all(h.segmentby) then format('_packed.%1$I::%2$s as %1$I', c.name, c.type)
-                    else format('_packed.%I', c.name) end, ', '),
-    string_agg(case when c.name = any(h.segmentby) then format('%I', c.name)
-                    else format('unnest(%1$I) as %1$I', c.name) end, ', '),
-    source)
-  from tidemill._columns(h.rows_table) c
-$$;
-comment on function tidemill._decoded is 'A query for the rows that are packed in a source, which has the columns of the segments.';
+comment on function tidemill._columns is 'The columns of a table in their order. family: how they are packed; is_given: an UPDATE may set them.';
 
 create or replace function tidemill._create_segments(h tidemill._hypertables) returns regclass
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   segments constant text := format('%I.%I', h.chunks_schema, format('_hyper_%s_segments', h.id));
+  own_place constant text := format('%I.%I', h.chunks_schema, format('_hyper_%s_segments_0', h.id));
+  by_segment constant text := (select coalesce(string_agg(format('%I, ', s), ''), '') from unnest(h.segmentby) s);
 begin
-  execute format('create table %s (_chunk integer not null, _first %s not null, _last %2$s not null, _rows integer not null, %s)',
-    segments, format_type(h.time_type, null),
-    (select string_agg(format('%I %s', c.name, case
-              when c.name = any(h.segmentby) then c.type || case when c.is_required then ' not null' else '' end when c.is_array then 'text[]' else c.type || '[]' end), ', ')
-       from tidemill._columns(h.rows_table) c));
-  execute format('create index on %s (%s_first)', segments,
-    (select string_agg(format('%I, ', s), '') from unnest(h.segmentby) s));
+  execute format('create table %s (%s) partition by list (_place)', segments, tidemill._columns_of_segments(h));
+  perform tidemill._keep_words_in_line(segments::regclass, c.name) from tidemill._columns(h.rows_table) c
+    where c.family in ('word', 'text') and c.name <> all(h.segmentby);
+  execute format('create index on %s (%s_first)', segments, by_segment);
+  execute format('create index on %s (%s_last)', segments, by_segment);
   execute format('create index on %s (_chunk)', segments);
+  execute format('create table %s partition of %s for values in (%L)', own_place, segments, '');
+  perform tidemill._revoke_from_others(r::regclass) from unnest(array[segments, own_place]) r;
   execute format('comment on table %s is %L', segments, format(
     'Packed rows of the hypertable %s: a row for each thousand. Made and written by Tidemill.', h.rows_table));
   return segments;
@@ -55,53 +57,54 @@ end
 $$;
 comment on function tidemill._create_segments is 'Creates the table of segments of a hypertable.';
 
-create or replace function tidemill._pack(h tidemill._hypertables, c tidemill._chunks) returns bigint
+create or replace function tidemill._columns_of_segments(h tidemill._hypertables) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('_place text not null, _chunk integer not null, _first %1$s not null, _last %1$s not null, _rows integer not null, %2$s',
+    format_type(h.time_type, null),
+    string_agg(
+      case when c.name = any(h.segmentby)
+        then format('%I %s%s%s', c.name, c.type, c.collate_as, case when c.is_required then ' not null' end)
+        else tidemill._segment_columns(c.name, c.type, c.collate_as, c.family) end, ', '))
+  from tidemill._columns(h.rows_table) c
+$$;
+
+create or replace function tidemill._has_place(h tidemill._hypertables, place text) returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from pg_inherits i join pg_class r on r.oid = i.inhrelid
+    where i.inhparent = h.segments and pg_get_expr(r.relpartbound, r.oid) = format('FOR VALUES IN (%L)', place))
+$$;
+comment on function tidemill._has_place is 'Whether the segments have a partition for a tablespace.';
+
+create or replace function tidemill._place(c tidemill._chunks) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select t.spcname::text from pg_class r join pg_tablespace t on t.oid = r.reltablespace where r.oid = c.relation), '')
+$$;
+comment on function tidemill._place is 'The tablespace of a chunk, empty for the database''s own: there its segments stand, too.';
+
+create or replace function tidemill._make_place(h tidemill._hypertables, place text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
--- Some columns are packed as text, and are read under any settings.
-set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC' set extra_float_digits = 1
 as $$
 declare
-  images constant text := 'select count(*) as rows, sum(hashtextextended((r.*)::text, 0)::numeric) as images from';
-  others constant name[] := array(select k.name from tidemill._columns(h.rows_table) k where k.name <> all(h.segmentby));
-  segmentby constant text := (select coalesce(string_agg(format('%I, ', s), ''), '') from unnest(h.segmentby) s);
-  -- Equal values may look different.
-  grouped constant text := (select coalesce(string_agg(format('%1$I, %1$I::text, ', s), ''), '') from unnest(h.segmentby) s);
-  before record;
-  after record;
+  made text;
 begin
-  perform tidemill._check_columns(h);
-  -- By their text: values that are equal may look different, as 1.0 and 1.00 do.
-  execute format('%s only %s r', images, c.relation) into before;
-  execute format($pack$
-    with gone as (delete from only %1$s returning *),
-    numbered as (
-      select gone.*, row_number() over (partition by %10$s true order by %3$I) - 1 as _row from gone
-    ),
-    made as (
-      insert into %4$s (_chunk, _first, _last, _rows, %2$s %5$s)
-        select %6$s, min(%3$I), max(%3$I), count(*), %2$s %7$s
-        from numbered group by %10$s _row / 1000
-        returning *
-    )
-    %8$s (%9$s) r$pack$,
-    c.relation, segmentby, h.time_column, h.segments,
-    (select string_agg(quote_ident(o), ', ') from unnest(others) o), c.number,
-    -- By the row's number: rows of the same time must not change places in one column alone.
-    (select string_agg(format('array_agg(%I%s order by _row)', k.name, case when k.is_array then '::text' end), ', ')
-       from tidemill._columns(h.rows_table) k where k.name = any(others)),
-    images, tidemill._decoded(h, 'made'), grouped) into after;
-  if after is distinct from before then
-    raise exception using errcode = 'data_corrupted',
-      message = format('the rows of chunk "%s" would not come back as they were, so they stay as they are', c.relation),
-      hint = 'This is a fault of Tidemill: please report the types of its columns.';
+  if h.segments is null or tidemill._has_place(h, place) then
+    return;
   end if;
-  return before.rows;
+  -- Two sessions may come to it together. Readers wait until this transaction ends, so no chunk may be locked before.
+  execute format('lock table only %s in access exclusive mode', h.segments);
+  if not tidemill._has_place(h, place) then
+    made := format('%I.%I', h.chunks_schema,
+      format('_hyper_%s_segments_%s', h.id, (select count(*) from pg_inherits i where i.inhparent = h.segments)));
+    execute format('create table %s partition of %s for values in (%L) tablespace %I', made, h.segments, place, place);
+    perform tidemill._revoke_from_others(made::regclass);
+  end if;
 end
 $$;
-comment on function tidemill._pack is
-$$Packs the rows that stand in a chunk's partition, and returns their number. Proves that they come back as they were.
-
-Error: XX001 they would not.$$;
+comment on function tidemill._make_place is 'Makes the partition of the segments for a tablespace, if there is none.';
 
 create or replace function tidemill._unpack(h tidemill._hypertables, c tidemill._chunks, which text default 'true')
 returns bigint
@@ -138,7 +141,7 @@ begin
   select coalesce(t.name, s.name) into misfit
     from tidemill._columns(h.rows_table) t
     full join (select c.name from tidemill._columns(h.segments) c
-               where c.name not in ('_chunk', '_first', '_last', '_rows')) s using (name)
+               where c.name not in ('_place', '_chunk', '_first', '_last', '_rows') and strpos(c.name, '~') = 0) s using (name)
     where t.name is null or s.name is null
     limit 1;
   if found then

@@ -13,22 +13,21 @@ as $$
 $$;
 comment on function tidemill._has_index_by is 'Whether an index begins with this column.';
 
-create or replace function tidemill._chunks_schema(relation regclass) returns name
+create or replace function tidemill._chunks_schema(relation regclass, wanted name default null) returns name
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  wanted name;
   owner regrole;
   grants text;
 begin
-  select (s.nspname || '_chunks')::name, r.relowner into wanted, owner
+  select coalesce(wanted, (s.nspname || '_chunks')::name), r.relowner into wanted, owner
     from pg_class r join pg_namespace s on s.oid = r.relnamespace where r.oid = relation;
   grants := format('grant usage, create on schema %I to %s;', wanted, owner);
   if to_regnamespace(quote_ident(wanted)) is null then
     if not has_database_privilege(current_database(), 'create') then
       raise exception using errcode = '42501',
         message = format('no schema "%s" for the chunks, and no right to create it', wanted),
-        hint = format(E'Let an administrator run:\ncreate schema %I;\n%s', wanted, grants);
+        hint = format(E'Let an administrator run:\ncreate schema %I;\n%s\nOr name a schema of your own: associated_schema_name', wanted, grants);
     end if;
     execute format('create schema %I authorization %s', wanted, owner);
   elsif not has_schema_privilege(owner, wanted, 'create') or not has_schema_privilege(owner, wanted, 'usage') then
@@ -104,6 +103,7 @@ begin
   execute format('create table %s partition of %s default%s', made, h.rows_table,
     ' with (' || tidemill._storage_options(old) || ')');
   perform tidemill._copy_replica_identity(old, made::regclass);
+  perform tidemill._revoke_from_others(made::regclass);
   if owner <> current_user::regrole then
     execute format('alter table %s owner to %s', made, owner);
   end if;

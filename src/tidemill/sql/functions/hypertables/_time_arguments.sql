@@ -76,6 +76,10 @@ begin
   if at in ('infinity', '-infinity') then
     return case at when 'infinity' then 9223372036854775807 else -9223372036854775808 end;
   end if;
+  if counted then
+    -- The last chunk of a small type ends behind it.
+    return at::bigint;
+  end if;
   execute 'select ' || tidemill._time_units(time_type, format('%L::%s::%s', at, kind, time_type)) into units;
   return units;
 end

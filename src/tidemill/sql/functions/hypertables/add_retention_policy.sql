@@ -46,7 +46,8 @@ declare
   there record;
 begin
   perform tidemill._check_owner(h.rows_table);
-  perform tidemill._check_limit(h, l.value) from jsonb_each_text(limits) l where l.key <> 'drop_created_before';
+  perform tidemill._check_limit(h, l.value) from jsonb_each_text(limits) l
+    where l.key in ('drop_after', 'compress_after', 'move_after');
   if (limits ->> 'drop_created_before')::interval < interval '0' then
     raise exception using errcode = '22023', message = 'drop_created_before lies ahead', hint = 'Give a positive interval.';
   end if;
@@ -69,7 +70,7 @@ begin
     max_runtime => '0', retry_period => case kind when 'compression' then interval '1 hour' else interval '5 minutes' end);
 end
 $$;
-comment on function tidemill._add_policy is 'Adds the action of a policy of this kind: chunks, compression or retention.';
+comment on function tidemill._add_policy is 'Adds the action of a policy of this kind: chunks, compression, reorder, retention or tiering.';
 
 create or replace function tidemill._policy(kind text, hypertable_id integer, out id integer, out config jsonb)
 language sql stable set search_path = pg_catalog, pg_temp

@@ -7,7 +7,7 @@ language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform tidemill._refuse_argument('by_hash', true,
-    'Cut by time alone, with by_range; an index that begins with the column finds its rows.');
+    'Cut by time alone, with by_range; an index that begins with the column finds its rows, and segmentby of enable_compression packed ones.');
 end
 $$;
 comment on function tidemill.by_hash is 'Always raises 0A000: chunks are cut by time alone. Use tidemill.by_range.';

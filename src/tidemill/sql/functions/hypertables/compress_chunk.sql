@@ -19,6 +19,10 @@ begin
       hint = 'Disable it, or decompress all chunks.';
   end if;
   perform tidemill._check_deletable(uncompressed_chunk);
+  if not c.is_compressed then
+    select b.heap, b.index, b.toast into c.bytes_before_heap, c.bytes_before_index, c.bytes_before_toast
+      from tidemill._chunk_bytes(uncompressed_chunk) b;
+  end if;
   triggers := tidemill._without_triggers(uncompressed_chunk);
   if recompress and c.is_compressed then
     -- Rows that wait beside their segment come into one.
@@ -35,7 +39,9 @@ begin
     return uncompressed_chunk;
   end if;
   perform tidemill._guard(h, c);
+  c := tidemill._count_packed(h, c);
   c.is_compressed := true;
+  c.emptied_by := pg_current_xact_id();
   insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
   return uncompressed_chunk;
 end
@@ -56,9 +62,20 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   c tidemill._chunks;
+  rows_table regclass;
 begin
+  select i.rows_table into rows_table from tidemill._chunks k join tidemill._hypertables i on i.id = k.hypertable_id
+    where k.relation = _locked_chunk.relation;
+  if found then
+    perform tidemill._check_owner(rows_table);
+    -- First the table and then the chunk, as inserts do. Until here others may have dropped the chunk.
+    execute format('lock table only %s in access share mode', rows_table);
+    perform tidemill._make_place(h, tidemill._place(k)) from tidemill._chunks k join tidemill._hypertables h on h.id = k.hypertable_id
+      where k.relation = _locked_chunk.relation;
+  end if;
   select k.* into c from tidemill._chunks k where k.relation = _locked_chunk.relation;
   if not found then
+    perform tidemill._refuse_timescaledb(relation);
     raise exception using errcode = '42704', message = format('"%s" is not a chunk', relation),
       hint = 'Take one that show_chunks tells.';
   end if;

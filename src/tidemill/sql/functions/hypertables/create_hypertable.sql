@@ -19,15 +19,14 @@ declare
 begin
   perform tidemill._refuse_argument('partitioning_column',
     partitioning_column is not null or number_partitions is not null or partitioning_func is not null,
-    'Cut by time alone; an index that begins with the column finds its rows.');
-  perform tidemill._refuse_argument('associated_schema_name',
-    associated_schema_name is not null or associated_table_prefix is not null,
-    'Chunks are in the schema of the table''s schema and "_chunks".');
+    'Cut by time alone; an index that begins with the column finds its rows, and segmentby of enable_compression packed ones.');
+  perform tidemill._refuse_argument('associated_table_prefix', associated_table_prefix is not null,
+    'Chunks are named by the number of the hypertable and their own.');
   perform tidemill._refuse_argument('time_partitioning_func',
     time_partitioning_func is not null, 'Use a column that is the time itself.');
   select m.hypertable_id, m.rows_table, m.created into made
     from tidemill._create_hypertable(relation, time_column_name, chunk_time_interval::text, pg_typeof(chunk_time_interval),
-      create_default_indexes, if_not_exists, migrate_data) m;
+      create_default_indexes, if_not_exists, migrate_data, associated_schema_name) m;
   -- Only a later statement sees the new table.
   return query
     select made.hypertable_id, s.nspname, r.relname, made.created
@@ -49,7 +48,8 @@ chunk_time_interval     the width of a chunk: an interval, in which a month is 3
 create_default_indexes  an index by time, the newest first, if none begins with the time
 if_not_exists           a table that is one already is told by a NOTICE, and returned with created = false
 migrate_data            moves the rows, too; triggers do not fire
-partitioning_column, number_partitions, associated_schema_name, associated_table_prefix, partitioning_func,
+associated_schema_name  the schema of its chunks; default the table's schema and "_chunks"
+partitioning_column, number_partitions, associated_table_prefix, partitioning_func,
 time_partitioning_func  refused
 
 Errors: TS110 it is one already, 0A000 it has what a hypertable cannot have (each with what to do), 42501 for its
@@ -79,7 +79,7 @@ dimension  the column of the time and the width of a chunk: tidemill.by_range$$;
 
 create or replace function tidemill._create_hypertable(
   relation regclass, time_column name, width text, width_type regtype, default_index boolean, if_not_exists boolean,
-  migrate boolean, out hypertable_id integer, out rows_table regclass, out created boolean)
+  migrate boolean, chunks_schema name default null, out hypertable_id integer, out rows_table regclass, out created boolean)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -100,16 +100,10 @@ begin
   if time_column is null then
     raise exception using errcode = '22023', message = 'partition column cannot be NULL', hint = 'Name the column of the time.';
   end if;
-  select i.* into h from tidemill._hypertables i where relation in (i.rows_table, i.view);
-  if found then
-    if if_not_exists then
-      raise notice 'table "%" is already a hypertable, skipping', tidemill._bare_name(relation);
-      select h.id, coalesce(h.view, h.rows_table), false into hypertable_id, rows_table, created;
-      return;
-    end if;
-    raise exception using errcode = 'TS110',
-      message = format('table "%s" is already a hypertable', tidemill._bare_name(relation)),
-      hint = 'Say if_not_exists => true if that is fine.';
+  h := tidemill._known_hypertable(relation, if_not_exists);
+  if h.id is not null then
+    select h.id, case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end, false into hypertable_id, rows_table, created;
+    return;
   end if;
   perform tidemill._check_owner(relation);
   perform tidemill._check_is_table(relation);
@@ -118,7 +112,7 @@ begin
   h.time_type := tidemill._check_time_column(relation, time_column);
   h.chunk_width := tidemill._chunk_width(h.time_type, width, width_type);
   perform tidemill._check_parts(relation, time_column);
-  h.chunks_schema := tidemill._chunks_schema(relation);
+  h.chunks_schema := tidemill._chunks_schema(relation, chunks_schema);
   relation_name := relation::text;
   place := (select s.spcname from pg_class r join pg_tablespace s on s.oid = r.reltablespace where r.oid = relation);
   early := array(select p.statement from tidemill._table_parts(relation) p where p.stage = 'early');
@@ -162,3 +156,25 @@ begin
 end
 $$;
 comment on function tidemill._create_hypertable is 'What both functions create_hypertable do, with the width as text and type.';
+
+create or replace function tidemill._known_hypertable(relation regclass, if_not_exists boolean) returns tidemill._hypertables
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  h tidemill._hypertables;
+begin
+  select i.* into h from tidemill._hypertables i where relation in (i.rows_table, i.view);
+  if not found then
+    perform tidemill._refuse_timescaledb(relation);
+    return null;
+  elsif not if_not_exists then
+    raise exception using errcode = 'TS110',
+      message = format('table "%s" is already a hypertable', tidemill._bare_name(relation)),
+      hint = 'Say if_not_exists => true if that is fine.';
+  end if;
+  raise notice 'table "%" is already a hypertable, skipping', tidemill._bare_name(relation);
+  return h;
+end
+$$;
+comment on function tidemill._known_hypertable is
+  'The hypertable that a table is already, told by a NOTICE; NULL if it is none. Error: TS110 it is one, which is not wanted.';

@@ -149,19 +149,31 @@ create or replace function tidemill._begin_backfill(
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
 declare
+  found_again tidemill._chunks;
   triggers text;
 begin
   c := tidemill._ensure_chunk(h, due);
   -- First the table and then the chunk, as inserts do.
   execute format('lock table only %s in row exclusive mode', h.rows_table);
-  c := tidemill._locked_chunk(c.relation);
+  select k.* into found_again from tidemill._chunks k
+    where k.hypertable_id = h.id and k.range_start <= due and due < k.range_end;
+  if found then
+    c := tidemill._locked_chunk(found_again.relation);
+  else
+    -- Somebody has dropped it meanwhile, so the rows wait in the default partition.
+    c.is_compressed := false;
+  end if;
   starts := tidemill._time_text(h.time_type, c.range_start);
   ends := tidemill._time_text(h.time_type, c.range_end);
   if c.is_compressed then
     perform tidemill._check_deletable(c.relation);
     triggers := tidemill._without_triggers(c.relation);
-    perform tidemill._unpack(h, c, format('exists (select from %s t where t.%I = any(s.%2$I)%s)', staging, h.time_column,
-      (select string_agg(format(' and t.%1$I is not distinct from s.%1$I', g), '') from unnest(tidemill._shared_segmentby(h)) g)));
+    -- By equality, which can be hashed: rows with NULL there are in no conflict, as _shared_segmentby has it.
+    perform tidemill._unpack(h, c, format(
+      'exists (select from (select s.* from %s s where %s) t where t.%I between s._first and s._last and (%s)%s)', staging,
+      concat_ws(' and ', tidemill._at_or_after(h, c.range_start), tidemill._before(h, c.range_end)), h.time_column,
+      tidemill._holds(h, 's', format('t.%I', h.time_column)),
+      (select string_agg(format(' and t.%1$I = s.%1$I', g), '') from unnest(tidemill._shared_segmentby(h)) g)));
     execute triggers;
   end if;
   statement := format(
@@ -186,6 +198,9 @@ begin
     perform tidemill._pack(h, c);
     execute triggers;
     perform tidemill._guard(h, c);
+    c := tidemill._count_packed(h, c);
+    c.emptied_by := pg_current_xact_id();
+    insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
   end if;
 end
 $$;

@@ -24,6 +24,7 @@ begin
   perform tidemill._unpack(h, c);
   execute triggers;
   c.is_compressed := false;
+  c.emptied_by := null;
   insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
   return uncompressed_chunk;
 end

@@ -1,75 +1,93 @@
-create or replace function tidemill.enable_compression(hypertable regclass, segmentby text default '')
-returns regclass
+create or replace function tidemill.enable_compression(
+  hypertable regclass,
+  segmentby text default '',
+  orderby text default '',
+  transparent boolean default null,
+  updatable boolean default false,
+  set_constraint_exclusion boolean default false,
+  rows_schema name default null
+) returns regclass
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
 declare
   h tidemill._hypertables := tidemill._hypertable(hypertable);
-  schema_name name;
-  table_name name;
-  rows_schema name;
-  shown text;
-  owner name;
-  c record;
+  f record;
 begin
-  perform tidemill._check_owner(h.rows_table);
+  perform tidemill._check_owner_itself(h.rows_table, 'enable compression on');
   perform tidemill._expect_read_committed();
-  if (select r.relowner from pg_class r where r.oid = h.rows_table) <> current_user::regrole then
-    raise exception using errcode = '42501', message = format('only the owner itself can enable compression on "%s"', tidemill._bare_name(hypertable)),
-      hint = format('SET ROLE %s', (select r.relowner::regrole from pg_class r where r.oid = h.rows_table));
-  end if;
   if h.segments is not null then
     raise exception using errcode = '42710', message = format('compression is already enabled on hypertable "%s"', tidemill._bare_name(hypertable)),
       hint = 'Compress its chunks with compress_chunk.';
   end if;
   execute format('lock table %s in access exclusive mode', h.rows_table);
-  h.segmentby := tidemill._segmentby(h, segmentby);
-  perform tidemill._refuse_what_a_view_breaks(h);
-  select n.nspname, r.relname, pg_get_userbyid(r.relowner) into schema_name, table_name, owner
-    from pg_class r join pg_namespace n on n.oid = r.relnamespace where r.oid = h.rows_table;
-  rows_schema := schema_name || '_rows';
-  shown := format('%I.%I', schema_name, table_name);
-
+  if tidemill._is_compressible(h.id) then
+    raise exception using errcode = '42710', message = format('compression is already enabled on hypertable "%s"', tidemill._bare_name(hypertable)),
+      hint = 'Another session has just done it.';
+  end if;
+  h.segmentby := tidemill._segmentby(h, coalesce(segmentby, ''));
+  h.orderby := tidemill._orderby(h, coalesce(orderby, ''));
+  h.is_transparent := coalesce(transparent, true);
+  h.is_updatable := coalesce(updatable, false);
+  perform tidemill._refuse_what_is_not_packed(h);
+  if h.is_transparent then
+    perform tidemill._tell_what_a_view_breaks(h, transparent is not null);
+  end if;
   h.segments := tidemill._create_segments(h);
-  for c in select f.conname, pg_get_constraintdef(f.oid) as definition from pg_constraint f
-           where f.contype = 'f' and f.conrelid = h.rows_table
+  for f in select c.conname, pg_get_constraintdef(c.oid) as definition from pg_constraint c
+           where c.contype = 'f' and c.conrelid = h.rows_table
   loop
-    execute format('alter table %s add constraint %I %s', h.segments, c.conname, c.definition);
+    execute format('alter table %s add constraint %I %s', h.segments, f.conname, f.definition);
   end loop;
-  perform tidemill._own_schema(rows_schema);
-  execute format('alter table %s set schema %I', h.rows_table, rows_schema);
-  execute format('create view %s with (security_invoker = true) as %s', shown, tidemill._all_rows(h));
-  h.view := shown::regclass;
-  for c in select * from tidemill._columns(h.rows_table) loop
-    if c.default_expression is not null then
-      execute format('alter view %s alter %I set default %s', shown, c.name, c.default_expression);
-    elsif c.is_identity then
-      execute format('alter view %s alter %I set default nextval(%L)', shown, c.name,
-        pg_get_serial_sequence(h.rows_table::text, c.name));
-    end if;
-  end loop;
-  perform tidemill._create_inserts(h);
-  perform tidemill._share_grants(h);
-  -- Locking rows through a view asks for this privilege, and would lock none.
-  execute format('revoke update on %s from %I', shown, owner);
+  h.view := tidemill._create_view(h, rows_schema);
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
-  raise notice using
-    message = format('%s is now a view over rows and segments; its rows stand in %s', shown, h.rows_table),
-    hint = format('Who upserts, merges, or locks rows puts %I first: SET search_path = %1$I, %I', rows_schema, schema_name);
+  perform tidemill._create_time_functions(h);
+  perform tidemill._tell_constraint_exclusion(set_constraint_exclusion);
   return h.view;
 end
 $$;
 comment on function tidemill.enable_compression is
 $$Lets the chunks of a hypertable be compressed. Its name becomes a view over its rows and its packed rows.
 
-hypertable  a table that create_hypertable has made
-segmentby   columns, separated by commas, by which packed rows are found fast, for instance the device; default none
+hypertable   a table that create_hypertable has made
+segmentby    columns, separated by commas, by which packed rows are found fast, for instance the device; default none
+orderby      columns by which the rows of a segment are ordered, for instance 'time DESC'; default by time
+transparent  true: the name becomes the view, also where that breaks something, which a warning tells; NULL (default): so,
+             but it is refused where it would; false: the name stays the table's, and the view is <name>_all
+updatable    true: UPDATE works through the view, and who may UPDATE may lock rows through it, which locks no packed row
+set_constraint_exclusion  true: sets constraint_exclusion = on for the database, so that chunks are left out early
+rows_schema  where the table of rows goes; default the table's schema and "_rows"
 
-Returns the view. SELECT, INSERT and COPY go on under the name; the table of rows has the same name in the schema
-<schema>_rows. ON CONFLICT, MERGE, UPDATE, DELETE and row locks are refused through the view, and work on that table.
-For queries of some time alone, set constraint_exclusion = on.
+Returns the view. SELECT, INSERT, COPY and (of a table with a key) DELETE go on under the name; the table of rows has the
+same name in its own schema. ON CONFLICT, MERGE and row locks are refused through the view, and work on that table. Beside the
+table are made <name>_between(from, to), <name>_recent(age) and <name>_latest(columns of segmentby), which read no more
+packed rows than they must.
 
-Errors: TS001 no hypertable, 42501 not its owner, 42710 enabled already, 42703 no such column, 42611 the time or a name
-of Tidemill's in segmentby, 0A000 something that a view would break: it is named.$$;
+NULL for an argument is its default.
+
+Errors: TS001 no hypertable, 42501 not its owner, or no right to create a schema, 42710 enabled already, 42703 no such column,
+42723 somebody else has a function of such a name beside the table,
+42611 the time or a name of Tidemill's in segmentby, 22023 an orderby that cannot be read, 0A000 something that packed rows
+or a view would break: it is named.$$;
+
+create or replace function tidemill._is_compressible(id integer) returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
+as $$ select exists (select from tidemill._hypertables h where h.id = _is_compressible.id and h.segments is not null) $$;
+comment on function tidemill._is_compressible is 'Whether compression is enabled on a hypertable by now.';
+
+create or replace function tidemill._check_owner_itself(relation regclass, act text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  owner constant regrole := (select r.relowner from pg_class r where r.oid = relation);
+begin
+  perform tidemill._check_owner(relation);
+  if owner <> current_user::regrole then
+    raise exception using errcode = '42501', message = format('only the owner itself can %s "%s"', act, tidemill._bare_name(relation)),
+      hint = format('SET ROLE %s', owner);
+  end if;
+end
+$$;
+comment on function tidemill._check_owner_itself is 'Raises 42501 for a member of the owner, too: what is made would be theirs.';
 
 create or replace function tidemill._segmentby(h tidemill._hypertables, given text) returns name[]
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -79,30 +97,69 @@ declare
   found_names name[] := '{}';
 begin
   foreach column_name in array string_to_array(given, ',') loop
-    column_name := trim(column_name);
-    if column_name ~ '^".*"$' then
-      column_name := (parse_ident(column_name))[1];
-    end if;
-    if not exists (select from tidemill._columns(h.rows_table) c where c.name = column_name) then
-      raise exception using errcode = '42703', message = format('column "%s" of segmentby does not exist', column_name),
-        hint = format('Give columns of %s, separated by commas.', h.rows_table);
-    elsif column_name = h.time_column or column_name = any(found_names) then
+    column_name := tidemill._column(h, column_name, 'segmentby');
+    if column_name = h.time_column or column_name = any(found_names) then
       raise exception using errcode = '42611', message = format('column "%s" cannot be in segmentby%s', column_name,
           case when column_name = h.time_column then ': it is the time' else ' twice' end),
         hint = 'Name columns by which rows are looked for, such as a device.';
     end if;
     found_names := found_names || column_name::name;
   end loop;
-  select c.name into column_name from tidemill._columns(h.rows_table) c where c.name in ('_chunk', '_first', '_last', '_rows', '_row');
+  select c.name into column_name from tidemill._columns(h.rows_table) c
+    where c.name in ('_place', '_chunk', '_first', '_last', '_rows', '_row') or strpos(c.name, '~') > 0;
   if found then
-    raise exception using errcode = '42611', message = format('a column of %s is called "%s", as one of the segments', h.rows_table, column_name),
+    raise exception using errcode = '42611', message = format('a column of %s is called "%s", as one of the segments may be', h.rows_table, column_name),
       hint = 'Rename the column.';
   end if;
   return found_names;
 end
 $$;
 
-create or replace function tidemill._refuse_what_a_view_breaks(h tidemill._hypertables) returns void
+create or replace function tidemill._column(h tidemill._hypertables, given text, argument text) returns name
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  column_name text := trim(given);
+begin
+  if column_name ~ '^".*"$' then
+    column_name := (parse_ident(column_name))[1];
+  end if;
+  if not exists (select from tidemill._columns(h.rows_table) c where c.name = column_name) then
+    raise exception using errcode = '42703', message = format('column "%s" of %s does not exist', column_name, argument),
+      hint = format('Give columns of %s, separated by commas.', h.rows_table);
+  end if;
+  return column_name;
+end
+$$;
+
+create or replace function tidemill._orderby(h tidemill._hypertables, given text) returns text[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  item text;
+  parts text[];
+  column_name name;
+  found_items text[] := '{}';
+begin
+  foreach item in array string_to_array(given, ',') loop
+    parts := regexp_match(item, E'^\\s*("(?:[^"]|"")+"|\\S+?)(\\s+asc|\\s+desc)?(\\s+nulls\\s+first|\\s+nulls\\s+last)?\\s*$', 'i');
+    if parts is null then
+      raise exception using errcode = '22023', message = format('"%s" of orderby cannot be read', trim(item)),
+        hint = 'Write it like ''time DESC, value NULLS LAST''.';
+    end if;
+    column_name := tidemill._column(h, parts[1], 'orderby');
+    if column_name = any(h.segmentby) then
+      raise exception using errcode = '42611', message = format('column "%s" cannot be in orderby: it is in segmentby', column_name),
+        hint = 'In a segment it is the same everywhere.';
+    end if;
+    found_items := found_items
+      || (quote_ident(column_name) || upper(regexp_replace(concat(parts[2], parts[3]), E'\\s+', ' ', 'g')));
+  end loop;
+  return found_items;
+end
+$$;
+
+create or replace function tidemill._refuse_what_is_not_packed(h tidemill._hypertables) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -121,18 +178,10 @@ begin
       union all
       select 'row level security' from pg_class c where c.oid = relation and c.relrowsecurity
       union all
-      select tidemill._dependents(relation)
-      union all
       select format('the constraint %I, which is deferrable', f.conname) from pg_constraint f
         where f.conrelid = relation and f.condeferrable
       union all
-      select format('the grants on the column %I', a.attname) from pg_attribute a
-        where a.attrelid = relation and cardinality(a.attacl) > 0 and a.attnum > 0
-      union all
-      select format('the column %I of a type that does not come back as it was', a.attname)
-        from pg_attribute a join pg_type t on t.oid = a.atttypid join pg_type e on e.oid = t.typelem
-        where a.attrelid = relation and a.attnum > 0 and not a.attisdropped and t.typcategory = 'A'
-          and (e.typname = 'money' or e.typname like 'reg%' and e.typnamespace = 'pg_catalog'::regnamespace)
+      select format('the column %I of a type that does not come back as it was', n.name) from tidemill._not_packed_types(relation) n
       union all
       -- One on columns of segmentby stands on the segments, too.
       select format('the foreign key %I, whose columns are not in segmentby', f.conname)
@@ -141,12 +190,38 @@ begin
   if broken is not null then
     raise exception using errcode = '0A000',
       message = format('compression cannot be enabled on "%s", since it would break: %s', relation, broken),
-      hint = 'Drop what is named first, and make views and functions again afterwards.';
+      hint = 'Drop what is named first.';
   end if;
 end
 $$;
-comment on function tidemill._refuse_what_a_view_breaks is
-$$Raises 0A000 if something would no longer work, or no longer protect all rows, once some are packed behind a view.$$;
+comment on function tidemill._refuse_what_is_not_packed is 'Raises 0A000 if something would no longer protect or tell all rows once some are packed.';
+
+create or replace function tidemill._not_packed_types(relation regclass) returns table (name name, type text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with recursive parts(name, type, part) as (
+    select c.name, c.type, a.atttypid
+      from tidemill._columns(relation) c join pg_attribute a on a.attrelid = relation and a.attname = c.name
+      where c.family = 'text'
+    union
+    select p.name, p.type, i.part
+      from parts p join pg_type t on t.oid = p.part
+      cross join lateral (
+        select t.typelem where t.typelem <> 0
+        union all
+        select t.typbasetype where t.typtype = 'd'
+        union all
+        select r.rngsubtype from pg_range r where t.oid in (r.rngtypid, r.rngmultitypid)
+        union all
+        select a.atttypid from pg_attribute a where a.attrelid = t.typrelid and a.attnum > 0 and not a.attisdropped
+      ) i(part)
+  )
+  -- Packed as text, a name or an amount means another value, or none, once somebody renames or sets something else.
+  select distinct p.name, p.type from parts p join pg_type t on t.oid = p.part
+  where t.typtype = 'e' or t.typnamespace = 'pg_catalog'::regnamespace and (t.typname = 'money' or t.typname like 'reg%')
+$$;
+comment on function tidemill._not_packed_types is
+  'The columns of a table, with their types, that would be packed as text (arrays), and have in them enums, money or names of objects.';
 
 create or replace function tidemill._is_of_segments(h tidemill._hypertables, columns smallint[]) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
@@ -156,81 +231,85 @@ as $$
 $$;
 comment on function tidemill._is_of_segments is 'Whether the segments have these columns of the table as they are.';
 
-create or replace function tidemill._all_rows(h tidemill._hypertables) returns text
+create or replace function tidemill._tell_what_a_view_breaks(h tidemill._hypertables, is_wanted boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  relation constant regclass := h.rows_table;
+  broken text;
+begin
+  select string_agg(b.what, ', ' order by b.what) into broken
+    from (
+      select tidemill._dependents(relation) as what
+      union all
+      select format('the grants on the column %I', a.attname) from pg_attribute a
+        where a.attrelid = relation and cardinality(a.attacl) > 0 and a.attnum > 0
+      union all
+      select format('the function %s, which upserts, merges or locks rows', p.oid::regprocedure) from pg_proc p
+        where p.pronamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'tidemill'::regnamespace)
+          and p.proname !~ E'^_hyper_\\d+_' and tidemill._needs_a_table(p.prosrc, relation)
+      union all
+      select format('the statement "%s"', left(regexp_replace(s.s, E'\\s+', ' ', 'g'), 80)) from tidemill._statements_seen() s(s)
+        where tidemill._needs_a_table(s.s, relation)
+    ) b;
+  if broken is not null and is_wanted then
+    raise warning using message = format('this breaks: %s', broken),
+      hint = format('What reads or writes the name as a table can use its rows: %I.', tidemill._bare_name(relation));
+  elsif broken is not null then
+    raise exception using errcode = '0A000',
+      message = format('compression cannot be enabled on "%s", since a view of its name would break: %s', relation, broken),
+      hint = 'Say transparent => false, and the name stays the table''s; or true, if that is meant.';
+  end if;
+end
+$$;
+comment on function tidemill._tell_what_a_view_breaks is
+  'Warns of what no longer works, or reads only rows that are not packed, once the name is a view''s; raises 0A000 unless that is wanted.';
+
+create or replace function tidemill._needs_a_table(source text, relation regclass) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select format('select %s from %s union all %s', string_agg(format('%I', c.name), ', '), h.rows_table,
-                tidemill._decoded(h, h.segments::text))
-  from tidemill._columns(h.rows_table) c
+  select source ~* E'\\m(on\\s+conflict|merge\\s+into|for\\s+(no\\s+key\\s+)?update|for\\s+(key\\s+)?share)\\M'
+    and source ~* (E'(^|\\W)' || regexp_replace(tidemill._bare_name(relation), E'(\\W)', E'\\\\\\1', 'g') || E'(\\W|$)')
 $$;
-comment on function tidemill._all_rows is 'The query of a hypertable''s view.';
+comment on function tidemill._needs_a_table is 'Whether a source text seems to do with a table what a view cannot.';
 
-create or replace function tidemill._create_inserts(h tidemill._hypertables) returns void
+create or replace function tidemill._statements_seen() returns setof text
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  columns constant text := tidemill._stored_columns(h.rows_table);
-  given constant text := (select string_agg(format('new.%I', c.name), ', ')
-                          from tidemill._columns(h.rows_table) c where not c.is_generated);
-  copies constant text := format('%I.%I', h.chunks_schema, format('_hyper_%s_copy', h.id));
+  place text;
 begin
-  -- The rule inserts set at once. COPY takes only a trigger.
-  execute format('create rule _insert as on insert to %s do instead insert into %s (%s) overriding system value values (%s) returning %s',
-    h.view, h.rows_table, columns, given,
-    (select string_agg(format('%I', c.name), ', ') from tidemill._columns(h.rows_table) c));
-  execute format('create function %s() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as %L', copies, format(
-    'begin insert into %s (%s) overriding system value values (%s); return new; end', h.rows_table, columns, given));
-  execute format('create trigger _copy instead of insert on %s for each row execute function %s()', h.view, copies);
+  select format('%I.pg_stat_statements', n.nspname) into place
+    from pg_extension e join pg_namespace n on n.oid = e.extnamespace where e.extname = 'pg_stat_statements';
+  if found then
+    return query execute format(
+      'select distinct s.query from %s s where s.dbid = (select d.oid from pg_database d where d.datname = current_database())', place);
+  end if;
+exception when others then
+  -- It is installed without being loaded, or may not be read.
+  return;
 end
 $$;
-comment on function tidemill._create_inserts is 'Lets INSERT and COPY into a hypertable''s view write into its rows.';
+comment on function tidemill._statements_seen is 'The statements of this database that pg_stat_statements tells, where it is there.';
 
-create or replace function tidemill._share_grants(h tidemill._hypertables) returns void
+create or replace function tidemill._tell_constraint_exclusion(sets boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  g record;
-  sequence_name text;
+  statement constant text := format('ALTER DATABASE %I SET constraint_exclusion = on', current_database());
 begin
-  for g in
-    select case when a.grantee = 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end as grantee,
-           a.privilege_type, a.is_grantable
-    from pg_class c, aclexplode(c.relacl) a
-    where c.oid = h.rows_table and a.grantee <> c.relowner and a.privilege_type in ('SELECT', 'INSERT')
-  loop
-    execute format('grant %s on %s to %s%s', g.privilege_type, h.view, g.grantee, case when g.is_grantable then ' with grant option' end);
-    if g.privilege_type = 'SELECT' then
-      execute format('grant select on %s to %s', h.segments, g.grantee);
-    end if;
-    if g.privilege_type = 'INSERT' then
-      -- The defaults of the view are those of its identity columns.
-      for sequence_name in
-        select pg_get_serial_sequence(h.rows_table::text, k.name) from tidemill._columns(h.rows_table) k where k.is_identity
-      loop
-        execute format('grant usage on sequence %s to %s', sequence_name, g.grantee);
-      end loop;
-    end if;
-    -- The view reads and writes as whoever uses it.
-    execute format('grant usage on schema %I, %s to %s', h.chunks_schema,
-      (select c.relnamespace::regnamespace from pg_class c where c.oid = h.rows_table), g.grantee);
-  end loop;
-end
-$$;
-comment on function tidemill._share_grants is 'Grants on the view what is granted on the rows.';
-
-create or replace function tidemill._own_schema(schema_name name) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform tidemill._expect_own_schema(schema_name, current_user::regrole);
-  if exists (select from pg_namespace n where n.nspname = schema_name and has_schema_privilege(n.oid, 'create')) then
+  if current_setting('constraint_exclusion') = 'on' then
     return;
   end if;
-  if exists (select from pg_namespace n where n.nspname = schema_name) or not has_database_privilege(current_database(), 'create') then
-    raise exception using errcode = '42501', message = format('permission denied to create in the schema "%s"', schema_name),
-      hint = format('Let an administrator run: CREATE SCHEMA %I AUTHORIZATION %I', schema_name, current_user);
+  if not sets then
+    raise notice using message = 'queries of some time alone are faster with constraint_exclusion = on', hint = statement;
+    return;
   end if;
-  execute format('create schema %I', schema_name);
+  execute statement;
+exception when insufficient_privilege then
+  raise exception using errcode = '42501', message = 'only the owner of the database can set constraint_exclusion for it',
+    hint = format('Let them run: %s', statement);
 end
 $$;
-comment on function tidemill._own_schema is 'Creates a schema, if the caller cannot create in it already. Error: 42501 nor may they create it.';
+comment on function tidemill._tell_constraint_exclusion is
+  'Tells the line that lets PostgreSQL leave out chunks early, unless that is set; or sets it. Error: 42501 without the right.';

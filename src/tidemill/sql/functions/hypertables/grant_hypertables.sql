@@ -9,7 +9,8 @@ begin
   end if;
   execute format('grant usage on schema tidemill to %s', to_role);
   execute format(
-    'grant select on tidemill.hypertables, tidemill.chunks, tidemill._hypertables, tidemill._chunks to %s', to_role);
+    'grant select on tidemill.hypertables, tidemill.chunks, tidemill.compression_settings,'
+    ' tidemill._hypertables, tidemill._chunks to %s', to_role);
   -- Of the requests all columns but the one that says who asks.
   execute format('grant insert (h, c, verb), select (h, c, verb) on tidemill._hypertable_requests to %s', to_role);
   for callee in
@@ -29,24 +30,42 @@ create or replace function tidemill._functions_for_hypertables() returns name[]
 language sql immutable
 as $$
   select array[
-    'add_compression_policy', 'add_retention_policy', 'by_hash', 'by_range', 'compress_chunk', 'create_hypertable',
-    'decompress_backfill', 'decompress_chunk', 'drop_chunks', 'enable_compression', 'make_chunks', 'policy_chunks',
-    'policy_compression',
-    'policy_retention', 'remove_compression_policy', 'remove_retention_policy', 'show_chunks',
-    '_add_chunks_policy', '_add_policy', '_all_rows', '_at_or_after', '_begin_backfill', '_bare_name', '_before',
-    '_bound_literal', '_check_columns', '_check_deletable', '_check_is_table', '_check_limit', '_check_owner',
-    '_check_parts', '_check_staging', '_check_time_column', '_chunk_bounds', '_chunk_width', '_chunks_between',
-    '_chunks_schema', '_chunks_to_compress', '_columns', '_compress_if_free', '_conflict_clause',
-    '_copy_replica_identity', '_copy_rows', '_count_rows', '_countable', '_create_guard', '_create_hypertable',
-    '_create_inserts', '_create_segments', '_decoded', '_default_partition', '_drop_remains', '_dependents',
-    '_end_backfill', '_ensure_chunk', '_expect_own_schema', '_expect_read_committed', '_forget_gone_chunks', '_grants', '_guard',
-    '_guard_name', '_has_index_by', '_hypertable', '_is_of_segments',
-    '_literal_kind', '_locked_chunk', '_make_default', '_move_rows', '_next_staged', '_now_units', '_older_than',
-    '_own_schema', '_pack', '_policy', '_policy_table', '_refuse_argument',
-    '_refuse_what_a_view_breaks', '_remove_policy', '_revoke_all', '_segmentby', '_serial_sequences', '_share_grants',
-    '_shared_segmentby', '_statistics_name', '_storage_options', '_stored_columns', '_structure', '_table_parts',
-    '_take_over_identity', '_time_bound', '_time_text', '_time_units', '_triggers_and_policies', '_unpack',
-    '_without_triggers'
+    'add_column', 'add_compression_policy', 'add_reorder_policy', 'add_retention_policy', 'add_tiering_policy',
+    'adopt_hypertable', 'approximate_row_count', 'attach_tablespace', 'by_hash', 'by_range',
+    'chunk_compression_stats', 'chunks_detailed_size', 'compress_chunk', 'compression_plan', 'create_hypertable',
+    'decompress_backfill', 'decompress_chunk', 'detach_tablespace', 'detach_tablespaces', 'drop_chunks',
+    'enable_compression', 'hypertable_compression_stats', 'hypertable_detailed_size', 'hypertable_index_size',
+    'hypertable_size', 'make_chunks', 'move_chunk', 'policy_chunks', 'policy_compression', 'policy_reorder',
+    'policy_retention', 'policy_tiering', 'remove_compression_policy', 'remove_reorder_policy',
+    'remove_retention_policy', 'remove_tiering_policy', 'reorder_chunk', 'set_chunk_time_interval',
+    'set_transparent', 'show_chunks', 'show_tablespaces',
+    '_add_chunks_policy', '_add_policy', '_adopted_width', '_all_rows', '_arms', '_as_array', '_as_number',
+    '_at_or_after', '_bare_name', '_before', '_begin_backfill', '_bound_literal', '_bound_units', '_call_if_free',
+    '_can_order', '_check_columns', '_check_deletable', '_check_is_range_partitioned', '_check_is_table',
+    '_check_limit', '_check_outside', '_check_owner', '_check_owner_itself', '_check_partitions', '_check_parts',
+    '_check_parts_of_column', '_check_staging', '_check_tablespace', '_check_time_column', '_chunk_bounds',
+    '_chunk_bytes', '_chunk_index', '_chunk_sizes', '_chunk_states', '_chunk_width', '_chunks_between',
+    '_chunks_schema', '_chunks_to_compress', '_chunks_to_move', '_chunks_to_reorder', '_column', '_columns',
+    '_columns_of_segments', '_conflict_clause', '_copy_replica_identity', '_copy_rows', '_count_packed',
+    '_count_rows', '_countable', '_create_changes', '_create_guard', '_create_hypertable', '_create_segments',
+    '_create_time_function', '_create_time_functions', '_create_unpack', '_create_upsert_triggers', '_create_view',
+    '_create_writes', '_cut_arms', '_decoded', '_decoded_column', '_default_partition', '_dependents', '_digits',
+    '_drop_remains', '_drop_time_functions', '_end_backfill', '_ensure_chunk', '_equals', '_expect_own_schema',
+    '_expect_read_committed', '_expect_unlocked', '_forget_gone_chunks', '_free_chunk_name', '_free_temp_name',
+    '_grants', '_guard', '_guard_body', '_guard_name', '_has_index_by', '_has_place', '_holds', '_hypertable',
+    '_is_compressible', '_is_of_segments', '_keep_words_in_line', '_key', '_known_hypertable', '_literal_kind',
+    '_lock_segments', '_lock_table', '_locked_chunk', '_locked_whole', '_loose_rows', '_make_default',
+    '_make_place', '_move_rows', '_needs_a_table', '_next_staged', '_not_packed_types', '_now_units',
+    '_number_encoding', '_older_than', '_orderby', '_own_schema', '_owned_chunk', '_pack', '_packed_bytes',
+    '_packed_sizes', '_packing', '_part', '_place', '_place_segments', '_plain_segmentby', '_plan_source',
+    '_planned', '_policy', '_policy_table', '_range_partitions', '_refuse_argument', '_refuse_timescaledb',
+    '_refuse_what_is_not_packed', '_remove_policy', '_reorder_index', '_require_times', '_revoke_all',
+    '_revoke_from_others', '_segment_columns', '_segmentby', '_serial_sequences', '_share_grants',
+    '_shared_segmentby', '_statements_seen', '_statistics_name', '_storage_options', '_stored_columns',
+    '_structure', '_table_parts', '_tables_of', '_take_over_identity', '_tell_constraint_exclusion',
+    '_tell_what_a_view_breaks', '_tidy_up', '_time_bound', '_time_text', '_time_units', '_time_within',
+    '_timescaledb_hypertable', '_to_lay_out', '_triggers_and_policies', '_truncate_emptied', '_turn_round',
+    '_unpack', '_without_triggers', '_words'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_hypertables is

@@ -51,7 +51,8 @@ comment on function tidemill.make_chunks is
 $$Moves the rows of the default partition into chunks of their own, and makes chunks ahead of time. Returns how many it made.
 
 Rows whose time has no chunk wait in the default partition, where queries see them as any others.
-It waits 5 seconds for locks, and holds up writers from the first chunk that it makes to the end of the transaction.
+It waits 5 seconds for locks, and holds up writers from the first chunk that it makes to the end of the transaction, and
+readers from the first that gets rows.
 
 hypertable  the table
 until       makes the chunks from now up to this time: a time, an interval from now, or a whole number where the time is

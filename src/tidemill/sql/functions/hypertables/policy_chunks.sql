@@ -8,11 +8,12 @@ begin
     return;
   end if;
   raise notice '% chunks of % made', tidemill.make_chunks(h.rows_table), h.rows_table;
+  perform tidemill._tidy_up(h);
 end
 $$;
 comment on procedure tidemill.policy_chunks is
 $$Makes the chunks of a hypertable ahead of time, and those for rows that wait in its default partition: what the action
-calls that create_hypertable adds. It deletes itself when the table is gone.
+calls that create_hypertable adds. Also cuts the arms of its view. It deletes itself when the table is gone.
 
 action_id  the action
 config     hypertable_id$$;

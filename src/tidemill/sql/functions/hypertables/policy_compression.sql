@@ -6,11 +6,13 @@ declare
   chunk pg_catalog.regclass;
 begin
   for chunk in select p.relation from tidemill._chunks_to_compress(action_id, config) p loop
-    if tidemill._compress_if_free(chunk) then
+    if tidemill._call_if_free(chunk, pg_catalog.format('select tidemill.compress_chunk(%L)', chunk)) then
       raise notice 'chunk % compressed', chunk;
     end if;
     commit;
   end loop;
+  perform tidemill._tidy_up(h) from tidemill._hypertables h
+    where h.id operator(pg_catalog.=) (config operator(pg_catalog.->>) 'hypertable_id')::pg_catalog.int4;
 end
 $$;
 comment on procedure tidemill.policy_compression is
@@ -19,23 +21,6 @@ calls. Also those that were compressed, and have got rows since.
 
 action_id  the action
 config     hypertable_id and compress_after$$;
-
-create or replace function tidemill._compress_if_free(chunk regclass) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform tidemill.compress_chunk(chunk);
-  return true;
-exception
-  when undefined_table or undefined_object then
-    -- Retention has dropped it meanwhile.
-    return false;
-  when lock_not_available or deadlock_detected then
-    raise warning 'chunk % is locked, and left for the next run', chunk;
-    return false;
-end
-$$;
-comment on function tidemill._compress_if_free is 'Compresses a chunk unless it is gone, or locked for long; returns whether it did.';
 
 create or replace function tidemill._chunks_to_compress(action_id integer, config jsonb) returns table (relation regclass)
 language plpgsql set search_path = pg_catalog, pg_temp

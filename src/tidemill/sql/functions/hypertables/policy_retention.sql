@@ -46,6 +46,8 @@ comment on function tidemill._policy_table is
 create or replace function tidemill._drop_remains(h tidemill._hypertables) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  made regprocedure;
 begin
   if exists (select from pg_class r where r.oid in (h.rows_table, h.view)) or h.segments is null then
     return;
@@ -53,8 +55,12 @@ begin
   if exists (select from pg_class r where r.oid = h.segments) then
     execute format('drop table %s', h.segments);
   end if;
-  execute format('drop function if exists %s()', tidemill._guard_name(h));
-  execute format('drop function if exists %I.%I()', h.chunks_schema, format('_hyper_%s_copy', h.id));
+  for made in
+    select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = h.chunks_schema and p.proname ~ format('^_hyper_%s_[a-z_]+$', h.id)
+  loop
+    execute format('drop function %s', made);
+  end loop;
 end
 $$;
 comment on function tidemill._drop_remains is 'Drops the segments of a hypertable that was dropped, and the functions made for it.';

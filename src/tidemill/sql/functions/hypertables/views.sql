@@ -13,9 +13,10 @@ select
   end as time_interval,
   case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then h.chunk_width end as integer_interval,
   h.chunks_schema,
-  h.created_at
+  h.created_at,
+  nullif(h.tablespaces, '{}') as tablespaces
 from tidemill._hypertables h
-join pg_class r on r.oid = coalesce(h.view, h.rows_table)
+join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
 join pg_namespace s on s.oid = r.relnamespace;
 comment on view tidemill.hypertables is 'Tables that create_hypertable cut by time.';
 comment on column tidemill.hypertables.num_chunks is 'Without the default partition, which has the rows that have no chunk yet.';
@@ -24,6 +25,7 @@ comment on column tidemill.hypertables.primary_dimension is 'The column of the t
 comment on column tidemill.hypertables.time_interval is 'How wide the next chunks are; NULL where the time is a number.';
 comment on column tidemill.hypertables.integer_interval is 'How wide the next chunks are; NULL unless the time is a number.';
 comment on column tidemill.hypertables.chunks_schema is 'The schema of its chunks and of its default partition.';
+comment on column tidemill.hypertables.tablespaces is 'Where new chunks go, in turn; NULL: where its default partition is.';
 
 create or replace view tidemill.chunks as
 select
@@ -56,7 +58,7 @@ select
   c.created_at as chunk_creation_time
 from tidemill._chunks c
 join tidemill._hypertables h on h.id = c.hypertable_id
-join pg_class r on r.oid = coalesce(h.view, h.rows_table)
+join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
 join pg_namespace s on s.oid = r.relnamespace
 join pg_class k on k.oid = c.relation
 join pg_namespace n on n.oid = k.relnamespace
@@ -70,3 +72,34 @@ comment on column tidemill.chunks.range_end is 'The first time behind it.';
 comment on column tidemill.chunks.range_start_integer is 'Its first number; NULL unless the time is one.';
 comment on column tidemill.chunks.is_compressed is 'Whether its rows are packed; those that came later stand beside them.';
 comment on column tidemill.chunks.chunk_tablespace is 'NULL: the database''s.';
+
+create or replace view tidemill.compression_settings as
+select
+  s.nspname as hypertable_schema,
+  r.relname as hypertable_name,
+  c.attname,
+  c.segmentby_column_index::smallint,
+  c.orderby_column_index::smallint,
+  c.orderby_asc,
+  c.orderby_nullsfirst
+from tidemill._hypertables h
+join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
+join pg_namespace s on s.oid = r.relnamespace
+cross join lateral (
+  select b.attname, b.n as segmentby_column_index, null::bigint as orderby_column_index, null::boolean as orderby_asc,
+      null::boolean as orderby_nullsfirst
+    from unnest(h.segmentby) with ordinality b(attname, n)
+  union all
+  (select distinct on (a.attname) a.attname, null, o.n, a.is_asc, o.item ~ ' NULLS FIRST$' or o.item !~ ' NULLS LAST$' and not a.is_asc
+    -- Behind all others comes the time.
+    from unnest(h.orderby || quote_ident(h.time_column)) with ordinality o(item, n)
+    cross join lateral (
+      select (parse_ident(regexp_replace(o.item, '( ASC| DESC)?( NULLS (FIRST|LAST))?$', '')))[1]::name,
+             o.item !~ ' DESC( NULLS (FIRST|LAST))?$') a(attname, is_asc)
+    order by a.attname, o.n)
+) c
+where h.segments is not null;
+comment on view tidemill.compression_settings is
+  'By which columns the rows of hypertables are packed: a row for each column of segmentby, and for each by which they are ordered.';
+comment on column tidemill.compression_settings.segmentby_column_index is 'Its place in segmentby; NULL if it is not in it.';
+comment on column tidemill.compression_settings.orderby_column_index is 'Its place in the order of packed rows; NULL if it is not in it.';
