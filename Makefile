@@ -19,10 +19,10 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-two lint bench bench-smoke chaos clean remake
+.PHONY: help demo test test-quick test-two lint bench bench-smoke bench-hypertables chaos clean remake
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.installed-$(DEMO) ## See it work, on a PostgreSQL of its own
 	@$(VENV)/bin/tidemill demo $(ARGS)
@@ -47,6 +47,9 @@ bench: $(VENV)/.installed-dev ## Measure it beside its peers (ONLY=throughput PE
 
 bench-smoke: $(VENV)/.installed-dev ## Measure a short throughput, without peers
 	@$(VENV)/bin/python -m bench --smoke
+
+bench-hypertables: $(VENV)/.installed-dev ## Measure hypertables beside plain tables (ROWS=1000000 ARGS=--publish)
+	@$(VENV)/bin/python -m bench.hypertables $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## Break things around it under load (ONLY=kill9,crash SHORT=1 PEERS=none PROCESSES=2 ROUNDS= ARGS=--publish)
 	@$(VENV)/bin/python -m chaos $(if $(ONLY),--only $(ONLY)) $(if $(SHORT),--short) \

@@ -27,15 +27,23 @@ ROUTINES = """
     select distinct concat(prokind, ' ', proname), obj_description(oid, 'pg_proc') is not null
     from pg_proc where pronamespace = 'public'::regnamespace order by 1
 """
-_FUNCTIONS = (
-    *("add_compression_policy", "add_job", "add_retention_policy", "alter_job", "by_range", "compress_chunk"),
-    *("create_hypertable", "decompress_chunk", "delete_job", "drop_chunks", "remove_compression_policy"),
-    *("remove_retention_policy", "show_chunks", "time_bucket"),
+_FUNCTIONS = """
+    add_compression_policy add_continuous_aggregate_policy add_job add_reorder_policy add_retention_policy
+    alter_job approximate_row_count attach_tablespace by_hash by_range chunk_columnstore_stats
+    chunk_compression_stats chunks_detailed_size compress_chunk create_hypertable decompress_chunk
+    delete_job detach_tablespace detach_tablespaces drop_chunks hypertable_columnstore_stats
+    hypertable_compression_stats hypertable_detailed_size hypertable_index_size hypertable_size move_chunk
+    remove_compression_policy remove_continuous_aggregate_policy remove_reorder_policy
+    remove_retention_policy reorder_chunk set_chunk_time_interval show_chunks show_tablespaces time_bucket
+"""
+_PROCEDURES = (
+    *("add_columnstore_policy", "convert_to_columnstore", "convert_to_rowstore", "decompress_backfill"),
+    *("refresh_continuous_aggregate", "remove_columnstore_policy", "run_job"),
 )
 OURS = [
     *((f"a {name}", True) for name in ("first", "last")),
-    *((f"f {name}", True) for name in _FUNCTIONS),
-    *((f"p {name}", True) for name in ("decompress_backfill", "run_job")),
+    *((f"f {name}", True) for name in _FUNCTIONS.split()),
+    *((f"p {name}", True) for name in _PROCEDURES),
 ]
 SCHEMAS = """
     select nspname::text from pg_namespace

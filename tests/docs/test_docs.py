@@ -16,6 +16,7 @@ or with `, continued` the rest of it.
 A block that cannot run here has the comment `<!-- not run: the reason -->` before it.
 A page with the comment `<!-- in a database with the dialect timescaledb -->` gets one with that:
 its names are in the schema public, where the role of the tests may not create.
+One with `<!-- on a server with the tablespace cold -->` may use that.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.dialects import lay_timescaledb
 from tests.support.documents import ROOT, Block, Page, anchors, pages
 from tests.support.servers import Server
+from tests.support.tablespaces import make_tablespaces
 from tests.support.terminal import Terminal, agrees, commands
 
 # Blocks that cannot run here, by page: a new one is entered here, too.
@@ -54,6 +56,8 @@ NOT_RUN = {
     "README.md": 2,
     "docs/how-to/coming-from-graphile-worker.md": 2,
     "docs/how-to/coming-from-pg-cron.md": 2,
+    "docs/how-to/coming-from-pg-partman.md": 1,
+    "docs/how-to/move-chunks-to-another-tablespace.md": 1,
     "docs/how-to/run-in-production.md": 2,
 }
 
@@ -186,6 +190,8 @@ def runner(
         importlib.import_module("django").setup()
     if "<!-- in a database with the dialect timescaledb -->" in page.path.read_text(encoding="utf-8"):
         lay_timescaledb(server, database)
+    if "<!-- on a server with the tablespace cold -->" in page.path.read_text(encoding="utf-8"):
+        make_tablespaces(server)
     with psycopg.connect(database) as connection:
         # The built-in action is due at four times a day, and no page shows its runs.
         connection.execute("update tidemill._action_states set next_start = now() + interval '1 day'")

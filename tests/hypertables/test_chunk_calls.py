@@ -205,3 +205,12 @@ def test_styles_of_the_session(connection: psycopg.Connection) -> None:
         ("'app.m', newer_than => '31.12.2001', older_than => 'infinity'", 12),
     ):
         assert len(values(connection, f"select tidemill.show_chunks({arguments})")) in (n, n + 1), arguments
+
+
+def test_the_last_chunk_of_a_small_type_ends_behind_it(connection: psycopg.Connection) -> None:
+    run(connection, "create table m (at smallint not null)")
+    make(connection, "'m', 'at', chunk_time_interval => 1000")
+    run(connection, "insert into m values (32767), (0); select tidemill.make_chunks('m')")
+    assert value(connection, "select count(*) from tidemill.show_chunks('m', older_than => 32767)") == 1
+    run(connection, "select tidemill.drop_chunks('m', older_than => 33000)")
+    assert value(connection, "select count(*) from m") == 0

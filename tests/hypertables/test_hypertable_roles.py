@@ -39,6 +39,7 @@ def test_without_a_schema_for_chunks(server: Server, connection: psycopg.Connect
             "Let an administrator run:",
             "create schema own_chunks;",
             f"grant usage, create on schema own_chunks to {role};",
+            "Or name a schema of your own: associated_schema_name",
         ]
         with server.superuser(str(conninfo_to_dict(connection.info.dsn)["dbname"])) as superuser:
             superuser.execute(hint[1].encode())
@@ -95,3 +96,24 @@ def test_a_member_makes_it_for_the_owner(server: Server, connection: psycopg.Con
         "('own'::regnamespace, 'own_chunks'::regnamespace)",
     )
     assert found == [(role,)]
+
+
+def test_an_owner_who_may_create_no_schema_names_its_own(
+    server: Server, connection: psycopg.Connection, role: str
+) -> None:
+    with server.superuser(str(conninfo_to_dict(connection.info.dsn)["dbname"])) as superuser:
+        superuser.execute(sql.SQL("create schema aside authorization {}").format(sql.Identifier(role)))
+    with psycopg.connect(make_conninfo(connection.info.dsn, user=role), autocommit=True) as own:
+        make(own, "'own.m', 'at', migrate_data => true, associated_schema_name => 'aside'")
+        run(own, "insert into own.m values ('2020-01-01', 1); select tidemill.make_chunks('own.m')")
+        with refused("42501", 'permission denied to create in the schema "own_rows"'):
+            run(own, "select tidemill.enable_compression('own.m')")
+        with refused("22023", 'rows_schema "own" is the schema of the view'):
+            run(own, "select tidemill.enable_compression('own.m', rows_schema => 'own')")
+        run(own, "select tidemill.enable_compression('own.m', rows_schema => 'aside')")
+        run(own, "select tidemill.compress_chunk(c) from tidemill.show_chunks('own.m', '2021-01-01') c")
+        assert value(own, "select count(*) from own.m") == 2
+        run(own, "select tidemill.set_transparent('own.m', false)")
+        assert [value(own, f"select count(*) from {name}") for name in ("own.m", "own.m_all")] == [1, 2]
+        run(own, "select tidemill.set_transparent('own.m', true, rows_schema => 'aside')")
+        assert value(own, "select count(*) from own.m") == 2

@@ -216,7 +216,10 @@ def test_nobody_writes_into_another_s_catalogue(packed: psycopg.Connection, supe
                 "set search_path = own; create table t (at timestamptz not null);"
                 "select tidemill.create_hypertable('own.t', 'at'); create view own.v as select 1"
             )
-            chunk = "(1, {}, {}, -9, -8, false, now())::tidemill._chunks"
+            chunk = (
+                "jsonb_populate_record(null::tidemill._chunks, jsonb_build_object('hypertable_id', 1,"
+                " 'number', {}, 'relation', {}, 'range_start', -9, 'range_end', -8))"
+            )
             for number, relation, verb in [
                 ("null", "'own.v'", "keep c"),
                 ("3", "null", "keep c"),
@@ -227,8 +230,14 @@ def test_nobody_writes_into_another_s_catalogue(packed: psycopg.Connection, supe
                     with pytest.raises(errors.InsufficientPrivilege):
                         superuser.execute(
                             "insert into tidemill._hypertable_requests (h, c, verb)"
-                            f" values ({h}, row{chunk.format(number, relation)}, '{verb}')".encode()
+                            f" values ({h}, {chunk.format(number, relation)}, '{verb}')".encode()
                         )
+            for verb in ("keep h", "lay out h"):
+                with pytest.raises(errors.InsufficientPrivilege):
+                    superuser.execute(
+                        "insert into tidemill._hypertable_requests (h, verb)"
+                        f" select i, '{verb}' from tidemill._hypertables i where id = 1".encode()
+                    )
             # Nor does a schema that they made before become that of somebody else's rows.
             superuser.execute("create schema other_rows; grant all on schema other_rows to public")
             superuser.execute("create schema other_chunks; grant all on schema other_chunks to public")

@@ -126,7 +126,7 @@ def test_policies_go_with_their_table(devices: psycopg.Connection) -> None:
     compress(devices)
     add(devices, "retention", "interval '1 day'")
     add(devices, "compression", "interval '1 day'")
-    devices.execute("drop view event_data; drop table app_rows.event_data")
+    devices.execute("drop table app_rows.event_data cascade")
     policies = "select id from tidemill.actions where routine like 'tidemill.policy%'"
     ids = [action for (action,) in devices.execute(policies).fetchall()]
     assert len(ids) == 3

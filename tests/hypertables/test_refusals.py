@@ -159,11 +159,11 @@ CASES = {
         '1 rows of "m" have no "at"',
     ),
     "space": (M, OK + ", 'n', 4", "0A000", '"partitioning_column" is not supported'),
-    "schema": (
+    "prefix": (
         M,
-        OK + ", associated_schema_name => 'app'",
+        OK + ", associated_table_prefix => 'app'",
         "0A000",
-        '"associated_schema_name" is not supported',
+        '"associated_table_prefix" is not supported',
     ),
     "function of time": (
         M,

@@ -65,7 +65,12 @@ COLUMNS = {
     "tidemill.hypertables": (
         "id integer, hypertable_schema name, hypertable_name name, owner name, num_chunks bigint,"
         " compression_enabled boolean, primary_dimension name, primary_dimension_type regtype,"
-        " time_interval interval, integer_interval bigint, chunks_schema name, created_at timestamptz"
+        " time_interval interval, integer_interval bigint, chunks_schema name, created_at timestamptz,"
+        " tablespaces name[]"
+    ),
+    "tidemill.compression_settings": (
+        "hypertable_schema name, hypertable_name name, attname name, segmentby_column_index smallint,"
+        " orderby_column_index smallint, orderby_asc boolean, orderby_nullsfirst boolean"
     ),
     "tidemill.chunks": (
         "hypertable_schema name, hypertable_name name, chunk_schema name, chunk_name name,"
@@ -203,7 +208,32 @@ RETENTION = (
     " drop_created_before interval DEFAULT NULL::interval"
 )
 COMPRESSION = f"hypertable regclass, compress_after anycompatible DEFAULT NULL::unknown, {SCHEDULE}"
+TIERING = f"relation regclass, move_after anycompatible, tablespace name, {SCHEDULE}"
+REORDER = (
+    "hypertable regclass, index_name name, if_not_exists boolean DEFAULT false,"
+    " initial_start timestamptz DEFAULT NULL::timestamptz, timezone text DEFAULT NULL::text"
+)
+MOVE_CHUNK = (
+    "chunk regclass, destination_tablespace name, index_destination_tablespace name DEFAULT NULL::name,"
+    ' reorder_index regclass DEFAULT NULL::regclass, "verbose" boolean DEFAULT false'
+)
+BYTES = "table_bytes bigint, index_bytes bigint, toast_bytes bigint, total_bytes bigint, node_name name"
+BEFORE_AND_AFTER = ", ".join(
+    f"{side}_compression_{part}_bytes bigint"
+    for side in ("before", "after")
+    for part in ("table", "index", "toast", "total")
+)
+ENABLE_COMPRESSION = (
+    "hypertable regclass, segmentby text DEFAULT ''::text, orderby text DEFAULT ''::text,"
+    " transparent boolean DEFAULT NULL::boolean, updatable boolean DEFAULT false,"
+    " set_constraint_exclusion boolean DEFAULT false, rows_schema name DEFAULT NULL::name"
+)
 HYPERTABLES = [
+    (
+        "adopt_hypertable",
+        "relation regclass, if_not_exists boolean DEFAULT false",
+        "TABLE(hypertable_id integer, created boolean)",
+    ),
     ("by_hash", BY_HASH, "tidemill.dimension_info"),
     ("by_range", BY_RANGE, "tidemill.dimension_info"),
     ("create_hypertable", CREATE_BY, "TABLE(hypertable_id integer, created boolean)"),
@@ -216,7 +246,23 @@ HYPERTABLES = [
     ("grant_hypertables", "to_role regrole", "void"),
     ("make_chunks", "hypertable regclass, until anycompatible DEFAULT NULL::unknown", "integer"),
     ("show_chunks", OF_CHUNKS.format(""), "SETOF regclass"),
-    ("enable_compression", "hypertable regclass, segmentby text DEFAULT ''::text", "regclass"),
+    ("enable_compression", ENABLE_COMPRESSION, "regclass"),
+    (
+        "set_transparent",
+        "hypertable regclass, transparent boolean, rows_schema name DEFAULT NULL::name",
+        "regclass",
+    ),
+    (
+        "add_column",
+        "hypertable regclass, column_name name, data_type text, default_value text DEFAULT NULL::text",
+        "void",
+    ),
+    (
+        "compression_plan",
+        "hypertable regclass, segmentby text DEFAULT NULL::text, orderby text DEFAULT NULL::text",
+        "TABLE(column_name name, data_type text, encoding text, bytes_before bigint, bytes_after bigint,"
+        " ratio numeric)",
+    ),
     (
         "compress_chunk",
         "uncompressed_chunk regclass, if_not_compressed boolean DEFAULT true,"
@@ -232,6 +278,51 @@ HYPERTABLES = [
     ("remove_compression_policy", "hypertable regclass, if_exists boolean DEFAULT false", "boolean"),
     ("policy_chunks", "IN action_id integer, IN config jsonb", "None"),
     ("policy_compression", "IN action_id integer, IN config jsonb", "None"),
+    (
+        "set_chunk_time_interval",
+        "hypertable regclass, chunk_time_interval anycompatible, dimension_name name DEFAULT NULL::name",
+        "void",
+    ),
+    (
+        "attach_tablespace",
+        "tablespace name, hypertable regclass, if_not_attached boolean DEFAULT false",
+        "void",
+    ),
+    (
+        "detach_tablespace",
+        "tablespace name, hypertable regclass DEFAULT NULL::regclass, if_attached boolean DEFAULT false",
+        "integer",
+    ),
+    ("detach_tablespaces", "hypertable regclass", "integer"),
+    ("show_tablespaces", "hypertable regclass", "SETOF name"),
+    ("move_chunk", MOVE_CHUNK, "void"),
+    (
+        "reorder_chunk",
+        'chunk regclass, index regclass DEFAULT NULL::regclass, "verbose" boolean DEFAULT false',
+        "void",
+    ),
+    ("hypertable_size", "hypertable regclass", "bigint"),
+    ("hypertable_detailed_size", "hypertable regclass", f"TABLE({BYTES})"),
+    ("chunks_detailed_size", "hypertable regclass", f"TABLE(chunk_schema name, chunk_name name, {BYTES})"),
+    ("hypertable_index_size", "index_name regclass", "bigint"),
+    ("approximate_row_count", "relation regclass", "bigint"),
+    (
+        "hypertable_compression_stats",
+        "hypertable regclass",
+        f"TABLE(total_chunks bigint, number_compressed_chunks bigint, {BEFORE_AND_AFTER}, node_name name)",
+    ),
+    (
+        "chunk_compression_stats",
+        "hypertable regclass",
+        "TABLE(chunk_schema name, chunk_name name, compression_status text,"
+        f" {BEFORE_AND_AFTER}, node_name name)",
+    ),
+    ("add_reorder_policy", REORDER, "integer"),
+    ("remove_reorder_policy", "hypertable regclass, if_exists boolean DEFAULT false", "void"),
+    ("policy_reorder", "IN action_id integer, IN config jsonb", "None"),
+    ("add_tiering_policy", TIERING, "integer"),
+    ("remove_tiering_policy", "relation regclass, if_exists boolean DEFAULT false", "void"),
+    ("policy_tiering", "IN action_id integer, IN config jsonb", "None"),
 ]
 TZ, PLAIN = "timestamptz", "timestamp without time zone"
 VALUES = ["boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "text"]

@@ -9,13 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from psycopg.conninfo import make_conninfo
-from psycopg.rows import dict_row
-from psycopg.types.string import TextLoader
 from typer.testing import CliRunner
 
 from tests.support.commands import CommandLine
+from tests.support.everything_hypertables import call_hypertables, rows
 from tests.support.running import eventually, run_all, running
 from tidemill import App, Cancel, JobContext, JobSpec
 from tidemill.cli import command_line
@@ -53,19 +50,6 @@ class Commands(CommandLine):
         return subprocess.CompletedProcess(
             arguments, done.exit_code, done.stdout, f"{done.stderr}{done.exception or ''}"
         )
-
-
-def rows(conninfo: str, statement: str, *params: Any) -> list[dict[str, Any]]:
-    """What a statement finds in a session like that of an administrator with psql."""
-    with (
-        psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8") as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        # Some times are infinite, and settings change how intervals look.
-        for name in ("timestamptz", "interval"):
-            cursor.adapters.register_loader(name, TextLoader)
-        cursor.execute(statement.encode(), params or None)
-        return cursor.fetchall() if cursor.description else []
 
 
 def lay(conninfo: str, cli: CommandLine) -> None:
@@ -335,57 +319,6 @@ def call_faces(conninfo: str) -> None:
     rows(conninfo, "select tidemill.set_on_failure(null)")
 
 
-def in_turn(conninfo: str, *statements: str) -> None:
-    """Statements that refuse other levels of isolation."""
-    rows(conninfo, "begin isolation level read committed;" + ";".join(statements) + "; commit")
-
-
-def call_hypertables(conninfo: str, owner: str) -> None:
-    """The functions and views of hypertables."""
-    rows(conninfo, f"select tidemill.grant_hypertables('{owner}')")
-    for schema in ("tidemill", "public"):
-        rows(
-            conninfo,
-            "create table app.measured (at pg_catalog.timestamptz primary key,"
-            " nr serial check (nr operator(pg_catalog.>) 0), state pg_catalog.text default 'new')",
-        )
-        rows(conninfo, "create index on app.measured (state)")
-        rows(conninfo, f"grant select, update (state) on app.measured to {owner}")
-        rows(conninfo, "insert into app.measured values ('2026-01-01 12:00Z'), ('2026-01-09 12:00Z')")
-        for arguments in (
-            "'at', migrate_data => true, chunk_time_interval => interval '1 day'",
-            f"{schema}.by_range('at'), if_not_exists => true",
-        ):
-            in_turn(conninfo, f"select * from {schema}.create_hypertable('app.measured', {arguments})")
-        rows(conninfo, "insert into app.measured values ('2026-02-01 12:00Z')")
-        in_turn(conninfo, "select tidemill.make_chunks('app.measured', until => '1 day')")
-        shown = rows(conninfo, f"select {schema}.show_chunks('app.measured', '2026-02-03', '99 years')")
-        assert len(shown) == 3
-        in_turn(
-            conninfo,
-            "create table app.staged (like app.measured including defaults)",
-            "insert into app.staged values ('2026-01-09 12:00Z', 7, 'x'), ('2026-01-09 12:01Z', 8, 'x')",
-            "revoke update (state) on app.measured from public, " + owner,
-            "select tidemill.enable_compression('app.measured', 'state')",
-            f"select {schema}.compress_chunk(c) from tidemill.show_chunks('app.measured') c",
-            "insert into app.measured (at, nr) values ('2026-01-09 12:02Z', 9)",
-            f"select {schema}.decompress_chunk(c) from tidemill.show_chunks('app.measured') c",
-            f"select {schema}.compress_chunk(c) from tidemill.show_chunks('app.measured') c",
-        )
-        committed = make_conninfo(conninfo, options=r"-c default_transaction_isolation=read\ committed")
-        rows(committed, f"call {schema}.decompress_backfill('app.staged', 'app.measured')")
-        assert len(rows(conninfo, "select * from app.measured")) == 5
-        assert rows(conninfo, f"select {schema}.add_compression_policy('app.measured', '1 day')")
-        assert rows(conninfo, f"select {schema}.add_retention_policy('app.measured', '99 years')")
-        rows(conninfo, f"select {schema}.remove_retention_policy('app.measured')")
-        rows(conninfo, f"select {schema}.remove_compression_policy('app.measured')")
-        in_turn(conninfo, f"select {schema}.drop_chunks('app.measured', '2026-01-02 03:00Z')")
-        for view in ("tidemill.hypertables", "tidemill.chunks", "timescaledb_information.hypertables"):
-            assert rows(conninfo, f"select * from {view}")
-        assert len(rows(conninfo, "select * from app.measured")) == 4
-        rows(conninfo, "drop view app.measured; drop table app_rows.measured, app.staged")
-
-
 async def everything(conninfo: str, directory: Path, owner: str) -> None:
     """All of it; `owner` is a role that may log in."""
     cli = Commands(directory, conninfo)
@@ -396,5 +329,7 @@ async def everything(conninfo: str, directory: Path, owner: str) -> None:
     await asyncio.to_thread(command_actions, cli)
     await run_actions(conninfo, cli, owner)
     await asyncio.to_thread(call_faces, conninfo)
-    await asyncio.to_thread(call_hypertables, conninfo, owner)
+    # Its commands handle signals, which takes a process.
+    real = CommandLine(directory, conninfo)
+    await asyncio.to_thread(call_hypertables, conninfo, owner, real)
     await asyncio.to_thread(cli.ok, "uninstall", "--yes")

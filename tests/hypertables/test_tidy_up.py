@@ -1,0 +1,98 @@
+"""What compression leaves for later: the space of packed rows, and where the view is cut."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.hypertables.calls import run, value
+from tests.hypertables.packed import DEVICES, ROWS, compress, images
+
+TIDY_UP = "select tidemill._tidy_up(h) from tidemill._hypertables h"
+PAGES = "select count(*) from tidemill._chunks c where is_compressed and pg_relation_size(relation) > 0"
+
+
+@pytest.fixture
+def packed(connection: psycopg.Connection) -> psycopg.Connection:
+    run(connection, DEVICES)
+    run(connection, "select tidemill.enable_compression('event_data', 'device_id')")
+    run(connection, "set constraint_exclusion = on")
+    return connection
+
+
+def test_the_space_of_packed_rows_is_given_back(packed: psycopg.Connection) -> None:
+    before = images(packed)
+    assert len(compress(packed, before="2026-01-04 00:00+00")) == 3
+    assert value(packed, PAGES) == 3
+    run(packed, TIDY_UP)
+    assert value(packed, PAGES) == 0
+    assert images(packed) == before
+
+
+def test_not_while_a_reader_may_still_see_them(packed: psycopg.Connection) -> None:
+    before = images(packed)
+    with psycopg.connect(packed.info.dsn) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        # Its snapshot is of before, and it holds no lock of a chunk.
+        reader.execute("select 1")
+        compress(packed, before="2026-01-04 00:00+00")
+        run(packed, TIDY_UP)
+        assert value(packed, PAGES) == 3
+        assert images(reader) == before
+    run(packed, TIDY_UP)
+    assert value(packed, PAGES) == 0
+    assert images(packed) == before
+
+
+def test_not_while_rows_wait_beside(packed: psycopg.Connection) -> None:
+    compress(packed, before="2026-01-02 00:00+00")
+    run(packed, "insert into event_data (time, device_id) values ('2026-01-01 00:05+00', 1)")
+    run(packed, TIDY_UP)
+    assert value(packed, PAGES) == 1
+    assert len(images(packed)) == ROWS + 1
+
+
+def test_nobody_is_waited_for(packed: psycopg.Connection) -> None:
+    compress(packed, before="2026-01-04 00:00+00")
+    with psycopg.connect(packed.info.dsn) as reader:
+        assert len(images(reader)) == ROWS
+        # It holds locks on the view and all chunks to the end of its transaction.
+        run(packed, TIDY_UP)
+        assert value(packed, PAGES) == 3
+        assert value(packed, "select arms from tidemill._hypertables") == []
+    run(packed, TIDY_UP)
+    assert value(packed, PAGES) == 0
+    assert len(value(packed, "select arms from tidemill._hypertables")) == 2
+
+
+def test_a_policy_does_it(packed: psycopg.Connection) -> None:
+    before = images(packed)
+    policy = value(packed, "select tidemill.add_compression_policy('event_data', interval '1 day')")
+    run(packed, f"call tidemill.run_action({policy})")
+    assert value(packed, "select count(*) from tidemill._chunks where is_compressed") >= 4
+    assert value(packed, PAGES) == 0
+    assert images(packed) == before
+
+
+@pytest.mark.parametrize(
+    ("of_type", "bounds"),
+    [
+        ("smallint", ["-30000", "0", "30000"]),
+        ("date", ["'4000-01-01 BC'", "'2020-01-01'", "'2040-01-01'"]),
+    ],
+)
+def test_the_view_is_cut_at_the_ends_of_time(
+    connection: psycopg.Connection, of_type: str, bounds: list[str]
+) -> None:
+    run(connection, f"create table ends (at {of_type} not null) partition by range (at)")
+    lows = ["minvalue", *bounds]
+    for number, (low, high) in enumerate(zip(lows, [*lows[1:], "maxvalue"], strict=True)):
+        run(connection, f"create table e{number} partition of ends for values from ({low}) to ({high})")
+        if low != "minvalue":
+            run(connection, f"insert into ends values ({low})")
+    run(connection, "select tidemill.adopt_hypertable('ends'); select tidemill.enable_compression('ends')")
+    before = images(connection, "ends")
+    run(connection, "select tidemill.compress_chunk(c) from tidemill.show_chunks('ends') c")
+    run(connection, "set constraint_exclusion = on")
+    run(connection, TIDY_UP)
+    assert images(connection, "ends") == before
