@@ -117,8 +117,9 @@ begin
   execute format('create or replace view %s with (security_invoker = true) as %s', h.view, tidemill._all_rows(h));
   h.arms := arms;
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
-exception when lock_not_available then
-  -- The old ones are right, too. A reader that is long in its transaction is not in the way of the others.
+exception when lock_not_available or undefined_table or wrong_object_type or invalid_table_definition or insufficient_privilege then
+  -- The old ones are right, too. A reader that is long in its transaction is not in the way of the others, and who has
+  -- laid the view out anew meanwhile has cut it.
   return;
 end
 $$;

@@ -20,6 +20,11 @@ declare
   has_rows boolean;
 begin
   execute format('lock table only %s in access exclusive mode', c.relation);
+  -- Others may have packed it again, or brought it back.
+  select k.* into c from tidemill._chunks k where k.hypertable_id = c.hypertable_id and k.number = c.number;
+  if c.emptied_by is null or not c.is_compressed then
+    return;
+  end if;
   perform pg_stat_clear_snapshot();
   if exists (
     select from pg_stat_activity a
@@ -35,7 +40,8 @@ begin
   end if;
   c.emptied_by := null;
   insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
-exception when lock_not_available or insufficient_privilege then
+exception when lock_not_available or insufficient_privilege or undefined_table then
+  -- It is in use, or was dropped meanwhile.
   return;
 end
 $$;

@@ -102,7 +102,7 @@ as $$
     case
       when family = 'key' then '''key'''
       when family = 'plain' then '''plain'''
-      when family in ('word', 'text') then format('case when s.%I is null then ''plain'' when cardinality(s.%1$I) = 1 then ''constant'' else ''words'' end', p.words)
+      when family in ('word', 'text') then format('case when s.%1$I is null then ''plain'' when s.%2$I is null then ''constant'' else ''words'' end', p.words, p.tiny)
       else format(
         'case when s.%1$I is null then ''plain'' when s.%2$I = 0 then ''constant'' when s.%2$I is not null then ''step'''
         ' when s.%3$I is not null then ''tiny'' when s.%4$I is not null then ''short'' else ''constant'' end', p."from", p.step, p.tiny, p.short) end,

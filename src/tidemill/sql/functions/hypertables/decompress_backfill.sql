@@ -23,6 +23,8 @@ begin
     -- Where rows are taken from the staging table, what is left to do is what is left there: so any call goes on.
     due := tidemill._next_staged(h, staging_table, due);
     exit when due is null;
+    -- Others may have changed it since the last commit.
+    h := tidemill._hypertable(h.rows_table);
     select s.* into step from tidemill._begin_backfill(h, staging_table, due, conflict, delete_from_staging) s;
     -- Here the user's triggers have the caller's search path.
     execute step.statement into moved;

@@ -39,6 +39,7 @@ begin
     execute format('lock table only %s in access exclusive mode', h.rows_table);
     execute format('lock table %s in access exclusive mode', c.relation);
     insert into tidemill._hypertable_requests (c, verb) values (c, 'forget c');
+    h := tidemill._hypertable(h.rows_table);
     if h.segments is not null then
       execute format('delete from %s where _chunk operator(pg_catalog.=) %s', h.segments, c.number);
     end if;

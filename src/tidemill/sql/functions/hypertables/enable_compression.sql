@@ -301,7 +301,7 @@ begin
   if current_setting('constraint_exclusion') = 'on' then
     return;
   end if;
-  if not sets then
+  if sets is not true then
     raise notice using message = 'queries of some time alone are faster with constraint_exclusion = on', hint = statement;
     return;
   end if;

@@ -17,12 +17,11 @@ begin
   perform tidemill._expect_read_committed();
   perform tidemill._check_tablespace(destination_tablespace, owner);
   perform tidemill._check_tablespace(index_tablespace, owner);
-  if c.is_compressed then
-    perform tidemill._make_place(h, case destination_tablespace
-        when (select t.spcname from pg_tablespace t join pg_database d on d.dattablespace = t.oid
-              where d.datname = current_database()) then '' else destination_tablespace end)
-      from tidemill._hypertables h where h.id = c.hypertable_id;
-  end if;
+  -- It may be packed until it is locked.
+  perform tidemill._make_place(h, case destination_tablespace
+      when (select t.spcname from pg_tablespace t join pg_database d on d.dattablespace = t.oid
+            where d.datname = current_database()) then '' else destination_tablespace end)
+    from tidemill._hypertables h where h.id = c.hypertable_id;
   perform tidemill._lock_table(chunk, 'access exclusive');
   -- Only now it is known what others have packed.
   c := tidemill._owned_chunk(chunk);
