@@ -13,6 +13,7 @@ create table tidemill._hypertables (
   segmentby name[] not null default '{}',
   orderby text[] not null default '{}',
   is_transparent boolean not null default true,
+  shown_schema name,
   is_updatable boolean not null default false,
   arms bigint[] not null default '{}',
   created_at timestamptz not null default now(),
@@ -23,6 +24,7 @@ comment on column tidemill._hypertables.rows_table is 'The partitioned table, wh
 comment on column tidemill._hypertables.view is 'The view with the user''s name over rows and segments; NULL while the name is the table''s.';
 comment on column tidemill._hypertables.chunk_width is 'Of the next chunks: microseconds, or whole numbers where the time is one.';
 comment on column tidemill._hypertables.orderby is 'As SQL; behind it comes the time.';
+comment on column tidemill._hypertables.shown_schema is 'Where the view is made; NULL before compression is enabled.';
 comment on column tidemill._hypertables.is_transparent is 'Whether the user''s name is the view''s; else it is the table''s.';
 comment on column tidemill._hypertables.arms is 'Where the view cuts the packed rows, as range_start of chunks; the newest first.';
 comment on column tidemill._hypertables.segments is 'The table of packed rows; NULL before compression is enabled.';

@@ -3,7 +3,7 @@ select s.relation::pg_catalog.oid as oid,
   coalesce(c.chunk_name, k.relname) as chunk, coalesce(c.chunk_schema, n.nspname) as chunk_schema, s.number,
   coalesce(pg_catalog.timezone('UTC', c.range_start)::pg_catalog.text, c.range_start_integer::pg_catalog.text) as range_start,
   coalesce(pg_catalog.timezone('UTC', c.range_end)::pg_catalog.text, c.range_end_integer::pg_catalog.text) as range_end,
-  s.is_compressed, s.has_rows, s.rows, s.packed_rows, s.bytes, s.packed_bytes, t.spcname as tablespace, s.note
+  s.is_compressed, s.has_rows, s.rows, s.rows_estimated, s.packed_rows, s.bytes, s.packed_bytes, t.spcname as tablespace, s.note
 from tidemill._chunk_states(%(id)s::integer) s
 left join tidemill.chunks c
   on c.hypertable_id operator(pg_catalog.=) %(id)s::integer and c.number operator(pg_catalog.=) s.number

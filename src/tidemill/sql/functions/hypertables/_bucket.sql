@@ -77,7 +77,7 @@ $$tidemill.time_bucket for a width in months, and where a width is refused.
 Buckets start at origin + k * width; an origin late in its month gives the last day of shorter ones.$$;
 
 create or replace function tidemill._bucket_instant(
-  start timestamp, timezone text, ts timestamptz, days boolean
+  start timestamp, timezone text, ts timestamptz, width interval
 ) returns timestamptz
 language plpgsql immutable strict parallel safe
 as $$
@@ -90,6 +90,9 @@ declare
 begin
   if not pg_catalog.isfinite(start) then
     return instant;
+  elsif width operator(pg_catalog.<=) interval '1 hour' then
+    -- No clock is turned twice within it: so its start is as far back as the clock at ts shows.
+    return ts operator(pg_catalog.-) (pg_catalog.timezone(timezone, ts) operator(pg_catalog.-) start);
   elsif shown operator(pg_catalog.<>) start then
     -- Clocks skip the start: it is when they are turned, which is between these two.
     earlier := instant operator(pg_catalog.-) (shown operator(pg_catalog.-) start);
@@ -102,7 +105,7 @@ begin
       end if;
     end loop;
     return instant;
-  elsif not days and instant operator(pg_catalog.<=) ts then
+  elsif width operator(pg_catalog.<) interval '1 day' and instant operator(pg_catalog.<=) ts then
     return instant;
   end if;
   -- PostgreSQL takes the later one of two instants that clocks show alike.
@@ -119,7 +122,8 @@ comment on function tidemill._bucket_instant is
 $$When the bucket of ts starts, which clocks show as start.
 
 If they show it twice: the first time, where buckets are days or longer; else the last one that is not after ts, so
-that both hours have buckets of their own. If they skip it: when they are turned.$$;
+that both hours have buckets of their own. If they skip it: when they are turned. Buckets of an hour or less have that
+length, also where clocks are turned within one.$$;
 
 create or replace function tidemill._refuse_bucket_width(width bigint) returns bigint
 language plpgsql immutable strict parallel safe

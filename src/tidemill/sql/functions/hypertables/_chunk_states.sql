@@ -2,9 +2,9 @@
 
 create or replace function tidemill._chunk_states(hypertable_id integer)
 returns table (
-  relation regclass, number integer, is_compressed boolean, has_rows boolean, rows bigint, bytes bigint,
+  relation regclass, number integer, is_compressed boolean, has_rows boolean, rows bigint, rows_estimated boolean, bytes bigint,
   packed_rows bigint, packed_bytes bigint, note text)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 declare
   h tidemill._hypertables;
@@ -14,8 +14,10 @@ begin
   select i.* into h from tidemill._hypertables i where i.id = _chunk_states.hypertable_id;
   if h.segments is not null then
     begin
-      select coalesce(jsonb_object_agg(p.number, jsonb_build_array(p.rows, p.bytes)), '{}') into packed
-        from tidemill._packed_sizes(h.id) p;
+      perform tidemill._expect_unlocked(i.inhrelid) from pg_inherits i where i.inhparent = h.segments;
+      perform tidemill._expect_unlocked(h.segments);
+      select coalesce(jsonb_object_agg(p.number, jsonb_build_array(p.rows, p.heap + p.index + p.toast)), '{}') into packed
+        from tidemill._packed_bytes(h) p;
     exception
       when lock_not_available then missing := 'segments are locked';
       when insufficient_privilege then missing := 'no right to read segments';
@@ -28,7 +30,7 @@ begin
     union all
     select tidemill._default_partition(h), null, false where tidemill._default_partition(h) is not null
   loop
-    select l.has_rows, l.rows, l.bytes, l.note into has_rows, rows, bytes, note
+    select l.has_rows, l.rows, l.rows_estimated, l.bytes, l.note into has_rows, rows, rows_estimated, bytes, note
       from tidemill._loose_rows(relation, is_compressed) l;
     packed_rows := case when missing is null then coalesce((packed -> number::text ->> 0)::bigint, 0) end;
     packed_bytes := case when missing is null then coalesce((packed -> number::text ->> 1)::bigint, 0) end;
@@ -40,34 +42,12 @@ $$;
 comment on function tidemill._chunk_states is
 $$How many rows the chunks of a hypertable have, and where they are; with the default partition, whose number is NULL.
 
-rows and bytes are those that are not packed. note says why something is not known.$$;
-
-create or replace function tidemill._packed_sizes(hypertable_id integer, chunk integer default null)
-returns table (number integer, rows bigint, bytes bigint)
-language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
-as $$
-declare
-  h tidemill._hypertables;
-begin
-  select i.* into h from tidemill._hypertables i where i.id = _packed_sizes.hypertable_id;
-  if h.segments is null then
-    return;
-  end if;
-  perform tidemill._expect_unlocked(i.inhrelid) from pg_inherits i where i.inhparent = h.segments;
-  perform tidemill._expect_unlocked(h.segments);
-  perform tidemill._lock_segments(h);
-  -- The size of a value as it is stored is known without reading it. A row's header has 24 bytes.
-  return query execute format(
-    'select s._chunk, sum(s._rows)::bigint, sum(24 + %s)::bigint from %s s where $1 is null or s._chunk = $1 group by s._chunk',
-    (select string_agg(format('coalesce(pg_column_size(s.%I), 0)', c.name), ' + ') from tidemill._columns(h.segments) c),
-    h.segments) using chunk;
-end
-$$;
-comment on function tidemill._packed_sizes is
-'How many rows of each chunk of a hypertable are packed, or of one; and the bytes of their segments as they are stored. Error: 55P03.';
+rows and bytes are those that are not packed, packed_bytes those of tidemill.chunk_compression_stats. note says why something
+is not known.$$;
 
 create or replace function tidemill._loose_rows(
-  relation regclass, is_compressed boolean, out has_rows boolean, out rows bigint, out bytes bigint, out note text)
+  relation regclass, is_compressed boolean, out has_rows boolean, out rows bigint, out rows_estimated boolean, out bytes bigint,
+  out note text)
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 declare
@@ -92,11 +72,13 @@ begin
     select case when r.reltuples < 0 or is_compressed then pg_stat_get_live_tuples(r.oid) else r.reltuples end
       into rows from pg_class r where r.oid = relation;
     has_rows := rows > 0;
+    rows_estimated := true;
     return;
   end if;
   execute format('select count(*) from (select from only %s limit %s) _rows', relation, counted) into rows;
   has_rows := rows > 0;
-  if rows = counted then
+  rows_estimated := rows = counted;
+  if rows_estimated then
     execute format('explain (format json) select from only %s', relation) into plan;
     rows := greatest(rows, (plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
   end if;
@@ -108,7 +90,7 @@ exception
 end
 $$;
 comment on function tidemill._loose_rows is
-'About how many rows stand in a partition, and its size. note: it is locked, gone, or nothing that the caller may read.';
+'How many rows stand in a partition, of many about how many, and its size. note: it is locked, gone, or nothing that the caller may read.';
 
 create or replace function tidemill._expect_unlocked(relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp

@@ -19,12 +19,12 @@ declare
 begin
   perform tidemill._create_time_function(h, 'between', format('"from" %1$s, "to" %1$s', h.time_type), rows, 1000,
     format('select %1$s from %2$s k where k.%3$s >= $1 and k.%3$s < $2 union all select * from (%4$s) k where k.%3$s >= $1 and k.%3$s < $2',
-      columns, h.rows_table, at, tidemill._decoded(h, h.segments || ' where _last >= $1 and _first < $2')),
+      columns, h.rows_table, at, tidemill._decoded(h, tidemill._segments_where(h, '_last >= $1 and _first < $2'))),
     'All rows whose time is from the first one on and before the second, packed or not.');
   if recent is not null then
     perform tidemill._create_time_function(h, 'recent', 'age interval', rows, 1000,
       format('select %1$s from %2$s k where k.%3$s >= %5$s union all select * from (%4$s) k where k.%3$s >= %5$s',
-        columns, h.rows_table, at, tidemill._decoded(h, h.segments || ' where _last >= ' || recent), recent),
+        columns, h.rows_table, at, tidemill._decoded(h, tidemill._segments_where(h, '_last >= ' || recent)), recent),
       'All rows that are at most so old, packed or not.');
   end if;
   perform tidemill._create_time_function(h, 'latest', coalesce(keys, ''), rows, 1,
@@ -48,7 +48,7 @@ declare
   made text;
   strange record;
 begin
-  select r.relnamespace, left(r.relname, 62 - length(suffix)) || '_' || suffix into place, made_name from pg_class r where r.oid = shown;
+  select r.relnamespace, tidemill._with_suffix(r.relname, '_' || suffix) into place, made_name from pg_class r where r.oid = shown;
   -- Readers of the table would call it for ours.
   select p.oid::regprocedure as id, p.proowner::regrole as owner into strange
     from pg_proc p join pg_class r on r.oid = h.rows_table

@@ -26,7 +26,7 @@ begin
   if new.verb = 'keep h' then
     perform tidemill._expect_kinds(h.rows_table, '{p}');
     perform tidemill._expect_kinds(h.view, '{v}');
-    perform tidemill._expect_kinds(h.segments, '{p,r}');
+    perform tidemill._expect_kinds(h.segments, '{p}');
   elsif new.verb = 'keep c' and c.number is null then
     perform tidemill._expect_kinds(c.relation, '{r}');
   end if;
@@ -40,7 +40,7 @@ begin
       else
         update tidemill._hypertables i set
             rows_table = h.rows_table, view = h.view, segments = h.segments,
-            segmentby = h.segmentby, orderby = h.orderby, is_transparent = h.is_transparent, is_updatable = h.is_updatable,
+            segmentby = h.segmentby, orderby = h.orderby, is_transparent = h.is_transparent, shown_schema = h.shown_schema, is_updatable = h.is_updatable,
             arms = h.arms
           where i.id = h.id;
       end if;

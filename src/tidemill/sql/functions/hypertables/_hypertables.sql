@@ -18,6 +18,10 @@ end
 $$;
 comment on function tidemill._hypertable is 'The hypertable with this table or view. Error: TS001 there is none.';
 
+create or replace function tidemill._qualified_name(relation regclass) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$ select format('%I.%I', n.nspname, r.relname) from pg_class r join pg_namespace n on n.oid = r.relnamespace where r.oid = relation $$;
+
 create or replace function tidemill._check_owner(relation regclass) returns void
 language plpgsql stable
 as $$

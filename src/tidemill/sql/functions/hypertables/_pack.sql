@@ -4,15 +4,17 @@ language plpgsql set search_path = pg_catalog, pg_temp
 set datestyle = 'ISO, YMD' set intervalstyle = 'postgres' set timezone = 'UTC' set extra_float_digits = 1
 as $$
 declare
-  images constant text := 'select count(*) as rows, sum(hashtextextended((r.*)::text, 0)::numeric) as images from';
+  -- By their text: values that are equal may look different, as 1.0 and 1.00 do. OFFSET lets it be made once.
+  images constant text := 'select count(*) as rows, sum(hashtextextended(i.image, 0)::numeric) as images,'
+    ' max(octet_length(i.image)) as largest from (select (r.*)::text as image from %s r offset 0) i';
   before record;
   after record;
 begin
   perform tidemill._check_columns(h);
-  -- By their text: values that are equal may look different, as 1.0 and 1.00 do.
-  execute format('%s only %s r', images, c.relation) into before;
-  execute format('with gone as (delete from only %s returning *), %s %s (%s) r', c.relation,
-                 tidemill._packing(h, c, 'gone', tidemill._place(c)), images, tidemill._decoded(h, 'made')) into after;
+  execute format(images, 'only ' || c.relation) into before;
+  execute format('with gone as (delete from only %s returning *), %s %s', c.relation,
+                 tidemill._packing(h, c, 'gone', tidemill._place(c), tidemill._rows_of_a_segment(before.largest)),
+                 format(images, '(' || tidemill._decoded(h, 'made') || ')')) into after;
   if after is distinct from before then
     raise exception using errcode = 'data_corrupted',
       message = format('the rows of chunk "%s" would not come back as they were, so they stay as they are', c.relation),
@@ -26,7 +28,16 @@ $$Packs the rows that stand in a chunk's partition, and returns their number. Pr
 
 Error: XX001 they would not.$$;
 
-create or replace function tidemill._packing(h tidemill._hypertables, c tidemill._chunks, source text, place text) returns text
+create or replace function tidemill._rows_of_a_segment(largest bigint) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  -- An array has less than 1 GB.
+  select greatest(1, least(1000, 268435456 / greatest(coalesce(largest, 1), 1)))::integer
+$$;
+comment on function tidemill._rows_of_a_segment is 'How many rows at most are packed into one, where the largest has so many bytes as text.';
+
+create or replace function tidemill._packing(
+  h tidemill._hypertables, c tidemill._chunks, source text, place text, rows integer default 1000) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -43,7 +54,7 @@ declare
   packed text := '';
 begin
   for k in
-    select a.*, row_number() over ()::text as i, n.digits from (select * from tidemill._columns(h.rows_table)) a,
+    select a.*, row_number() over ()::text as i, n.digits from tidemill._columns(h.rows_table) a,
       tidemill._digits(c.relation, a.name, a.plain_type, a.family) n(digits)
   loop
     if k.name = any(h.segmentby) then
@@ -98,7 +109,7 @@ begin
     ),
     gathered as (
       select %5$s %6$s min(%7$s) as _first, max(%7$s) as _last, count(*)::integer as _rows
-      from numbered group by %8$s _row / 1000
+      from numbered group by %8$s _row / %15$s
     ),
     chosen as materialized (select *%9$s from gathered),
     made as (
@@ -108,7 +119,7 @@ begin
     )$packing$,
     numbered, 'partition by ' || nullif(trim(trailing ', ' from parts), ''),
     array_to_string(h.orderby || quote_ident(h.time_column), ', '), source,
-    groups, gathered, at, keys, chosen, h.segments, names, place, c.number, packed);
+    groups, gathered, at, keys, chosen, h.segments, names, place, c.number, packed, rows);
 end
 $$;
 comment on function tidemill._packing is 'The parts of a statement that pack the rows of a source into segments, which they call "made".';

@@ -57,6 +57,52 @@ end
 $$;
 comment on function tidemill._create_segments is 'Creates the table of segments of a hypertable.';
 
+create or replace function tidemill._match_foreign_keys(h tidemill._hypertables) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  k record;
+begin
+  for k in
+    with keys as (
+      select c.conrelid, c.conname, pg_get_constraintdef(c.oid) as definition from pg_constraint c
+      where c.contype = 'f' and c.conparentid = 0
+        and (c.conrelid = h.segments or c.conrelid = h.rows_table and tidemill._is_of_segments(h, c.conkey)))
+    select s.conname as old, r.conname as new, r.definition
+    from (select * from keys where conrelid = h.segments) s
+    full join (select * from keys where conrelid = h.rows_table) r using (conname, definition)
+    where s.conname is null or r.conname is null
+    -- A key that was changed is dropped before it is added.
+    order by r.conname is not null
+  loop
+    if k.new is null then
+      execute format('alter table %s drop constraint %I', h.segments, k.old);
+    else
+      execute format('alter table %s add constraint %I %s', h.segments, k.new, k.definition);
+    end if;
+  end loop;
+end
+$$;
+comment on function tidemill._match_foreign_keys is 'Gives the segments the foreign keys on columns of segmentby that their rows have by now.';
+
+create or replace function tidemill._drop_segments(h tidemill._hypertables) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  made regprocedure;
+begin
+  -- By their names: the policies of a table that was dropped may all be about to do it.
+  execute format('drop table if exists %I.%I', h.chunks_schema, format('_hyper_%s_segments', h.id));
+  for made in
+    select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where n.nspname = h.chunks_schema and p.proname ~ format('^_hyper_%s_[a-z_]+$', h.id)
+  loop
+    execute format('drop function if exists %s', made);
+  end loop;
+end
+$$;
+comment on function tidemill._drop_segments is 'Drops the segments of a hypertable, and the functions that were made for them.';
+
 create or replace function tidemill._columns_of_segments(h tidemill._hypertables) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -68,6 +114,15 @@ as $$
         else tidemill._segment_columns(c.name, c.type, c.collate_as, c.family) end, ', '))
   from tidemill._columns(h.rows_table) c
 $$;
+
+create or replace function tidemill._segments_where(h tidemill._hypertables, condition text default '') returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  -- A function that only the leader may call. Otherwise processes are started to unpack the rows, each row is sent between
+  -- them, which takes longer, and the planner takes all rows for a thousand.
+  select h.segments || ' where pg_backend_pid() > 0' || coalesce(' and ' || nullif(condition, ''), '')
+$$;
+comment on function tidemill._segments_where is 'The segments of a hypertable as queries read them.';
 
 create or replace function tidemill._has_place(h tidemill._hypertables, place text) returns boolean
 language sql volatile set search_path = pg_catalog, pg_temp
@@ -94,7 +149,9 @@ begin
   if h.segments is null or tidemill._has_place(h, place) then
     return;
   end if;
-  -- Two sessions may come to it together. Readers wait until this transaction ends, so no chunk may be locked before.
+  -- Two sessions may come to it together. First the table and then the segments, as readers and inserts do: these wait
+  -- until this transaction ends.
+  execute format('lock table only %s in access exclusive mode', h.rows_table);
   execute format('lock table only %s in access exclusive mode', h.segments);
   if not tidemill._has_place(h, place) then
     made := format('%I.%I', h.chunks_schema,
@@ -104,7 +161,7 @@ begin
   end if;
 end
 $$;
-comment on function tidemill._make_place is 'Makes the partition of the segments for a tablespace, if there is none.';
+comment on function tidemill._make_place is 'Makes the partition of the segments for a tablespace, if there is none. For before anything of the hypertable is locked.';
 
 create or replace function tidemill._unpack(h tidemill._hypertables, c tidemill._chunks, which text default 'true')
 returns bigint

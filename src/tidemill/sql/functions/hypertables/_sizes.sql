@@ -61,7 +61,7 @@ comment on function tidemill._chunk_bytes is
   'What a table or partition takes on the disk: itself, its indexes, and its long values with their index.';
 
 create or replace function tidemill._packed_bytes(h tidemill._hypertables)
-returns table (number integer, heap bigint, index bigint, toast bigint)
+returns table (number integer, rows bigint, heap bigint, index bigint, toast bigint)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -72,10 +72,11 @@ begin
   -- Of each column alone: the size of a row as one value would be that of its long values when they are unpacked.
   return query execute format($packed$
     with stored as (
-      select s.tableoid as place, s._chunk as number, sum(%s)::numeric as bytes from %s s group by s.tableoid, s._chunk),
+      select s.tableoid as place, s._chunk as number, sum(s._rows) as rows, sum(%s)::numeric as bytes
+      from %s s group by s.tableoid, s._chunk),
     shares as (
-      select t.place, t.number, t.bytes / sum(t.bytes) over (partition by t.place) as share from stored t)
-    select p.number, sum(round(p.share * b.heap))::bigint, sum(round(p.share * b.index))::bigint,
+      select t.place, t.number, t.rows, t.bytes / sum(t.bytes) over (partition by t.place) as share from stored t)
+    select p.number, sum(p.rows)::bigint, sum(round(p.share * b.heap))::bigint, sum(round(p.share * b.index))::bigint,
            sum(round(p.share * b.toast))::bigint
     from shares p cross join lateral tidemill._chunk_bytes(p.place) b
     group by p.number$packed$,
@@ -85,7 +86,7 @@ begin
 end
 $$;
 comment on function tidemill._packed_bytes is
-$$What the packed rows of each chunk take: a share of the table of segments, with its indexes and TOAST, in proportion to the
+$$How many rows of each chunk are packed, and what these take: a share of the table of segments, with its indexes and TOAST, in proportion to the
 stored bytes of the chunk's segments.
 
 The segments of all chunks stand in one table, so only its whole size is that of files. With shares the chunks add up to it.

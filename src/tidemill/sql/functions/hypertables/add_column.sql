@@ -19,6 +19,10 @@ begin
       hint = 'Values of it cannot be packed: take another type.';
   end if;
   select k.* into c from tidemill._columns(h.rows_table) k where k.name = column_name;
+  if default_value is null then
+    -- A domain may refuse it.
+    execute format('select null::%s', c.type);
+  end if;
   execute format('alter table %s %s', h.segments,
     tidemill._segment_columns(c.name, c.type, c.collate_as, c.family, 'add column '));
   if c.family in ('word', 'text') then
@@ -31,9 +35,7 @@ begin
   end if;
   perform tidemill._drop_time_functions(h);
   execute format('create or replace view %s with (security_invoker = true) as %s', h.view, tidemill._all_rows(h));
-  if default_value is not null then
-    execute format('alter view %s alter %I set default %s', h.view, column_name, c.default_expression);
-  end if;
+  perform tidemill._match_defaults(h);
   perform tidemill._create_unpack(h);
   perform tidemill._create_guard(h);
   perform tidemill._create_writes(h);
@@ -49,7 +51,8 @@ data_type      its type, for instance 'numeric(10, 2)'; with its schema, unless 
 default_value  its default, as text; rows that are there get it, too. Default: NULL
 
 Errors: TS001 no hypertable, 42501 not its owner, 42701 there is such a column, 42704 no such type, 42611 a name of
-Tidemill's.$$;
+Tidemill's, 0A000 a type whose values cannot be packed, 2BP01 something depends on one of the functions beside the table,
+25001 a transaction that may not see all there is, 55P03 it was locked for 5 seconds.$$;
 
 create or replace function tidemill._check_parts_of_column(h tidemill._hypertables, column_name name, data_type text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp

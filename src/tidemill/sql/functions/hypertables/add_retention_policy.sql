@@ -66,7 +66,9 @@ begin
   end if;
   return tidemill.add_action(
     ('tidemill.policy_' || kind)::regproc, schedule_interval, config, initial_start => initial_start,
-    fixed_schedule => initial_start is not null, timezone => timezone, name => initcap(kind) || ' Policy',
+    fixed_schedule => initial_start is not null, timezone => timezone, 
+    -- A name and the number of its action have 63 bytes together.
+    name => tidemill._with_suffix(format('%s Policy of %s', initcap(kind), tidemill._qualified_name(relation))::name, '', 50),
     max_runtime => '0', retry_period => case kind when 'compression' then interval '1 hour' else interval '5 minutes' end);
 end
 $$;

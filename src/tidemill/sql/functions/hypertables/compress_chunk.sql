@@ -18,6 +18,8 @@ begin
     raise exception using errcode = '0A000', message = format('row level security of "%s" would not hold for packed rows', h.rows_table),
       hint = 'Disable it, or decompress all chunks.';
   end if;
+  perform tidemill._refuse_what_is_not_packed(h);
+  perform tidemill._match_foreign_keys(h);
   perform tidemill._check_deletable(uncompressed_chunk);
   if not c.is_compressed then
     select b.heap, b.index, b.toast into c.bytes_before_heap, c.bytes_before_index, c.bytes_before_toast
@@ -68,10 +70,10 @@ begin
     where k.relation = _locked_chunk.relation;
   if found then
     perform tidemill._check_owner(rows_table);
-    -- First the table and then the chunk, as inserts do. Until here others may have dropped the chunk.
-    execute format('lock table only %s in access share mode', rows_table);
     perform tidemill._make_place(h, tidemill._place(k)) from tidemill._chunks k join tidemill._hypertables h on h.id = k.hypertable_id
       where k.relation = _locked_chunk.relation;
+    -- First the table and then the chunk, as inserts do. Until here others may have dropped the chunk.
+    execute format('lock table only %s in access share mode', rows_table);
   end if;
   select k.* into c from tidemill._chunks k where k.relation = _locked_chunk.relation;
   if not found then

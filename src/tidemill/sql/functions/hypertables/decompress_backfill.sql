@@ -17,6 +17,7 @@ declare
   due bigint;
   step record;
   moved bigint;
+  added bigint;
 begin
   perform tidemill._check_staging(h, staging_table);
   loop
@@ -27,9 +28,11 @@ begin
     h := tidemill._hypertable(h.rows_table);
     select s.* into step from tidemill._begin_backfill(h, staging_table, due, conflict, delete_from_staging) s;
     -- Here the user's triggers have the caller's search path.
-    execute step.statement into moved;
+    execute step.statement into moved, added;
     perform tidemill._end_backfill(h, step.c);
-    raise notice '% rows moved in range % to %', moved, step.starts, step.ends;
+    raise notice '% rows moved in range % to %', moved, step.starts, pg_catalog.concat(step.ends,
+      case when added operator(pg_catalog.<) moved
+        then pg_catalog.format(', of which %s were not added', moved operator(pg_catalog.-) added) end);
     due := (step.c).range_end;
     commit;
   end loop;
@@ -46,7 +49,7 @@ delete_from_staging         true (default): moves; false: copies, so that a seco
 compression_job_push_interval  not used: a compression policy waits for the chunk that is being filled
 on_conflict_update_columns  the columns that UPDATE changes
 skip_empty_ranges           not used: ranges without a staged row are not looked at
-on_conflict_target          what stands behind ON CONFLICT, for instance (device_id, time); UPDATE needs it
+on_conflict_target          what stands behind ON CONFLICT, for instance (device_id, time), or a list of columns; UPDATE needs it
 
 Of a compressed chunk only the segments with the time of a staged row are unpacked, and packed again. Chunks that are missing
 are made. After a crash another call goes on: each chunk is done as a whole or not at all. Call it outside of a transaction.
@@ -62,13 +65,13 @@ begin
     when 'RESTRICT' then
       return '';
     when 'NOTHING' then
-      return 'on conflict ' || coalesce(target, '') || ' do nothing';
+      return concat('on conflict ', tidemill._conflict_target(target), ' do nothing');
     when 'UPDATE' then
       if coalesce(cardinality(columns), 0) = 0 or coalesce(trim(target), '') = '' then
         raise exception using errcode = '22023', message = 'UPDATE needs on_conflict_update_columns and on_conflict_target',
           hint = 'For instance on_conflict_update_columns => ''{value}'', on_conflict_target => ''(device_id, time)''.';
       end if;
-      return 'on conflict ' || target || ' do update set '
+      return 'on conflict ' || tidemill._conflict_target(target) || ' do update set '
         || (select string_agg(format('%I = excluded.%1$I', c), ', ') from unnest(columns) c);
     else
       raise exception using errcode = '22023', message = format('on_conflict_action "%s" is unknown', action),
@@ -76,6 +79,14 @@ begin
   end case;
 end
 $$;
+
+create or replace function tidemill._conflict_target(given text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  -- As behind ON CONFLICT; a list of columns alone is meant to be in brackets.
+  select case when given ~* '^[[:space:]]*([(]|on[[:space:]]+constraint|$)' then given else '(' || given || ')' end
+$$;
+comment on function tidemill._conflict_target is 'What stands behind ON CONFLICT, as SQL.';
 
 create or replace function tidemill._check_staging(h tidemill._hypertables, staging regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -85,6 +96,12 @@ declare
   timeless boolean;
 begin
   perform tidemill._check_owner(h.rows_table);
+  if staging in (h.rows_table, h.view, h.segments) or exists (
+    select from pg_inherits i where i.inhrelid = staging and i.inhparent in (h.rows_table, h.segments))
+  then
+    raise exception using errcode = '22023', message = format('the staging table %s belongs to the hypertable itself', staging),
+      hint = format('Make another one: CREATE TABLE %s_new (LIKE %1$s)', h.rows_table);
+  end if;
   select d.name as wanted, d.type as wanted_type, s.name as given, s.type as given_type into misfit
     from (select c.*, row_number() over () from tidemill._columns(h.rows_table) c) d
     full join (select c.*, row_number() over () from tidemill._columns(staging) c) s using (row_number)
@@ -179,8 +196,8 @@ begin
     execute triggers;
   end if;
   statement := format(
-    'with staged as (%s), kept as (insert into %s (%s) overriding system value select %3$s from staged %s)'
-    ' select pg_catalog.count(*) from staged',
+    'with staged as (%s), kept as (insert into %s (%s) overriding system value select %3$s from staged %s returning 1)'
+    ' select (select pg_catalog.count(*) from staged), (select pg_catalog.count(*) from kept)',
     format(case when deletes then 'delete from %s s where %s returning s.*' else 'select s.* from %s s where %s' end,
       staging, concat_ws(' and ', tidemill._at_or_after(h, c.range_start), tidemill._before(h, c.range_end))),
     h.rows_table, tidemill._stored_columns(h.rows_table), conflict);

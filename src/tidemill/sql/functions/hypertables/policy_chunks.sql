@@ -13,7 +13,8 @@ end
 $$;
 comment on procedure tidemill.policy_chunks is
 $$Makes the chunks of a hypertable ahead of time, and those for rows that wait in its default partition: what the action
-calls that create_hypertable adds. Also cuts the arms of its view. It deletes itself when the table is gone.
+calls that create_hypertable adds. Also gives back the space of packed rows, and cuts the arms of its view, where nobody is in
+the way. It deletes itself when the table is gone.
 
 action_id  the action
 config     hypertable_id$$;

@@ -3,21 +3,32 @@ create or replace procedure tidemill.policy_compression(action_id integer, confi
 language plpgsql
 as $$
 declare
+  chunks constant pg_catalog.regclass[] := array(select p.relation from tidemill._chunks_to_compress(action_id, config) p);
   chunk pg_catalog.regclass;
+  called record;
+  failures pg_catalog.jsonb[];
 begin
-  for chunk in select p.relation from tidemill._chunks_to_compress(action_id, config) p loop
-    if tidemill._call_if_free(chunk, pg_catalog.format('select tidemill.compress_chunk(%L)', chunk)) then
+  -- To look at chunks has locked them, and other policies lock the table first.
+  commit;
+  foreach chunk in array chunks loop
+    select f.is_done, f.failure into called
+      from tidemill._call_if_free(chunk, pg_catalog.format('select tidemill.compress_chunk(%L)', chunk)) f;
+    if called.is_done then
       raise notice 'chunk % compressed', chunk;
     end if;
+    failures := pg_catalog.array_append(failures, called.failure);
     commit;
   end loop;
   perform tidemill._tidy_up(h) from tidemill._hypertables h
     where h.id operator(pg_catalog.=) (config operator(pg_catalog.->>) 'hypertable_id')::pg_catalog.int4;
+  commit;
+  perform tidemill._fail_with(failures);
 end
 $$;
 comment on procedure tidemill.policy_compression is
 $$Compresses the old chunks of a hypertable, each in a transaction of its own: what the action of add_compression_policy
-calls. Also those that were compressed, and have got rows since.
+calls. Also those that were compressed, and have got rows since. Gives back the space of packed rows, and cuts the arms of the
+view anew, where nobody is in the way.
 
 action_id  the action
 config     hypertable_id and compress_after$$;
@@ -33,6 +44,8 @@ begin
   if h.id is null then
     return;
   end if;
+  -- So that no chunk is dropped between the list and the look.
+  execute format('lock table only %s in access share mode', h.rows_table);
   for k in
     select c.* from tidemill.show_chunks(h.rows_table, older_than => tidemill._older_than(h, config ->> 'compress_after')) s
     join tidemill._chunks c on c.relation = s

@@ -3,15 +3,24 @@ create or replace procedure tidemill.policy_reorder(action_id integer, config js
 language plpgsql
 as $$
 declare
-  chunk pg_catalog.regclass;
-  sorted_by pg_catalog.regclass;
+  chunks pg_catalog.regclass[];
+  indexes pg_catalog.regclass[];
+  called record;
+  failures pg_catalog.jsonb[];
 begin
-  for chunk, sorted_by in select p.chunk, p.sorted_by from tidemill._chunks_to_reorder(action_id, config) p loop
-    if tidemill._call_if_free(chunk, pg_catalog.format('select tidemill.reorder_chunk(%L, %L)', chunk, sorted_by)) then
-      raise notice 'chunk % reordered', chunk;
+  select pg_catalog.array_agg(p.chunk), pg_catalog.array_agg(p.sorted_by) into chunks, indexes
+    from tidemill._chunks_to_reorder(action_id, config) p;
+  commit;
+  for i in 1..coalesce(pg_catalog.cardinality(chunks), 0) loop
+    select f.is_done, f.failure into called
+      from tidemill._call_if_free(chunks[i], pg_catalog.format('select tidemill.reorder_chunk(%L, %L)', chunks[i], indexes[i])) f;
+    if called.is_done then
+      raise notice 'chunk % reordered', chunks[i];
     end if;
+    failures := pg_catalog.array_append(failures, called.failure);
     commit;
   end loop;
+  perform tidemill._fail_with(failures);
 end
 $$;
 comment on procedure tidemill.policy_reorder is

@@ -46,21 +46,10 @@ comment on function tidemill._policy_table is
 create or replace function tidemill._drop_remains(h tidemill._hypertables) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  made regprocedure;
 begin
-  if exists (select from pg_class r where r.oid in (h.rows_table, h.view)) or h.segments is null then
-    return;
+  if h.segments is not null and not exists (select from pg_class r where r.oid in (h.rows_table, h.view)) then
+    perform tidemill._drop_segments(h);
   end if;
-  if exists (select from pg_class r where r.oid = h.segments) then
-    execute format('drop table %s', h.segments);
-  end if;
-  for made in
-    select p.oid from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = h.chunks_schema and p.proname ~ format('^_hyper_%s_[a-z_]+$', h.id)
-  loop
-    execute format('drop function %s', made);
-  end loop;
 end
 $$;
 comment on function tidemill._drop_remains is 'Drops the segments of a hypertable that was dropped, and the functions made for it.';

@@ -4,7 +4,6 @@ language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
 declare
   h tidemill._hypertables := tidemill._hypertable(hypertable);
-  dependents text;
 begin
   perform tidemill._check_owner_itself(h.rows_table, 'turn round');
   if h.segments is null then
@@ -12,37 +11,38 @@ begin
       hint = format('Say it there: SELECT tidemill.enable_compression(%L, transparent => %L)', h.rows_table, transparent);
   elsif transparent is null then
     raise exception using errcode = '22004', message = 'transparent cannot be NULL', hint = 'Say true or false.';
-  elsif transparent = h.is_transparent then
-    raise notice '"%" is so already', tidemill._bare_name(hypertable);
-    return h.view;
   end if;
   h := tidemill._locked_whole(h);
-  if transparent = h.is_transparent then
+  -- A view that was dropped by hand is made again.
+  if transparent = h.is_transparent and exists (select from pg_class r where r.oid = h.view) then
     raise notice '"%" is so already', tidemill._bare_name(h.rows_table);
     return h.view;
   end if;
-  dependents := tidemill._dependents(h.view);
-  if dependents is not null then
-    raise exception using errcode = '2BP01', message = format('other objects depend on the view "%s": %s', h.view, dependents),
-      hint = 'Drop them before, and make them again afterwards.';
-  end if;
+  perform tidemill._drop_view(h);
   perform tidemill._drop_time_functions(h);
-  h := tidemill._turn_round(h, transparent, rows_schema);
+  if transparent then
+    perform tidemill._tell_what_a_view_breaks(h, true);
+  end if;
+  h.is_transparent := transparent;
+  h := tidemill._create_view(h, rows_schema);
   perform tidemill._create_time_functions(h);
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
   return h.view;
 end
 $$;
 comment on function tidemill.set_transparent is
-$$Gives the name of a compressed hypertable to the view over all rows, or back to the table. No row is moved.
+$$Gives the name of a compressed hypertable to the view over all rows, or back to the table. No row is moved. A view that was
+dropped by hand is made again.
 
 hypertable   the hypertable
 transparent  true: the name is the view's, and the table of rows goes to its own schema; false: the name is the table's, and
              the view is <name>_all
 rows_schema  where the table of rows goes; default the table's schema and "_rows"
 
-Returns the view. Errors: TS001 no hypertable, 42501 not its owner, 0A000 compression is not enabled, 2BP01 something depends
-on the view, 22004 NULL, 55P03 the lock was not to be had in 5 seconds.$$;
+Returns the view, which is a new one: its grants are those of the table of rows.
+
+Errors: TS001 no hypertable, 42501 not its owner, 0A000 compression is not enabled, 2BP01 something depends on the view,
+22004 NULL, 55P03 the lock was not to be had in 5 seconds.$$;
 
 create or replace function tidemill._locked_whole(h tidemill._hypertables) returns tidemill._hypertables
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -63,22 +63,21 @@ end
 $$;
 comment on function tidemill._locked_whole is 'A hypertable that nobody else reads or writes until the transaction ends, as it is by then.';
 
-create or replace function tidemill._turn_round(h tidemill._hypertables, transparent boolean, rows_schema name) returns tidemill._hypertables
+create or replace function tidemill._drop_view(h tidemill._hypertables) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  shown name;
+  dependents text;
 begin
-  select r.relnamespace::regnamespace::text into shown from pg_class r where r.oid = h.view;
+  if not exists (select from pg_class r where r.oid = h.view) then
+    return;
+  end if;
+  dependents := tidemill._dependents(h.view);
+  if dependents is not null then
+    raise exception using errcode = '2BP01', message = format('other objects depend on the view "%s": %s', h.view, dependents),
+      hint = 'Drop them before, and make them again afterwards.';
+  end if;
   execute format('drop view %s', h.view);
-  if not transparent then
-    execute format('alter table %s set schema %s', h.rows_table, shown);
-  end if;
-  if transparent then
-    perform tidemill._tell_what_a_view_breaks(h, true);
-  end if;
-  h.is_transparent := transparent;
-  h.view := tidemill._create_view(h, rows_schema);
-  return h;
 end
 $$;
+comment on function tidemill._drop_view is 'Drops the view of a hypertable, if it is there. Error: 2BP01 something depends on it.';

@@ -33,7 +33,7 @@ return tidemill._bucket_instant(
       coalesce(timezone(timezone, origin), timestamp '2000-01-03') + coalesce("offset", interval '0'))
     else tidemill._month_bucket(bucket_width, timezone(timezone, ts),
       coalesce(timezone(timezone, origin), timestamp '2000-01-01'), coalesce("offset", interval '0')) end,
-  timezone, ts, bucket_width >= interval '1 day');
+  timezone, ts, bucket_width);
 
 create or replace function tidemill.time_bucket(bucket_width interval, ts timestamp)
 returns timestamp

@@ -16,7 +16,8 @@ select
   h.created_at,
   nullif(h.tablespaces, '{}') as tablespaces
 from tidemill._hypertables h
-join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
+-- Its view may have been dropped by hand.
+join pg_class r on r.oid = coalesce((select v.oid from pg_class v where v.oid = h.view and h.is_transparent), h.rows_table)
 join pg_namespace s on s.oid = r.relnamespace;
 comment on view tidemill.hypertables is 'Tables that create_hypertable cut by time.';
 comment on column tidemill.hypertables.num_chunks is 'Without the default partition, which has the rows that have no chunk yet.';
@@ -58,7 +59,8 @@ select
   c.created_at as chunk_creation_time
 from tidemill._chunks c
 join tidemill._hypertables h on h.id = c.hypertable_id
-join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
+-- Its view may have been dropped by hand.
+join pg_class r on r.oid = coalesce((select v.oid from pg_class v where v.oid = h.view and h.is_transparent), h.rows_table)
 join pg_namespace s on s.oid = r.relnamespace
 join pg_class k on k.oid = c.relation
 join pg_namespace n on n.oid = k.relnamespace
@@ -83,7 +85,8 @@ select
   c.orderby_asc,
   c.orderby_nullsfirst
 from tidemill._hypertables h
-join pg_class r on r.oid = case when h.is_transparent then coalesce(h.view, h.rows_table) else h.rows_table end
+-- Its view may have been dropped by hand.
+join pg_class r on r.oid = coalesce((select v.oid from pg_class v where v.oid = h.view and h.is_transparent), h.rows_table)
 join pg_namespace s on s.oid = r.relnamespace
 cross join lateral (
   select b.attname, b.n as segmentby_column_index, null::bigint as orderby_column_index, null::boolean as orderby_asc,
