@@ -22,9 +22,10 @@ def add_event_data(connection: psycopg.Connection, *, compressed: int = 0) -> li
 def packed(connection: psycopg.Connection) -> list[int]:
     """The numbers of rows in the segments, by chunk in the order of time."""
     found = connection.execute(
-        "select coalesce(p.rows, 0) from tidemill._chunks c"
-        " left join tidemill._packed_sizes(c.hypertable_id) p on p.number = c.number"
-        " order by c.hypertable_id, c.range_start"
+        "select coalesce(p.rows, 0)"
+        " from tidemill._hypertables h join tidemill._chunks c on c.hypertable_id = h.id"
+        " left join tidemill._packed_bytes(h) p on p.number = c.number"
+        " order by h.id, c.range_start"
     ).fetchall()
     return [int(rows) for (rows,) in found]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from rich.console import Console
 
 from tests.cli.hypertables import add_event_data
 from tests.support.commands import CommandLine
 from tidemill.cli.hypertables import list_hypertables
-from tidemill.cli.hypertables_find import bar, find_chunks, share, size
+from tidemill.cli.hypertables_find import bar, count, displayed_chunk, find_chunks, share, size
 
 
 @contextmanager
@@ -64,10 +65,13 @@ def test_one_is_shown_with_its_policies(cli: CommandLine, connection: psycopg.Co
         "2026-01-01 00:00:00",
         "2026-01-02 00:00:00",
     ]
-    assert [policy["name"] for policy in shown["policies"]] == ["Chunks Policy", "Compression Policy"]
+    assert [policy["name"] for policy in shown["policies"]] == [
+        "Chunks Policy of app.event_data",
+        "Compression Policy of app.event_data",
+    ]
     told = cli.ok("hypertables", name)
     assert "time (timestamp with time zone), in chunks of 1 day" in told
-    assert "\tCompression Policy\tscheduled\t" in told
+    assert "\tCompression Policy of app.event_data\tscheduled\t" in told
 
 
 def test_the_newest_chunks_are_shown(cli: CommandLine, connection: psycopg.Connection) -> None:
@@ -87,6 +91,46 @@ def test_what_is_meant_must_be_known(cli: CommandLine, connection: psycopg.Conne
     said = cli.refused("hypertables", "event_data")
     assert "2 hypertables have the name 'event_data': give one of app.event_data, other.event_data" in said
     assert cli.json("hypertables", "other.event_data")["name"] == "other.event_data"
+
+
+def test_the_name_of_the_table_of_rows_will_do(cli: CommandLine, connection: psycopg.Connection) -> None:
+    add_event_data(connection)
+    assert cli.json("hypertables", "app_rows.event_data")["name"] == "app.event_data"
+    # One of the other's name is another one.
+    connection.execute("create table app_rows.other (time timestamptz not null)")
+    connection.execute("select tidemill.create_hypertable('app_rows.other', 'time')")
+    assert cli.json("hypertables", "app_rows.other")["name"] == "app_rows.other"
+
+
+def test_a_mistyped_command_is_told(cli: CommandLine, connection: psycopg.Connection) -> None:
+    said = cli.refused("hypertables", "lst")
+    assert "There is no hypertable 'lst'; see them with: tidemill hypertables" in said
+    assert "and the commands with: tidemill hypertables --help (did you mean list?)" in said
+    assert "did you mean" not in cli.refused("hypertables", "event_data")
+    assert "--help" not in cli.refused("hypertables", "compress", "lst")
+
+
+def test_estimates_look_like_estimates(
+    cli: CommandLine, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_event_data(connection)
+    connection.execute(
+        "insert into event_data select time, 9, 1 from generate_series(timestamptz '2026-01-01 00:00+00',"
+        " '2026-01-01 23:59:59+00', '7 seconds') time"
+    )
+    connection.execute("analyze app_rows.event_data")
+    shown = cli.json("hypertables", "event_data")
+    assert shown["rows_estimated"]
+    assert [chunk["rows_estimated"] for chunk in shown["chunk_list"]] == [True] + [False] * 6
+    # In a pipe they are numbers.
+    [_, line] = cli.ok("hypertables").splitlines()
+    assert line.split("\t")[4] == str(shown["rows"])
+    estimated, exact = shown["chunk_list"][:2]
+    assert displayed_chunk(estimated)["rows"] == 12343 + 720
+    monkeypatch.setattr("tidemill.cli.hypertables_find.console", Console(force_terminal=True))
+    assert [displayed_chunk(chunk)["rows"] for chunk in (estimated, exact)] == ["~13,100", "720"]
+    assert [count(rows, True) for rows in (58_731, 1_234_567, 24)] == ["~58,700", "~1,230,000", "~24"]
+    assert [count(58_731, False), count(None, True)] == ["58,731", None]
 
 
 def test_a_locked_chunk_is_a_note(cli: CommandLine, database: str, connection: psycopg.Connection) -> None:
@@ -175,3 +219,18 @@ def test_the_plan_ends_with_the_whole(cli: CommandLine, connection: psycopg.Conn
     ]
     before, after = columns[-1]["bytes_before"], columns[-1]["bytes_after"]
     assert lines[-1] == ["(all, with indexes)", "", "", str(before), str(after), f"{before / after:.1f}"]
+
+
+def test_a_plan_of_other_columns(cli: CommandLine, connection: psycopg.Connection) -> None:
+    add_event_data(connection)
+    tried = cli.json("hypertables", "plan", "event_data", "--segmentby", "note,device_id")
+    assert [row["column_name"] for row in tried if row["encoding"] == "key"] == ["device_id", "note"]
+    # What is in force is not what is tried.
+    tried = cli.json(
+        "hypertables", "plan", "event_data", "--segmentby", "", "--orderby", "device_id, time desc"
+    )
+    assert "key" not in [row["encoding"] for row in tried]
+    for option in ("segmentby", "orderby"):
+        assert f'column "nothing" of {option} does not exist' in cli.refused(
+            "hypertables", "plan", "event_data", f"--{option}", "nothing"
+        )

@@ -15,6 +15,7 @@ from tests.cli.hypertables import add_event_data, loose, packed
 from tests.hypertables.packed import images
 from tests.support.commands import PROGRAM, CommandLine
 from tests.support.waiting import wait_until
+from tidemill.cli.hypertables_change import _Done, _measure
 
 
 def test_compress_and_back(cli: CommandLine, connection: psycopg.Connection) -> None:
@@ -44,7 +45,65 @@ def test_what_came_later_is_packed_beside_or_anew(cli: CommandLine, connection: 
         "hypertables", "compress", "event_data", "--recompress", "--older-than", "2026-01-03T00:00Z"
     )
     assert (done["chunks"], done["rows"]) == (names[:2], 1441)
+    again = cli.run(
+        "hypertables", "compress", "event_data", "--recompress", "--older-than", "2026-01-02T00:00Z"
+    )
+    assert again.stdout.startswith("Recompressed 1 of 1 chunks of app.event_data: 720 rows")
+    assert "The size has the space of the old segments, too" in again.stderr
     assert packed(connection)[:2] == [720, 721]
+
+
+def _stats(connection: psycopg.Connection, names: Sequence[str]) -> tuple[int, int]:
+    """What these chunks took before they were compressed, and what they take now."""
+    [(before, after)] = connection.execute(
+        "select sum(before_compression_total_bytes)::bigint, sum(after_compression_total_bytes)::bigint"
+        " from tidemill.chunk_compression_stats('event_data')"
+        " where chunk_schema || '.' || chunk_name = any(%s)",
+        [list(names)],
+    ).fetchall()
+    return before, after
+
+
+@pytest.mark.parametrize("recompress", [[], ["--recompress"]])
+def test_bytes_are_those_of_the_statistics(
+    cli: CommandLine, connection: psycopg.Connection, recompress: list[str]
+) -> None:
+    """Also where rows were packed beside others, and where others were brought back."""
+    names = add_event_data(connection, compressed=2)
+    shown = cli.json("hypertables", "event_data")
+    assert shown["packed_bytes"] == _stats(connection, names)[1]
+    connection.execute("delete from event_data where device_id = 1 and time = '2026-01-02 00:10:00+00'")
+    [beside] = [chunk["rows"] for chunk in cli.json("hypertables", "event_data")["chunk_list"][1:2]]
+    assert 0 < beside < 719
+    done = cli.json(
+        "hypertables",
+        "compress",
+        "event_data",
+        *recompress,
+        "--newer-than",
+        "2026-01-02T00:00Z",
+        "--older-than",
+        "2026-01-03T00:00Z",
+    )
+    assert (done["chunks"], done["rows"]) == ([names[1]], 719 if recompress else beside)
+    assert (done["bytes_before"], done["bytes_after"]) == _stats(connection, [names[1]])
+    assert done["ratio"] == round(done["bytes_before"] / done["bytes_after"], 2) > 1
+
+
+def test_what_is_locked_is_not_measured(database: str, connection: psycopg.Connection) -> None:
+    add_event_data(connection, compressed=1)
+    [(segments, number)] = connection.execute(
+        "select h.segments::text, c.number from tidemill._hypertables h"
+        " join tidemill._chunks c on c.hypertable_id = h.id and c.is_compressed"
+    ).fetchall()
+    locked, free = _Done(numbers=[number]), _Done(numbers=[number])
+    with psycopg.connect(database, autocommit=True) as own:
+        with psycopg.connect(database) as other:
+            other.execute(f"lock table {segments} in access exclusive mode".encode())
+            _measure(own, 1, locked)
+        _measure(own, 1, free)
+    assert (locked.bytes_before, locked.bytes_after) == (0, 0)
+    assert free.bytes_before > free.bytes_after > 0
 
 
 def test_a_dry_run_changes_nothing(cli: CommandLine, connection: psycopg.Connection) -> None:
@@ -90,15 +149,20 @@ def test_limits_are_of_the_kind_of_the_time(cli: CommandLine, connection: psycop
     assert "neither a duration nor a time" in cli.refused(
         "hypertables", "compress", "local", "--older-than", "x"
     )
+    bare = cli.run("hypertables", "compress", "local", "--older-than", "5")
+    assert bare.returncode == 2
+    assert "'5' has no unit: give a unit, for instance 5d." in bare.stderr
 
 
 def test_what_cannot_be_compressed_says_what_to_do(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute("create table plain (at timestamptz not null)")
     connection.execute("select tidemill.create_hypertable('plain', 'at')")
     connection.execute("insert into plain values (now())")
-    said = cli.refused("hypertables", "compress", "plain")
-    assert 'compression is not enabled on hypertable "plain"' in said
-    assert "SELECT tidemill.enable_compression('app.plain')" in said
+    for options in ([], ["--dry-run"], ["--older-than", "7d"]):
+        said = cli.refused("hypertables", "compress", "plain", *options)
+        assert "Compression is not enabled on app.plain. First: " in said
+        assert "SELECT tidemill.enable_compression('app.plain', segmentby => 'COLUMNS')" in said
+    assert "Nothing to do" in cli.ok("hypertables", "decompress", "plain")
 
 
 @contextmanager
@@ -226,8 +290,27 @@ def test_backfill_changes_rows_and_keeps_the_staged(cli: CommandLine, connection
     assert "go with --on-conflict update" in cli.refused(
         "hypertables", "backfill", "late", "event_data", "--target", "(time)"
     )
-    assert 'relation "nothing" does not exist' in cli.refused(
-        "hypertables", "backfill", "nothing", "event_data"
+
+
+def test_the_staging_table_may_stand_beside_the_hypertable(
+    cli: CommandLine, database: str, connection: psycopg.Connection
+) -> None:
+    add_event_data(connection)
+    _stage(connection)
+    connection.execute('create table app_rows."Late 2" (like late)')
+    connection.execute("insert into app_rows.\"Late 2\" values ('2026-01-01 00:00:31+00', 1, 100)")
+    elsewhere = CommandLine(cli.directory, make_conninfo(database, options="-c search_path=pg_catalog"))
+    done = elsewhere.run("hypertables", "backfill", "late", "event_data")
+    assert "Moved 3 rows into 2 chunks of app.event_data" in done.stdout
+    assert "late is not on the search path: taking app.late." in done.stderr
+    assert "Moved 1 rows" in elsewhere.ok("hypertables", "backfill", '"Late 2"', "event_data")
+    assert (loose(connection, "late"), loose(connection, 'app_rows."Late 2"')) == (0, 0)
+    assert (
+        "There is no table 'nothing' on the search path, nor in schema app or app_rows; name its schema"
+        in cli.refused("hypertables", "backfill", "nothing", "event_data")
+    )
+    assert "There is no table 'no.thing'; name its schema" in cli.refused(
+        "hypertables", "backfill", "no.thing", "event_data"
     )
 
 

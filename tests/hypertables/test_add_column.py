@@ -7,21 +7,7 @@ import pytest
 from psycopg import errors, sql
 
 from tests.hypertables.calls import refused, run, value, values
-from tests.hypertables.packed import DEVICES, ROWS, compress, count, images
-
-
-@pytest.fixture
-def devices(connection: psycopg.Connection) -> psycopg.Connection:
-    connection.execute(DEVICES)
-    return connection
-
-
-@pytest.fixture
-def packed(devices: psycopg.Connection) -> psycopg.Connection:
-    """Its first three days are packed."""
-    devices.execute("select tidemill.enable_compression('event_data', 'device_id')")
-    assert len(compress(devices, before="2026-01-04 00:00+00")) == 3
-    return devices
+from tests.hypertables.packed import ROWS, compress, count, images
 
 
 def add(connection: psycopg.Connection, name: str, kind: str, default: str | None = None) -> None:

@@ -113,7 +113,7 @@ def test_a_reader_who_stays_is_not_waited_for(many: psycopg.Connection) -> None:
 
 
 def test_the_action_of_chunks_cuts_them(many: psycopg.Connection) -> None:
-    [config] = values(many, "select config::text from tidemill.actions where name = 'Chunks Policy'")
+    [config] = values(many, "select config::text from tidemill.actions where name like 'Chunks Policy of %'")
     many.execute("call tidemill.policy_chunks(0, %s)", [config])
     # Without the setting no arm could be left out.
     assert len(scans(many, "true")) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import psycopg
@@ -44,21 +45,6 @@ VALUES = {
     "pair": ["row(1, 'x, y')", "row(null, null)"],
     "positive": ["7"],
 }
-
-
-@pytest.fixture
-def devices(connection: psycopg.Connection) -> psycopg.Connection:
-    """With a hypertable of five devices; see DEVICES."""
-    connection.execute(DEVICES)
-    return connection
-
-
-@pytest.fixture
-def packed(devices: psycopg.Connection) -> psycopg.Connection:
-    """Its first three days are packed."""
-    devices.execute("select tidemill.enable_compression('event_data', 'device_id')")
-    assert len(compress(devices, before="2026-01-04 00:00+00")) == 3
-    return devices
 
 
 @pytest.mark.parametrize("type_name", VALUES)
@@ -392,3 +378,17 @@ def test_the_view_is_cut_only_between_packed_chunks(connection: psycopg.Connecti
         found.append(count(connection, arms))
 
     assert found == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize("source", ["event_data", "event_data_between('2026-01-01', '2026-02-01')"])
+def test_packed_rows_are_counted_by_the_planner_and_read_by_one_process(
+    packed: psycopg.Connection, source: str
+) -> None:
+    packed.execute("vacuum analyze app_chunks._hyper_1_segments")
+    for setting in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
+        packed.execute(f"set {setting} = 0".encode())
+    plan = "\n".join(line for (line,) in packed.execute(f"explain select * from {source}".encode()))
+    assert "Gather" not in plan
+    # A thousand for each of the 15 segments.
+    [estimate] = re.findall(r"ProjectSet .* rows=(\d+)", plan)
+    assert int(estimate) == 15_000

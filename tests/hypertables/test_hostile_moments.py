@@ -11,6 +11,7 @@ from tests.hypertables.calls import refused, run, value, values
 from tests.hypertables.packed import DEVICES, ROWS, compress, images
 from tests.hypertables.steps import Waiting
 from tests.support.servers import Server
+from tests.support.tablespaces import COLD, make_tablespaces
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.versions(18, 16)
@@ -209,3 +210,75 @@ def test_what_cannot_be_updated_is_told(connection: psycopg.Connection) -> None:
         with refused("428C9", "cannot be updated"):
             run(connection, f"update m set {column} = 77")
     assert run(connection, "update m set v = 5 returning id, twice") == [(1, 10)]
+
+
+def test_a_chunk_that_is_packed_while_its_move_waits(server: Server, devices: psycopg.Connection) -> None:
+    make_tablespaces(server)
+    before = images(devices)
+    chunk = value(devices, CHUNK)
+    with psycopg.connect(devices.info.dsn) as packer:
+        packer.execute("select tidemill.compress_chunk(%s::text::regclass)", [chunk])
+        moving = Waiting(devices.info.dsn, f"select tidemill.move_chunk('{chunk}', '{COLD}')")
+        wait_until(moving.waits(devices), "the move to wait")
+    assert moving.join() is None
+    assert values(devices, "select distinct _place from app_chunks._hyper_1_segments") == [COLD]
+    assert images(devices) == before
+
+
+def test_the_first_move_into_a_tablespace_beside_an_insert(
+    server: Server, devices: psycopg.Connection
+) -> None:
+    """Who inserts looks at the segments behind the chunk; who moves makes their partition before."""
+    make_tablespaces(server)
+    compress(devices)
+    chunk = value(devices, CHUNK)
+    with psycopg.connect(devices.info.dsn) as writer:
+        writer.execute("insert into event_data (time, device_id) values ('2026-01-02 00:05+00', 1)")
+        moving = Waiting(devices.info.dsn, f"select tidemill.move_chunk('{chunk}', '{COLD}')")
+        wait_until(moving.waits(devices), "the move to wait")
+        writer.execute("insert into event_data (time, device_id) values ('2026-01-02 00:06+00', 1)")
+        assert len(images(writer)) == ROWS + 2
+    assert moving.join() is None
+    assert value(devices, "select count(*) from event_data") == ROWS + 2
+
+
+def test_chunks_that_are_dropped_while_compression_is_enabled(connection: psycopg.Connection) -> None:
+    run(connection, DEVICES)
+    dropping = "select tidemill.drop_chunks('event_data', older_than => timestamptz '2026-01-03 00:00+00')"
+    with psycopg.connect(connection.info.dsn) as enabler:
+        enabler.execute("select tidemill.enable_compression('event_data', 'device_id')")
+        enabler.execute("select tidemill.compress_chunk(%s::text::regclass)", [value(connection, CHUNK)])
+        drop = Waiting(connection.info.dsn, dropping)
+        wait_until(drop.waits(connection), "the drop to wait")
+    assert drop.join() is None
+    assert value(connection, "select count(*) from app_chunks._hyper_1_segments") == 0
+    assert value(connection, "select count(*) from event_data") == ROWS - 2 * 720
+
+
+def test_null_is_no_wish_to_change_the_database(connection: psycopg.Connection) -> None:
+    run(connection, DEVICES)
+    run(connection, "select tidemill.enable_compression('event_data', set_constraint_exclusion => null)")
+    settings = values(
+        connection,
+        "select unnest(s.setconfig) from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase"
+        " where d.datname = current_database()",
+    )
+    assert not [one for one in settings if one.startswith("constraint_exclusion")]
+
+
+def test_names_whose_letters_have_several_bytes(connection: psycopg.Connection) -> None:
+    name = "ä" * 31
+    run(
+        connection,
+        f'create table "{name}" (at timestamptz primary key);'
+        f"select tidemill.create_hypertable('\"{name}\"', 'at', associated_schema_name => 'app_chunks');"
+        f"insert into \"{name}\" values ('2026-01-01 00:00+00'); select tidemill.make_chunks('\"{name}\"');"
+        f"select tidemill.enable_compression('\"{name}\"', transparent => false)",
+    )
+    made = values(
+        connection,
+        "select proname::text from pg_proc"
+        " where pronamespace = 'app'::regnamespace and proname ~ '^ä' order by 1",
+    )
+    assert [one[-8:].lstrip("ä") for one in made] == ["_between", "_latest", "_recent"]
+    assert value(connection, f'select count(*) from "{"ä" * 29}_all"') == 1

@@ -96,7 +96,8 @@ ODD = {
         create type em.odd as (n integer);
         create function em.cast(em.odd) returns bigint language sql as 'select em.evil()::bigint';
         create cast (em.odd as bigint) with function em.cast as implicit;
-        create table em.fake (_chunk integer, _rows em.odd, _place text);
+        create table em.fake (_chunk integer, _rows em.odd, _place text) partition by list (_place);
+        create table em.fakes partition of em.fake default;
         insert into em.fake values (1, row(1), '')""",
     "is partitioned by an expression": """
         create table em.fake (_chunk integer, _rows integer, _place text)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from importlib.resources import files
 
 import psycopg
 import pytest
@@ -117,3 +119,23 @@ def test_an_owner_who_may_create_no_schema_names_its_own(
         assert [value(own, f"select count(*) from {name}") for name in ("own.m", "own.m_all")] == [1, 2]
         run(own, "select tidemill.set_transparent('own.m', true, rows_schema => 'aside')")
         assert value(own, "select count(*) from own.m") == 2
+
+
+# What nobody calls with rights of their own, or everybody may.
+NOT_GRANTED = {
+    *("_answer_hypertable", "_expect_kinds", "_expect_owner", "_functions_for_hypertables"),
+    *("_grant_hypertables_again", "grant_hypertables", "_create_pick", "_picked", "_picked_of_any"),
+    *("time_bucket", "_bucket_instant", "_is_fixed_width", "_is_whole_days", "_month_bucket"),
+    "_refuse_bucket_width",
+}
+
+
+def test_what_an_owner_calls_is_granted(connection: psycopg.Connection) -> None:
+    """A function that is missing in the list fails for an ordinary role alone, so it is easily overlooked."""
+    sources = files("tidemill").joinpath("sql", "functions", "hypertables")
+    made = re.compile(r"create or replace (?:function|procedure) tidemill\.(\w+)\(")
+    texts = [source.read_text("utf-8") for source in sources.iterdir()]
+    names = {name for text in texts for name in made.findall(text)}
+    [(granted,)] = run(connection, "select tidemill._functions_for_hypertables()::text[]")
+    assert set(granted) == names - NOT_GRANTED
+    assert len(granted) == len(set(granted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import psycopg
@@ -138,3 +139,78 @@ def test_policies_go_with_their_table(devices: psycopg.Connection) -> None:
         count(devices, "select count(*) from pg_class where relnamespace = 'app_chunks'::regnamespace") == 0
     )
     assert count(devices, "select count(*) from pg_proc where pronamespace = 'app_chunks'::regnamespace") == 0
+
+
+def run_together(connection: psycopg.Connection, actions: list[Any]) -> list[psycopg.Error]:
+    """Runs actions at the same time, each in a session of its own; returns what failed."""
+    failures: list[psycopg.Error] = []
+
+    def run_one(action: int) -> None:
+        with psycopg.connect(connection.info.dsn, autocommit=True) as session:
+            try:
+                session.execute("call tidemill.run_action(%s)", [action])
+            except psycopg.Error as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=run_one, args=[action]) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
+
+
+def test_policies_that_are_due_together(connection: psycopg.Connection) -> None:
+    """Retention and compression run beside each other, and beside whoever lays out chunks."""
+    connection.execute(
+        "create table q (at timestamptz primary key, v int);"
+        "insert into q select now() - n * interval '1 hour', n from generate_series(1, 24 * 40) n;"
+        "select tidemill.create_hypertable("
+        "  'q', 'at', chunk_time_interval => interval '1 day', migrate_data => true);"
+        "select tidemill.enable_compression('q')"
+    )
+    policies = [
+        count(connection, f"select tidemill.add_{kind}_policy('q', interval '{age}')")
+        for kind, age in (("compression", "2 days"), ("retention", "20 days"))
+    ]
+    policies += [count(connection, "select id from tidemill.actions where name like 'Chunks Policy of %'")]
+    for n in range(3):
+        assert run_together(connection, policies) == []
+        young = "select count(*), count(distinct at) from q where at > now() - interval '19 days'"
+        assert connection.execute(young.encode()).fetchall() == [(24 * 19 - 1, 24 * 19 - 1)]
+        assert count(connection, COMPRESSED) >= 17
+        run_again = "select tidemill.decompress_chunk(relation) from tidemill._chunks where is_compressed"
+        connection.execute(run_again.encode())
+        connection.execute(
+            f"insert into q select at - interval '{100 * (n + 1)} days', v from q"
+            " where at between now() - interval '19 days' and now() - interval '10 days'".encode()
+        )
+
+
+def test_policies_of_a_dropped_table_that_are_due_together(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "create table q (at timestamptz primary key); select tidemill.create_hypertable('q', 'at');"
+        "select tidemill.enable_compression('q');"
+        "select tidemill.add_compression_policy('q', interval '1 day');"
+        "select tidemill.add_retention_policy('q', interval '9 days'); drop table app_rows.q cascade"
+    )
+    ids = [
+        i for (i,) in connection.execute("select id from tidemill.actions where name like '% Policy of %'")
+    ]
+    assert run_together(connection, ids) == []
+    assert count(connection, "select count(*) from tidemill.actions where name like '% Policy of %'") == 0
+
+
+def test_a_chunk_that_fails_is_not_in_the_way_of_the_others(devices: psycopg.Connection) -> None:
+    """timescaledb#4610: its run fails, and says so; what can be packed is packed."""
+    devices.execute(
+        "create function fails() returns trigger language plpgsql as $$ begin return new; end $$;"
+        'create trigger "überprüft" before insert on app_chunks._hyper_1_3_chunk'
+        " for each row execute function fails()"
+    )
+    policy = add(devices, "compression", "interval '1 day'")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="_hyper_1_3_chunk: the trigger") as raised:
+        devices.execute("call tidemill.run_action(%s)", [policy])
+    assert "RENAME" in str(raised.value.diag.message_hint)
+    failed = "select count(*) from tidemill._chunks where number = 3 and is_compressed"
+    assert (count(devices, failed), count(devices, COMPRESSED) >= 3) == (0, True)

@@ -96,3 +96,44 @@ def test_the_view_is_cut_at_the_ends_of_time(
     run(connection, "set constraint_exclusion = on")
     run(connection, TIDY_UP)
     assert images(connection, "ends") == before
+
+
+STALE = (
+    "create temp table stale as select h, c from tidemill._chunks c"
+    " join tidemill._hypertables h on h.id = c.hypertable_id where c.emptied_by is not null"
+)
+TRUNCATE_STALE = "select tidemill._truncate_emptied(h, c) from stale"
+
+
+def test_a_chunk_that_came_back_meanwhile(packed: psycopg.Connection) -> None:
+    before = images(packed)
+    compress(packed, before="2026-01-02 00:00+00")
+    run(packed, STALE)
+    run(packed, "select tidemill.decompress_chunk(relation) from tidemill._chunks where is_compressed")
+    run(packed, TRUNCATE_STALE)
+    assert value(packed, "select count(*) from tidemill._chunks where is_compressed") == 0
+    assert images(packed) == before
+
+
+def test_a_chunk_that_was_packed_anew_meanwhile(packed: psycopg.Connection) -> None:
+    """A reader from between sees the rows where they were between."""
+    before = images(packed)
+    compress(packed, before="2026-01-02 00:00+00")
+    run(packed, STALE)
+    run(packed, "select tidemill.decompress_chunk(relation) from tidemill._chunks where is_compressed")
+    with psycopg.connect(packed.info.dsn) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("select 1")
+        compress(packed, before="2026-01-02 00:00+00")
+        run(packed, TRUNCATE_STALE)
+        assert images(reader) == before
+    assert value(packed, "select count(*) from tidemill._chunks where emptied_by is not null") == 1
+
+
+def test_a_chunk_that_was_dropped_meanwhile(packed: psycopg.Connection) -> None:
+    compress(packed, before="2026-01-02 00:00+00")
+    run(packed, STALE)
+    dropping = "select tidemill.drop_chunks('event_data', older_than => timestamptz '2026-01-02 00:00+00')"
+    assert run(packed, dropping) == [("app_chunks._hyper_1_3_chunk",)]
+    run(packed, TRUNCATE_STALE)
+    assert value(packed, "select count(*) from event_data") == ROWS - 720

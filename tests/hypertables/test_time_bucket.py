@@ -637,3 +637,24 @@ def test_indexes_may_have_it(connection: psycopg.Connection) -> None:
         connection, "select count(*) from t where tidemill.time_bucket('1 hour', tz) = '2024-01-02 03:00+00'"
     )
     assert "Index" in told
+
+
+@pytest.mark.parametrize(
+    ("width", "offset"),
+    [("7 minutes", "0"), ("45 minutes", "0"), ("30 seconds", "-15 s"), ("1 hour", "-15 min")],
+)
+def test_short_buckets_where_clocks_are_turned(
+    connection: psycopg.Connection, width: str, offset: str
+) -> None:
+    """timescaledb#8851: each holds its times, and none comes before the one of an earlier time."""
+    start = f"tidemill.time_bucket('{width}', at, 'Europe/Berlin', \"offset\" => '{offset}')"
+    [(outside, backwards)] = connection.execute(
+        f"""select count(*) filter (where at < start or at >= start + interval '{width}'),
+               count(*) filter (where start < before)
+        from (select at, start, lag(start, 1, start) over (order by at) as before
+              from (select at, {start} as start
+                    from unnest(array['2025-03-30 01:00Z', '2025-10-26 01:00Z']::timestamptz[]) turned,
+                    generate_series(turned - interval '4 h', turned + interval '4 h', '10 s') at) b) o
+        """.encode()
+    ).fetchall()
+    assert (outside, backwards) == (0, 0)

@@ -9,15 +9,9 @@ import pytest
 from psycopg import errors
 
 from tests.hypertables.calls import refused, run, value, values
-from tests.hypertables.packed import DEVICES, ROWS, compress, count, images
+from tests.hypertables.packed import ROWS, compress, count, images
 
 LATE = "('2026-01-02 00:05+00', 1, 77)"
-
-
-@pytest.fixture
-def devices(connection: psycopg.Connection) -> psycopg.Connection:
-    connection.execute(DEVICES)
-    return connection
 
 
 def enable(connection: psycopg.Connection, arguments: str = "") -> None:

@@ -252,6 +252,8 @@ HYPERTABLES = [
         "hypertable regclass, transparent boolean, rows_schema name DEFAULT NULL::name",
         "regclass",
     ),
+    ("set_updatable", "hypertable regclass, updatable boolean", "void"),
+    ("disable_compression", "hypertable regclass", "regclass"),
     (
         "add_column",
         "hypertable regclass, column_name name, data_type text, default_value text DEFAULT NULL::text",

@@ -115,8 +115,13 @@ def call_hypertables(conninfo: str, owner: str, cli: CommandLine) -> None:
         in_turn(conninfo, f"select {schema}.drop_chunks('app.measured', '2026-01-02 03:00Z')")
         for view in ("tidemill.hypertables", "tidemill.chunks", "timescaledb_information.hypertables"):
             assert rows(conninfo, f"select * from {view}")
+        in_turn(
+            conninfo,
+            f"select {schema}.decompress_chunk(c) from tidemill.show_chunks('app.measured') c",
+            "select tidemill.disable_compression('app.measured')",
+        )
         assert len(rows(conninfo, "select * from app.measured")) == 4
-        rows(conninfo, "drop table app_rows.measured, app.staged cascade")
+        rows(conninfo, "drop table app.measured, app.staged")
 
 
 def change_packed(conninfo: str, schema: str) -> None:
@@ -126,6 +131,8 @@ def change_packed(conninfo: str, schema: str) -> None:
         "update app.measured set state = 'old' where nr operator(pg_catalog.=) 9",
         "select tidemill.set_transparent('app.measured', false)",
         "select tidemill.set_transparent('app.measured', true)",
+        "select tidemill.set_updatable('app.measured', true)",
+        "select tidemill.set_updatable('app.measured', false)",
         "select tidemill.add_column('app.measured', 'more', 'pg_catalog.int4', '7')",
         "select * from app.measured_between('-infinity', 'infinity')",
         "select * from app.measured_latest('new')",

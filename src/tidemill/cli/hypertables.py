@@ -15,6 +15,7 @@ from tidemill.cli.groups import listing_group
 from tidemill.cli.hypertables_find import (
     all_bytes,
     bar,
+    count,
     displayed_chunk,
     find_chunks,
     find_hypertable,
@@ -84,15 +85,31 @@ def list_hypertables(
         say_more(limit)
 
 
-@group.command("plan", epilog="Example: `tidemill hypertables plan event_data`")
+@group.command(
+    "plan",
+    epilog="Examples:\n\n`tidemill hypertables plan event_data`\n\n"
+    "`tidemill hypertables plan event_data --segmentby 'device_id' --orderby 'time desc'`",
+)
 def plan(
-    hypertable: HypertableArgument, database: DatabaseOption = None, as_json: JsonOption = False
+    hypertable: HypertableArgument,
+    segmentby: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="Try these, separated by commas; else what is in force."),
+    ] = None,
+    orderby: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMNS", help="Likewise, as 'time desc': the order in a segment."),
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show how the columns would be packed, and how small: a try on a sample, which changes nothing."""
     with opened(database, runs_users_code=True) as connection:
         found = find_hypertable(connection, hypertable)
         with connection.cursor(row_factory=dict_row) as cursor:
-            columns = cursor.execute(_COMPRESSION_PLAN, {"name": found["name"]}).fetchall()
+            columns = cursor.execute(
+                _COMPRESSION_PLAN, {"name": found["name"], "segmentby": segmentby, "orderby": orderby}
+            ).fetchall()
     if as_json:
         print_json(columns)
         return
@@ -100,7 +117,9 @@ def plan(
 
 
 _COMPRESSION_PLAN: LiteralString = """
-select * from tidemill.compression_plan(%(name)s::pg_catalog.text::pg_catalog.regclass)
+select * from tidemill.compression_plan(
+  %(name)s::pg_catalog.text::pg_catalog.regclass, segmentby => %(segmentby)s::pg_catalog.text,
+  orderby => %(orderby)s::pg_catalog.text)
 """
 
 
@@ -130,7 +149,7 @@ def _displayed(row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "hypertable": row["name"],
         "chunks_packed": row["compressed_chunks"],
-        "rows": all_rows if all_rows is None or not console.is_terminal else f"{all_rows:,}",
+        "rows": count(all_rows, row["rows_estimated"]),
         "size": size(everything) if console.is_terminal else everything,
         "rows_packed": share(row["packed_rows"], row["rows"]) if row["compression_enabled"] else None,
         "oldest_to_newest": bar(row["states"] or (), _cells()),
@@ -143,7 +162,8 @@ def _cells() -> int:
 
 
 def _show(connection: psycopg.Connection[Any], word: str, limit: int, as_json: bool) -> None:
-    row, chunks = _looked_at(connection, find_hypertable(connection, word))
+    commands = [command.name for command in group.registered_commands if command.name]
+    row, chunks = _looked_at(connection, find_hypertable(connection, word, commands=commands))
     policies: list[dict[str, Any]] | None = None
     with suppress(psycopg.errors.InsufficientPrivilege):
         ids = [found["id"] for found in query_rows(connection, "hypertable_policies", id=row["id"])]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 import sys
 import time
-from typing import Annotated, Literal, LiteralString
+from typing import Annotated, Any, Literal, LiteralString
 
 import psycopg
 import typer
 
-from tidemill.cli.actions_find import opened, sentences
+from tidemill.cli.actions_find import opened, query_rows, sentences
 from tidemill.cli.hypertables_find import find_hypertable
 from tidemill.cli.hypertables_options import HypertableArgument
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, say
 from tidemill.cli.stops import interrupted_by_signals
 from tidemill.cli.visible import visible
+from tidemill.errors import TidemillError
 
 _MOVED = re.compile(r"(\d+) rows moved in range ")
 # Other levels are refused, and a role may have another default. Behind a pooler it would reach other clients.
@@ -26,7 +27,7 @@ where pg_catalog.pg_backend_pid() operator(pg_catalog.=) %(pid)s::integer
 """
 _BACKFILL: LiteralString = """
 call tidemill.decompress_backfill(
-  %(staging)s::pg_catalog.text::pg_catalog.regclass, %(name)s::pg_catalog.text::pg_catalog.regclass,
+  %(staging)s::pg_catalog.oid::pg_catalog.regclass, %(name)s::pg_catalog.text::pg_catalog.regclass,
   on_conflict_action => %(on_conflict)s::pg_catalog.text, delete_from_staging => %(deletes)s,
   on_conflict_update_columns => %(columns)s::pg_catalog.text[],
   on_conflict_target => %(target)s::pg_catalog.text)
@@ -94,13 +95,14 @@ def backfill(
     started = time.monotonic()
     with opened(database, on_notice=told, runs_users_code=True) as connection:
         found = find_hypertable(connection, hypertable)
+        table = _find_staging(connection, found, staging)
         connection.execute(_READ_COMMITTED, {"pid": connection.info.backend_pid})
         try:
             with interrupted_by_signals():
                 connection.execute(
                     _BACKFILL,
                     {
-                        "staging": staging,
+                        "staging": table,
                         "name": found["name"],
                         "on_conflict": on_conflict.upper(),
                         "deletes": not keep_staging,
@@ -124,6 +126,21 @@ def backfill(
         )
         return
     say(_summary(visible(found["name"]), moved, seconds, keep_staging))
+
+
+def _find_staging(connection: psycopg.Connection[Any], hypertable: dict[str, Any], word: str) -> int:
+    """The staging table that a word names; one that only stands beside the hypertable is told."""
+    rows = query_rows(connection, "staging_table", id=hypertable["id"], staging=word)
+    if not rows:
+        raise TidemillError(f"The hypertable {hypertable['name']} was dropped just now.")
+    [found] = rows
+    if found["oid"] is None:
+        schemas = " or ".join(dict.fromkeys(found["schemas"]))
+        where = "" if "." in word else f" on the search path, nor in schema {schemas}"
+        raise TidemillError(f"There is no table {word!r}{where}; name its schema, as in app.late_rows.")
+    if found["elsewhere"]:
+        note(f"{word} is not on the search path: taking {found['elsewhere']}.")
+    return int(found["oid"])
 
 
 def _summary(name: str, moved: list[int], seconds: float, keep_staging: bool) -> str:

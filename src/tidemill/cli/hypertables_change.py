@@ -21,6 +21,7 @@ from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, print_table, progress_bar, say
 from tidemill.cli.stops import Stop, stop_between
 from tidemill.cli.visible import visible
+from tidemill.errors import TidemillError
 
 _COLUMNS = ("chunk", "from", "until", "state", "rows", "beside", "size", "packed_size")
 _COUNTED = ("smallint", "integer", "bigint")
@@ -44,6 +45,7 @@ class _Done:
     """What has come of the chunks so far."""
 
     chunks: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     passed_over: dict[str, str] = field(default_factory=dict)
     rows: int = 0
     bytes_before: int = 0
@@ -127,6 +129,8 @@ def _change(
 ) -> None:
     with opened(database, on_notice=_keep_silent, runs_users_code=True) as connection:
         found = find_hypertable(connection, word)
+        if statement != _DECOMPRESS and not found["compression_enabled"]:
+            raise TidemillError(_how_to_enable(found["name"]))
         older, newer = (_limit(found["time_type"], limit) for limit in limits)
         chosen = query_rows(connection, "chosen_chunks", id=found["id"], older_than=older, newer_than=newer)
         oids = {row["oid"] for row in chosen}
@@ -138,6 +142,7 @@ def _change(
         done = _Done()
         with suppress(KeyboardInterrupt), stop_between() as stop:
             _one_by_one(connection, found["id"], due, statement, stop, done)
+        _measure(connection, found["id"], done)
         seconds = time.monotonic() - started
     left = len(due) - len(done.chunks) - len(done.passed_over)
     if as_json:
@@ -156,6 +161,8 @@ def _change(
         )
     else:
         say(_summary(verb, visible(found["name"]), done, len(due), seconds))
+    if statement == _RECOMPRESS and done.bytes_after:
+        note("The size has the space of the old segments, too; later ones will use it.")
     if left:
         note(f"Stopped with {left} chunks left, each as it was; the same command goes on.")
     if left or done.passed_over:
@@ -180,10 +187,9 @@ def _one_by_one(
             name = f"{row['chunk_schema']}.{row['chunk']}"
             progress.update(task, description=row["chunk"])
             try:
-                before = _packed(connection, hypertable_id, row)
                 with connection.transaction():
                     connection.execute(statement, {"chunk": row["oid"]})
-                after = _packed(connection, hypertable_id, row)
+                    rows = _rows_done(connection, hypertable_id, row, statement)
             except psycopg.Error as error:
                 if error.sqlstate not in _PASSING:
                     note(f"At {name}, after {len(done.chunks)} of {len(due)} chunks, which stay done:")
@@ -193,7 +199,8 @@ def _one_by_one(
                 note(f"{name} is {reason}, and left as it is.")
             else:
                 done.chunks.append(name)
-                _count(done, row, before, after)
+                done.numbers.append(row["number"])
+                done.rows += rows
             progress.advance(task)
     with connection.transaction():
         connection.execute(_TIDY_UP, {"id": hypertable_id})
@@ -208,19 +215,30 @@ _PASSING: dict[str | None, str] = {
 }
 
 
-def _packed(connection: psycopg.Connection[Any], hypertable_id: int, row: dict[str, Any]) -> tuple[int, int]:
-    """How many rows of a chunk are packed, and in how many bytes."""
-    for sizes in query_rows(connection, "packed_size", id=hypertable_id, number=row["number"]):
-        return sizes["rows"], sizes["bytes"]
-    return 0, 0
+def _rows_done(
+    connection: psycopg.Connection[Any], hypertable_id: int, row: dict[str, Any], statement: LiteralString
+) -> int:
+    """How many rows this transaction has packed or brought back, after what was seen before."""
+    before = int(row["packed_rows"] or 0)
+    if statement == _DECOMPRESS:
+        return before
+    for packed in query_rows(connection, "packed_rows", id=hypertable_id, number=row["number"]):
+        return max(0, int(packed["rows"]) - (0 if statement == _RECOMPRESS else before))
+    return 0
 
 
-def _count(done: _Done, row: dict[str, Any], before: tuple[int, int], after: tuple[int, int]) -> None:
-    done.rows += abs(after[0] - before[0]) or after[0]
-    # Of a chunk that was packed before, the size of its table says nothing about the rows beside.
-    if after[1]:
-        done.bytes_before += before[1] if row["is_compressed"] else row["bytes"] or 0
-        done.bytes_after += after[1]
+def _measure(connection: psycopg.Connection[Any], hypertable_id: int, done: _Done) -> None:
+    """What the chunks took before and take now; nothing if others lock their segments."""
+    try:
+        with connection.transaction():
+            connection.execute("set local lock_timeout = '5s'")
+            [sizes] = query_rows(connection, "compressed_sizes", id=hypertable_id, numbers=done.numbers)
+    except psycopg.Error as error:
+        if error.sqlstate not in _PASSING:
+            raise
+    else:
+        done.bytes_before = sizes["bytes_before"] or 0
+        done.bytes_after = sizes["bytes_after"] or 0
 
 
 def _ratio(done: _Done) -> float | None:
@@ -244,6 +262,16 @@ def _print_plan(due: list[dict[str, Any]], as_json: bool) -> None:
     print_table([displayed_chunk(row) for row in due], _COLUMNS, empty="No chunk needs it.")
 
 
+def _how_to_enable(name: str) -> str:
+    literal = "'" + name.replace("'", "''") + "'"
+    return (
+        f"Compression is not enabled on {name}. First: "
+        f"SELECT tidemill.enable_compression({literal}, segmentby => 'COLUMNS'); COLUMNS are those by which "
+        "rows are looked for, such as a device. Try some: "
+        f"tidemill hypertables plan {name} --segmentby COLUMNS"
+    )
+
+
 def _limit(time_type: str, text: str | None) -> str | None:
     """A limit as show_chunks reads it. Raises typer.BadParameter."""
     if text is None:
@@ -252,6 +280,10 @@ def _limit(time_type: str, text: str | None) -> str | None:
         with suppress(ValueError):
             return str(int(text))
         raise typer.BadParameter(f"{text!r} is no whole number, as the time of this hypertable is.")
+    # It would be seconds, and nobody means these.
+    with suppress(ValueError):
+        float(text)
+        raise typer.BadParameter(f"{text!r} has no unit: give a unit, for instance {text}d.")
     [limit] = parse.since(text).values()
     if isinstance(limit, timedelta):
         return f"{limit.total_seconds()} seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import psycopg
@@ -35,11 +36,21 @@ def find_hypertables(
         return query_rows(connection, "list_hypertables", word=word, limit=limit)
 
 
-def find_hypertable(connection: psycopg.Connection[Any], word: str) -> dict[str, Any]:
-    """The hypertable that a word names. Raises TidemillError."""
+def find_hypertable(
+    connection: psycopg.Connection[Any], word: str, *, commands: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The hypertable that a word names. Raises TidemillError.
+
+    commands  what the word might have been meant for as well
+    """
     found = find_hypertables(connection, word)
     if not found:
-        raise TidemillError(f"There is no hypertable {word!r}; see them with: tidemill hypertables")
+        said = f"There is no hypertable {word!r}; see them with: tidemill hypertables"
+        if commands:
+            said += ", and the commands with: tidemill hypertables --help"
+        if close := get_close_matches(word, commands, 1):
+            said += f" (did you mean {close[0]}?)"
+        raise TidemillError(said)
     if len(found) > 1:
         names = ", ".join(row["name"] for row in found)
         raise TidemillError(f"{len(found)} hypertables have the name {word!r}: give one of {names} instead.")
@@ -57,7 +68,7 @@ def summed(hypertable: dict[str, Any], chunks: Sequence[dict[str, Any]] | None, 
     if not chunks:
         return {
             **hypertable,
-            **dict.fromkeys(("rows", "packed_rows", "bytes", "packed_bytes", "states")),
+            **dict.fromkeys(("rows", "rows_estimated", "packed_rows", "bytes", "packed_bytes", "states")),
             "note": note or "dropped just now",
         }
     sums = {name: _sum(chunks, name) for name in ("rows", "packed_rows", "bytes", "packed_bytes")}
@@ -66,6 +77,7 @@ def summed(hypertable: dict[str, Any], chunks: Sequence[dict[str, Any]] | None, 
     return {
         **hypertable,
         **sums,
+        "rows_estimated": any(chunk["rows_estimated"] for chunk in chunks),
         "states": [chunk["state"] for chunk in chunks if chunk["number"] is not None or chunk["has_rows"]],
         "note": "; ".join(found),
     }
@@ -101,6 +113,13 @@ def size(count: int | None) -> str | None:
     return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
 
 
+def count(rows: int | None, estimated: bool | None) -> int | str | None:
+    """A number of rows as people read it, an estimate rounded; in a pipe the plain number."""
+    if rows is None or not console.is_terminal:
+        return rows
+    return f"~{round(rows, min(0, 3 - len(str(rows)))):,}" if estimated else f"{rows:,}"
+
+
 def bound(text: str | None) -> str | None:
     """A bound of a chunk as people read it: a time without the zeros at its end."""
     return None if text is None else text.removesuffix(":00").removesuffix(" 00:00")
@@ -133,7 +152,7 @@ def displayed_chunk(row: dict[str, Any]) -> dict[str, Any]:
         else row["packed_bytes"]
         if plain
         else size(row["packed_bytes"]),
-        **{name: count if plain or count is None else f"{count:,}" for name, count in counts.items()},
+        **{name: count(rows, row["rows_estimated"]) for name, rows in counts.items()},
     }
 
 
