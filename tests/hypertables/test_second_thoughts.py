@@ -154,7 +154,8 @@ def test_foreign_keys_that_change_later(connection: psycopg.Connection) -> None:
     compress(connection, "m")
     run(connection, "insert into m values ('2026-01-01', 3)")
     compress(connection, "m")
-    with pytest.raises(errors.RestrictViolation):
+    # Before 18 a RESTRICT says what any foreign key says.
+    with pytest.raises((errors.RestrictViolation, errors.ForeignKeyViolation)):
         run(connection, "delete from devices where id = 77")
     run(
         connection,

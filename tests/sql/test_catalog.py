@@ -66,7 +66,7 @@ COLUMNS = {
         "id integer, hypertable_schema name, hypertable_name name, owner name, num_chunks bigint,"
         " compression_enabled boolean, primary_dimension name, primary_dimension_type regtype,"
         " time_interval interval, integer_interval bigint, chunks_schema name, created_at timestamptz,"
-        " tablespaces name[]"
+        " tablespaces name[], rows_schema name, rows_table name"
     ),
     "tidemill.compression_settings": (
         "hypertable_schema name, hypertable_name name, attname name, segmentby_column_index smallint,"

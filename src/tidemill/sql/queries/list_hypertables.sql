@@ -1,5 +1,5 @@
--- Catalogs alone, so that it waits for no lock. A name is known with its schema and without, quoted or not, and is that of
--- the hypertable or of its table of rows.
+-- Views alone, since a reader may have no more; they wait for no lock. A name is known with its schema and without,
+-- quoted or not, and is that of the hypertable or of its table of rows.
 select h.id, h.hypertable_schema, h.hypertable_name,
   pg_catalog.format('%%I.%%I', h.hypertable_schema, h.hypertable_name) as name, h.owner::pg_catalog.text as owner,
   h.compression_enabled, h.primary_dimension as time_column, h.primary_dimension_type::pg_catalog.text as time_type,
@@ -14,10 +14,7 @@ where %(word)s::pg_catalog.text is null
     select from (
       select h.hypertable_schema as schema_name, h.hypertable_name as table_name
       union all
-      select n.nspname, r.relname from tidemill._hypertables i
-      join pg_catalog.pg_class r on r.oid operator(pg_catalog.=) i.rows_table::pg_catalog.oid
-      join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) r.relnamespace
-      where i.id operator(pg_catalog.=) h.id) k
+      select h.rows_schema, h.rows_table) k
     where %(word)s operator(pg_catalog.=) any(array[
       k.table_name::pg_catalog.text, pg_catalog.quote_ident(k.table_name),
       pg_catalog.concat(k.schema_name, '.', k.table_name),

@@ -1,10 +1,7 @@
 -- Where the search path has it, else beside the hypertable, else beside its rows.
 with sought as (
-  select pg_catalog.to_regclass(%(staging)s::pg_catalog.text) as on_path, h.hypertable_schema as beside, n.nspname as rows_schema
+  select pg_catalog.to_regclass(%(staging)s::pg_catalog.text) as on_path, h.hypertable_schema as beside, h.rows_schema
   from tidemill.hypertables h
-  join tidemill._hypertables i on i.id operator(pg_catalog.=) h.id
-  join pg_catalog.pg_class r on r.oid operator(pg_catalog.=) i.rows_table::pg_catalog.oid
-  join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) r.relnamespace
   where h.id operator(pg_catalog.=) %(id)s::integer),
 found as (
   select s.*, case

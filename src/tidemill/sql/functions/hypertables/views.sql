@@ -14,11 +14,15 @@ select
   case when h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then h.chunk_width end as integer_interval,
   h.chunks_schema,
   h.created_at,
-  nullif(h.tablespaces, '{}') as tablespaces
+  nullif(h.tablespaces, '{}') as tablespaces,
+  p.nspname as rows_schema,
+  o.relname as rows_table
 from tidemill._hypertables h
 -- Its view may have been dropped by hand.
 join pg_class r on r.oid = coalesce((select v.oid from pg_class v where v.oid = h.view and h.is_transparent), h.rows_table)
-join pg_namespace s on s.oid = r.relnamespace;
+join pg_namespace s on s.oid = r.relnamespace
+join pg_class o on o.oid = h.rows_table
+join pg_namespace p on p.oid = o.relnamespace;
 comment on view tidemill.hypertables is 'Tables that create_hypertable cut by time.';
 comment on column tidemill.hypertables.num_chunks is 'Without the default partition, which has the rows that have no chunk yet.';
 comment on column tidemill.hypertables.compression_enabled is 'Whether its chunks can be packed.';
@@ -27,6 +31,8 @@ comment on column tidemill.hypertables.time_interval is 'How wide the next chunk
 comment on column tidemill.hypertables.integer_interval is 'How wide the next chunks are; NULL unless the time is a number.';
 comment on column tidemill.hypertables.chunks_schema is 'The schema of its chunks and of its default partition.';
 comment on column tidemill.hypertables.tablespaces is 'Where new chunks go, in turn; NULL: where its default partition is.';
+comment on column tidemill.hypertables.rows_schema is 'The schema of the table of its rows; another than its own where a view shows both.';
+comment on column tidemill.hypertables.rows_table is 'The partitioned table of its rows, where its constraints, indexes and triggers are.';
 
 create or replace view tidemill.chunks as
 select
