@@ -18,6 +18,7 @@ from tidemill.database.find import Database
 from tidemill.database.migrate import MigrationReport
 from tidemill.errors import TidemillError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.keeps import Keep
 from tidemill.middleware import Middleware
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
@@ -171,6 +172,8 @@ class App:
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        keep: Keep | None = None,
+        trace: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Job:
         """Adds one job and returns it; the options are those of SQL's `tidemill.add_job`.
@@ -181,7 +184,17 @@ class App:
         Raises InvalidJobError, SchemaError, MissingRightsError, DatabaseUnavailableError.
         """
         spec = JobSpec(
-            identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
+            identifier,
+            payload,
+            queue_name,
+            run_at,
+            max_attempts,
+            job_key,
+            priority,
+            flags,
+            job_key_mode,
+            keep,
+            trace,
         )
         [job] = await self.add_jobs([spec], connection=connection)
         return job

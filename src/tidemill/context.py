@@ -15,6 +15,7 @@ import psycopg
 
 from tidemill.errors import JobCancelledError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.keeps import Keep
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
@@ -38,6 +39,8 @@ class SyncProducer(Protocol):
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        keep: Keep | None = None,
+        trace: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
@@ -70,6 +73,8 @@ class Producer(Protocol):
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        keep: Keep | None = None,
+        trace: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Coroutine[Any, Any, Job]:
         """See `App.add_job`."""
@@ -102,6 +107,7 @@ class Claimed(Protocol):
     key: str | None
     revision: int
     flags: list[str] | None
+    trace: str | None
     queue_name: str | None
     slot: int | None
 
@@ -190,6 +196,11 @@ class JobContext:
     def flags(self) -> list[str]:
         """Its flags; empty if it has none."""
         return self._job.flags or []
+
+    @property
+    def trace(self) -> str | None:
+        """The trace context of whoever added it, a W3C traceparent; None if it has none."""
+        return self._job.trace
 
     @property
     def raw_payload(self) -> str:

@@ -91,5 +91,22 @@ class BatchError(AttemptError):
         self.payload = payload
 
 
+class ResultError(AttemptError):
+    """A task's result is not JSON, or too large to be kept; its job fails for good, after its effects."""
+
+
+class JobFailedError(TidemillError):
+    """A job that was waited for has failed for good, was cancelled or removed: the `outcome`.
+
+    `job_id`, and `error_type`, the name of the exception's type where it is known.
+    """
+
+    def __init__(self, message: str, job_id: int, outcome: str, error_type: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.outcome = outcome
+        self.error_type = error_type
+
+
 class JobCancelledError(TidemillError):
     """Raised by `job.raise_if_cancelled()` in a task that was cancelled or timed out."""

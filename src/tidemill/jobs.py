@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from tidemill.errors import InvalidJobError
+from tidemill.keeps import Keep, keep_text, read_keep
 from tidemill.retry import Delay
 from tidemill.texts import shown
 
@@ -26,6 +27,8 @@ class JobOptions(TypedDict, total=False):
     priority: int | None
     flags: Sequence[str] | None
     job_key_mode: JobKeyMode | None
+    keep: Keep | None
+    trace: str | None
 
 
 @dataclass(slots=True)
@@ -48,6 +51,10 @@ class JobSpec:
     """Smaller runs first; default 0."""
     flags: Sequence[str] | None = None
     job_key_mode: JobKeyMode | None = None
+    keep: Keep | None = None
+    """How long tidemill.job_history has it, as the option of its task; default what that says."""
+    trace: str | None = None
+    """The trace context of the caller: a W3C traceparent."""
 
     def __post_init__(self) -> None:
         # Callers without a type checker may pass any value.
@@ -67,11 +74,16 @@ class JobSpec:
                 raise InvalidJobError(
                     f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
                 )
-        for name in ("queue_name", "job_key", "job_key_mode"):
+        for name in ("queue_name", "job_key", "job_key_mode", "trace"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidJobError(f"{name} {shown(value)} of job {self.identifier!r} is not a string.")
         self.run_at = checked_run_at(self.run_at, f"job {self.identifier!r}")
+        if self.keep is not None:
+            try:
+                self.keep = keep_text(read_keep(self.keep))
+            except ValueError as error:
+                raise InvalidJobError(f"keep of job {self.identifier!r}: {error}.", "22023") from error
         if isinstance(self.flags, str):
             raise InvalidJobError(
                 f"flags of job {self.identifier!r} is one string; use a list: [{shown(self.flags)}]."

@@ -20,6 +20,7 @@ from tidemill.database.find import Database
 from tidemill.database.listen import Listener
 from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.errors import TidemillError
+from tidemill.keeps import NONE, read_keep
 from tidemill.middleware import Hooks, Middleware
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
@@ -32,6 +33,7 @@ from tidemill.queue.lease import LeaseLane
 from tidemill.queue.looks import read_notification
 from tidemill.queue.loop_watch import LoopWatch
 from tidemill.queue.own_lease import OwnLease
+from tidemill.queue.record import Keeper
 from tidemill.queue.starts import Starts
 from tidemill.queue.sweep import Sweep
 from tidemill.tasks import Task
@@ -74,6 +76,7 @@ class Parts:
     heartbeat: Heartbeat
     listener: Listener | None
     watch: LoopWatch
+    keeper: Keeper
 
     def start_nothing_more(self) -> None:
         """Claims and starts no further jobs. Must be called on the worker's event loop."""
@@ -122,6 +125,7 @@ def assemble(
 
     own_lease = OwnLease(options.lease)
     durations = Durations()
+    keeper = Keeper(host.tasks, NONE if options.keep is None else read_keep(options.keep))
     leases = LeaseLane(
         worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake_engine
     )
@@ -144,6 +148,7 @@ def assemble(
         starts=Starts(worker_id, open_connection, short_patience),
         durations=durations,
         done_log=DoneLog(each=options.log_jobs),
+        keeper=keeper,
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
     engine = Engine(
@@ -190,7 +195,7 @@ def assemble(
     listener = None
     if options.listen and not options.once:
         listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
-    return Parts(executor, lanes, engine, actions, heartbeat, listener, LoopWatch(executor.runners))
+    return Parts(executor, lanes, engine, actions, heartbeat, listener, LoopWatch(executor.runners), keeper)
 
 
 def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:

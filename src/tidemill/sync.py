@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from tidemill.connections import Connections
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.keeps import Keep
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.tasks import TaskRegistry
@@ -84,11 +85,23 @@ class SyncApp:
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        keep: Keep | None = None,
+        trace: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
         spec = JobSpec(
-            identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
+            identifier,
+            payload,
+            queue_name,
+            run_at,
+            max_attempts,
+            job_key,
+            priority,
+            flags,
+            job_key_mode,
+            keep,
+            trace,
         )
         [job] = self.add_jobs([spec], connection=connection)
         return job

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypedDict
 
 from tidemill import retry as strategies
 from tidemill.errors import TaskLoadError
+from tidemill.keeps import NONE, Keep, read_keep
 from tidemill.retry import Delay, Strategy, seconds
 from tidemill.schedule import Every, Missed, Schedule, read_schedule
 
@@ -20,6 +21,9 @@ class TaskOptions(TypedDict, total=False):
     timeout: Delay | None
     queue: str | None
     priority: int | None
+    keep: Keep | None
+    keep_result: bool | None
+    keep_payload: bool | None
     every: Every | None
     cron: str | None
     timezone: str | None
@@ -36,6 +40,10 @@ class Settings:
     """In seconds."""
     queue: str | None = None
     priority: int | None = None
+    keep: int | None = None
+    """As a number: see `keeps.py`."""
+    keep_result: bool = False
+    keep_payload: bool = True
     schedule: Schedule | None = None
 
 
@@ -57,12 +65,20 @@ def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
     for name, check in _CHECKS.items():
         if name in given:
             check(identifier, name, given[name])
+    if given.get("keep_result") and "keep" in given and read_keep(given["keep"]) == NONE:
+        raise TaskLoadError(
+            f"Task {identifier!r} has keep_result=True and keep='none', but a result is kept in the history: "
+            "leave keep out, or say how long."
+        )
     return Settings(
         given.get("max_attempts"),
         given.get("retry"),
         seconds(given["timeout"]) if "timeout" in given else None,
         given.get("queue"),
         given.get("priority"),
+        read_keep(given["keep"]) if "keep" in given else None,
+        given.get("keep_result", False),
+        given.get("keep_payload", True),
         read_schedule(
             identifier, **{name: options.get(name) for name in ("every", "cron", "timezone", "missed")}
         ),
@@ -114,10 +130,25 @@ def _check_queue(identifier: str, name: str, value: Any) -> None:
         _refuse(identifier, name, value[:40], f"has {len(value)} characters; 1 to 128 are allowed")
 
 
+def _check_keep(identifier: str, name: str, value: Any) -> None:
+    try:
+        read_keep(value)
+    except ValueError as error:
+        raise TaskLoadError(f"{name} of task {identifier!r}: {error}.") from error
+
+
+def _check_flag(identifier: str, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        _refuse(identifier, name, value, "is not True or False")
+
+
 _CHECKS: dict[str, Callable[[str, str, Any], None]] = {
     "max_attempts": _whole(1, 32767),
     "retry": _check_retry,
     "timeout": _check_timeout,
     "queue": _check_queue,
     "priority": _whole(-32768, 32767),
+    "keep": _check_keep,
+    "keep_result": _check_flag,
+    "keep_payload": _check_flag,
 }

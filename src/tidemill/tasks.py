@@ -34,6 +34,9 @@ class Task(Generic[P]):
         self.timeout = settings.timeout
         self.queue = settings.queue
         self.priority = settings.priority
+        self.keep = settings.keep
+        self.keep_result = settings.keep_result
+        self.keep_payload = settings.keep_payload
         self.schedule = settings.schedule
         self.is_async = inspect.iscoroutinefunction(function)
         signature = read_signature(function, identifier)
@@ -211,6 +214,12 @@ def task(first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
                   function is cancelled, a plain one can look at `job.cancelled`
     queue         named queue of the jobs that Python code adds and that name none; default none
     priority      priority of the jobs that Python code adds and that name none; default 0
+    keep          how long tidemill.job_history has its jobs: a timedelta, or a text such as "1 week" or
+                  "forever", rounded up to a day, a week, a month, a year or for ever. Default: what the
+                  worker has, else "none"
+    keep_result   keeps what it returns, as JSON, for `app.wait` and `tidemill.job_result`; without `keep`
+                  for a day at least. A result that is not JSON fails the job for good
+    keep_payload  False leaves the payload out of the history; default True
     every         runs it on a schedule: "10m", a timedelta, or seconds. The times lie on a grid
                   from Monday 2000-01-03 00:00 on, whenever workers start
     cron          or at the times of a cron line such as "30 4 * * 1"

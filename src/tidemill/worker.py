@@ -176,7 +176,9 @@ class Worker:
             with connect(database.conninfo) as connection:
                 require_schema(connection)
         with explained():
-            parts.actions.declare(parts.heartbeat.register())
+            connection = parts.heartbeat.register()
+            parts.lanes.leases.declare_keeps(connection, parts.keeper)
+            parts.actions.declare(connection)
 
     async def _work(self, parts: Parts) -> None:
         options = self._options

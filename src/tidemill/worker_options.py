@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tidemill.errors import TidemillError
+from tidemill.keeps import Keep, read_keep
 
 LaneChoice = Literal["auto", "lease", "express"]
 
@@ -55,6 +56,8 @@ class WorkerOptions:
     a second, which counts them, and a line for each job that takes a second or longer."""
     max_connections: int | None = None
     """Most connections of this worker to the database: its own, those of actions, and the tasks'."""
+    keep: Keep | None = None
+    """How long tidemill.job_history has jobs whose task does not say it; default: not at all."""
     crontab: Path | str | None = None
     """A file with a crontab, or the text of one. It is not used with `once`."""
 
@@ -86,6 +89,11 @@ class WorkerOptions:
                 f"heartbeat_interval is {self.heartbeat_interval} s and lease {self.lease} s: a lease must "
                 "last at least two heartbeats, or one late beat would lose every job."
             )
+        if self.keep is not None:
+            try:
+                read_keep(self.keep)
+            except ValueError as error:
+                raise TidemillError(f"keep: {error}.") from error
         if self.crontab is not None:
             self._expect("crontab", (str, Path), "a Path, or the text of a crontab")
         if not callable(self.forbidden_flags):

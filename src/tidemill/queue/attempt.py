@@ -22,6 +22,7 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
 from tidemill.queue.loop_watch import seat_here
 from tidemill.queue.outcome import check_result, failure, meaning
+from tidemill.queue.record import Keeper, encoded_result
 from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
 from tidemill.queue.settle import Settlement
@@ -39,6 +40,7 @@ class Setting:
     hooks: Hooks
     threads: Threads
     cutter: Cutter
+    keeper: Keeper
 
     def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
         """Makes the context that a task is handed."""
@@ -170,7 +172,13 @@ class Attempt:
         if type(result) is Suspended:
             result = await result
         if result is not None:
-            await check_result(result, self.job.payload, self.context)
+            await self._check(result)
+
+    async def _check(self, result: Any) -> None:
+        """Raises what a result stands for; keeps it where it is to be kept."""
+        result = await check_result(result, self.job.payload, self.context)
+        if self.task.keep_result:
+            self.job.result = encoded_result(self.task, result)
 
     async def _finish_in_time(self) -> None:
         timeout = self.task.timeout
@@ -185,7 +193,7 @@ class Attempt:
                     result = await self._call_in_thread()
                 elif type(result) is Suspended:
                     result = await result
-                await check_result(result, self.job.payload, self.context)
+                await self._check(result)
         except TimeoutError:
             if not limit.expired():
                 # The task itself raised this one.
@@ -262,7 +270,7 @@ class Attempt:
             hooks.call("on_cancel", context, message_of(error), elapsed)
         else:
             hooks.call("on_error", context, error, elapsed)
-        return failure(job, self.task, context, error)
+        return failure(job, self.task, context, error, self.setting.keeper.report(job, error, elapsed))
 
     @property
     def is_outlived(self) -> bool:

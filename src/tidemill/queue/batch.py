@@ -16,6 +16,8 @@ class Closed:
     """The state of a batch's jobs when it was closed."""
 
     done: list[int]
+    kept: list[ClaimedJob]
+    """Done, and their history is kept."""
     started: list[ClaimedJob]
     """Running jobs, and failed ones: these must be leased."""
     queues: list[int]
@@ -47,6 +49,7 @@ class Batch:
         self._waiting = deque(jobs)
         self._left = self.size
         self._done: list[int] = []
+        self._kept: list[ClaimedJob] = []
         self._running: dict[int, ClaimedJob] = {}
         self._failed: list[tuple[ClaimedJob, Settlement]] = []
         self._stopped = False
@@ -85,7 +88,10 @@ class Batch:
         with self._lock:
             if not self._closed:
                 del self._running[job.id]
-                self._done.append(job.id)
+                if job.record is None:
+                    self._done.append(job.id)
+                else:
+                    self._kept.append(job)
                 self._count_ended(1)
                 return self._start(job.next)
         self._settle(Settlement.of(job, "done"))
@@ -145,6 +151,7 @@ class Batch:
             running = list(self._running.values())
             return Closed(
                 self._done,
+                self._kept,
                 [*running, *(job for job, _ in self._failed)],
                 [job.queue_id for job in running if job.queue_id is not None],
                 [settlement for _, settlement in self._failed],

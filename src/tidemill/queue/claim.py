@@ -199,14 +199,14 @@ class Finder:
         heads: dict[int, ClaimedJob] = {}
         tails: dict[int, ClaimedJob] = {}
         for row in rows:
-            job, queue = ClaimedJob(*row), row[11]
+            job, queue = ClaimedJob(*row), row[13]
             if queue in tails:
                 tails[queue].next = job
             else:
                 heads[queue] = job
             tails[queue] = job
-        self._queues.went(last[11])
-        self._times.went((moment(last[4]), last[13]))
+        self._queues.went(last[13])
+        self._times.went((moment(last[4]), last[15]))
         found = list(heads.values())
         self._note_waiting(found, search)
         return found, last[1] is not None

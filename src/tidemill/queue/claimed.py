@@ -24,6 +24,10 @@ class ClaimedJob(msgspec.Struct, gc=False):
     key: str | None
     revision: int
     flags: list[str] | None
+    keep: int | None = None
+    """How long its history is kept, if the job says so itself: see `keeps.py`."""
+    trace: str | None = None
+    """The trace context of whoever added it."""
     queue_id: int | None = None
     queue_name: str | None = None
     token: int = 0
@@ -33,6 +37,23 @@ class ClaimedJob(msgspec.Struct, gc=False):
     """Of the first job of a chain: claimed ahead, so the database has to be told before it starts."""
     next: ClaimedJob | None = None
     """The job of the same named queue that runs after this one."""
+    result: str | None = None
+    """What its task returned, as JSON, if that is kept."""
+    record: Record | None = None
+    """Once it has ended well: what history is to have of it."""
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A job that ended well, for history. No dataclass, which would take ten times as long to make."""
+
+    keep: int
+    with_payload: bool
+    duration: float
+    """Seconds that the attempt took."""
+    ended: float
+    """By `time.perf_counter`."""
+    result: str | None
+    """What the task returned, as JSON."""
 
 
 def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:

@@ -143,16 +143,27 @@ def _as_json(values: list[Any]) -> str | None:
 def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
     """Adds jobs and returns them in the order of the specs."""
     try:
-        given = {name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()}
+        given: dict[str, Any] = {
+            name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()
+        }
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
-    # Only the private function takes a mode for each spec, but producers may call only the public one.
-    alike = len({spec.job_key_mode or "replace" for spec in specs}) <= 1
+    # Only the private function takes these for each spec, but producers may call only the public one.
+    alike = len({(spec.job_key_mode or "replace", spec.keep, spec.trace) for spec in specs}) <= 1
     add: LiteralString = (
-        "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
-        if alike
-        else "tidemill._add_jobs(given.specs, given.modes)"
+        "tidemill._add_jobs(given.specs, given.modes, "
+        "%(keeps)b::pg_catalog.text[], %(traces)b::pg_catalog.text[])"
     )
+    if alike:
+        add = "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
+        if specs and (specs[0].keep or specs[0].trace):
+            add = (
+                "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1], "
+                "keep => (%(keeps)b::pg_catalog.text[])[1], trace => (%(traces)b::pg_catalog.text[])[1])"
+            )
+    if "keeps" in add:
+        given["keeps"] = sql.with_nulls([spec.keep for spec in specs])
+        given["traces"] = sql.with_nulls([spec.trace for spec in specs])
     return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", given, _jobs)
 
 

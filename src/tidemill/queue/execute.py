@@ -22,6 +22,7 @@ from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
 from tidemill.queue.own_lease import Term
+from tidemill.queue.record import Keeper
 from tidemill.queue.relay import Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
@@ -61,10 +62,11 @@ class Executor:
         starts: Starts,
         durations: Durations,
         done_log: DoneLog,
+        keeper: Keeper,
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
-        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter())
+        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter(), keeper)
         self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
@@ -202,7 +204,8 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched, done_log = hooks.are_watching, self._done_log
+        watched, done_log, keeper = hooks.are_watching, self._done_log, setting.keeper
+        keeps = keeper.is_on
         logged = self._is_logged = done_log.is_on()
         count = NO_COUNT
         started = clock()
@@ -236,6 +239,8 @@ class Executor:
                             count.seconds += elapsed
                         else:
                             count = done_log.add(job, elapsed)
+                    if keeps or job.keep:
+                        keeper.note(job, elapsed)
                     job = hand.done(job)
                 else:
                     job = await self._go_on(attempt, hand, started)
@@ -254,7 +259,9 @@ class Executor:
         """Brings an attempt to its end; returns the job to start next."""
         relay: Relay | None = None
         if is_for_threads(attempt.task) and not self._setting.hooks.are_watching:
-            relay = attempt.relay = Relay(hand, self._tasks, started, self._may_start, self._ended_well)
+            relay = attempt.relay = Relay(
+                hand, self._tasks, started, self._may_start, self._ended_well, self._setting.keeper
+            )
         try:
             settlement = await self._finish(attempt, started)
         except BaseException as broken:
@@ -271,6 +278,7 @@ class Executor:
         if settlement is None:
             if self._is_logged:
                 self._done_log.add(job, elapsed)
+            self._setting.keeper.note(job, elapsed)
             return hand.done(job)
         hand.end(job, settlement)
         if attempt.thread is not None:

@@ -14,7 +14,7 @@ from tidemill.database.words import in_short
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import Settled, array
+from tidemill.queue.settle import RECORD_ARRAYS, Settled, Settlement, array, record_arrays
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
@@ -190,8 +190,19 @@ class ExpressLane:
     def _close(self, one: _Open) -> None:
         batch, connection = one.batch, one.connection
         closed = batch.close()
+        kept = [job.record for job in closed.kept if job.record is not None]
+        if not self._leases.open_keeps.issuperset(record.keep for record in kept):
+            # To make their partitions would take longer than a batch may. So they end as leased jobs do.
+            closed.started.extend(closed.kept)
+            closed.failed.extend(Settlement.of(job, "done") for job in closed.kept)
+            kept = []
         done, started = array(closed.done), array(job.id for job in closed.started)
         try:
+            if kept:
+                connection.execute(
+                    f"select tidemill._settle_kept_batch(%s, %s::bigint[], {RECORD_ARRAYS})",
+                    [self._worker_id, array(job.id for job in closed.kept), *record_arrays(kept)],
+                )
             connection.execute(
                 "select tidemill._settle_batch(%s, %s, %s::bigint[], %s::bigint[], %s::bigint[])",
                 [self._worker_id, batch.token, done, started, array(closed.queues)],
@@ -203,7 +214,7 @@ class ExpressLane:
                 "batch",
                 "%s jobs of the batch that this connection held had started; "
                 "they run again unless their end was written just before",
-                len(closed.done) + len(closed.started),
+                len(closed.done) + len(kept) + len(closed.started),
             )
             return
         self._idle.append(one.connection)

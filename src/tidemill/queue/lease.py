@@ -11,7 +11,8 @@ import psycopg
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
-from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements
+from tidemill.queue.record import Keeper
+from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements, array
 
 _LARGEST_CLAIM = 500
 # Quick jobs are claimed ahead, as many as run in about this time; slow ones only into free slots.
@@ -47,6 +48,8 @@ class LeaseLane:
         self._held_queues: set[tuple[int, int]] = set()
         # Settlements that were sent over a connection that broke: they may have been written.
         self._uncertain: set[tuple[int, int]] = set()
+        self.open_keeps: set[int] = set()
+        """The keeps that have partitions for history. The engine's thread alone adds to it."""
         self._retry_at: float | None = None
         # The last claim found no room. The room changes with each duration: asked again, it may be another.
         self._turned_away = False
@@ -125,6 +128,7 @@ class LeaseLane:
         if not ended and not queues:
             return None
         try:
+            self._open_history(connection, ended)
             result = Settlements.write(connection, self._worker_id, ended, queues)
         except psycopg.Error:
             self._inbox.extendleft([*queues, *ended])
@@ -142,6 +146,21 @@ class LeaseLane:
         look_again = self._turned_away and self.room > 0
         self._turned_away = self._turned_away and not look_again
         return Settled(freed_queues=bool(queues), look_again=look_again)
+
+    def declare_keeps(self, connection: psycopg.Connection, keeper: Keeper) -> None:
+        """Tells the database how long the history of tasks is kept, and makes the partitions for it."""
+        connection.execute(
+            "select tidemill._declare_keeps(%s::pg_catalog.text[], %s::smallint[], %s::boolean[])",
+            [list(keeper.keeps), array(keeper.keeps.values()), list(keeper.with_payloads.values())],
+        )
+        self.open_keeps.update(keeper.keeps.values())
+
+    def _open_history(self, connection: psycopg.Connection, ended: Sequence[Settlement]) -> None:
+        """Makes the partitions of keeps that are used for the first time."""
+        keeps = {kept.keep for one in ended for kept in (one.record, one.report) if kept is not None}
+        for keep in keeps - self.open_keeps:
+            connection.execute("select tidemill._open_history(%s::smallint)", [keep])
+            self.open_keeps.add(keep)
 
     def return_unknown(self, connection: psycopg.Connection) -> list[int]:
         """Frees jobs whose claim was never answered; returns their ids.

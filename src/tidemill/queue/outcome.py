@@ -12,10 +12,10 @@ import msgspec
 
 from tidemill.context import JobContext
 from tidemill.database.lent import is_spared
-from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError
+from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError, ResultError
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settle import Report, Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
 from tidemill.texts import LONGEST_ERROR, log_error, message_of, name_of
@@ -26,15 +26,16 @@ logger = logging.getLogger("tidemill")
 _MOST_SPARED = 100
 
 
-async def check_result(result: Any, payload: str, context: JobContext) -> None:
-    """Raises what a task's return value stands for: a Retry, a Cancel, a batch's failures."""
+async def check_result(result: Any, payload: str, context: JobContext) -> Any:
+    """Raises what a return value stands for: a Retry, a Cancel, a batch's failures; else returns it."""
     if isinstance(result, Outcome):
         raise result
     if isinstance(result, list) and payload.lstrip().startswith("["):
-        await _check_batch(result, msgspec.json.decode(payload, type=list[msgspec.Raw]), context)
+        return await _check_batch(result, msgspec.json.decode(payload, type=list[msgspec.Raw]), context)
+    return result
 
 
-async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> None:
+async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> Any:
     """Awaits the entries that a batch job returned; raises BatchError for those that failed."""
     if len(results) != len(payloads):
         context.logger.warning(
@@ -46,7 +47,7 @@ async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context:
         for result in results:
             if inspect.iscoroutine(result):
                 result.close()
-        return
+        return None
     ended = await asyncio.gather(
         *(_entry(result) if inspect.isawaitable(result) else _ready(result) for result in results),
         return_exceptions=True,
@@ -55,6 +56,7 @@ async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context:
     if failed:
         rest = msgspec.json.encode([payloads[index] for index in failed]).decode()
         raise BatchError([ended[index] for index in failed], rest)
+    return ended
 
 
 async def _entry(result: Awaitable[Any]) -> Any:
@@ -77,8 +79,10 @@ def meaning(error: BaseException, context: JobContext) -> BaseException:
     return Cancel(context._cancel_reason) if obeyed else error
 
 
-def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException) -> Settlement:
-    """The settlement of a failed attempt."""
+def failure(
+    job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseException, report: Report | None
+) -> Settlement:
+    """The settlement of a failed attempt; `report`: for its history."""
     spared = is_spared(error) and job.attempt < _MOST_SPARED
     delay, permanent = _next_attempt(task, context, error, spared)
     return Settlement(
@@ -92,6 +96,7 @@ def failure(job: ClaimedJob, task: Task[Any], context: JobContext, error: BaseEx
         payload=error.payload if isinstance(error, BatchError) else None,
         cancelled=isinstance(error, Cancel),
         spared=spared and not permanent,
+        report=report,
     )
 
 
@@ -107,8 +112,8 @@ def _next_attempt(
 
     `spared`: there is a next attempt in any case.
     """
-    # A payload that does not fit its task will not fit it the next time.
-    if isinstance(error, Cancel | PayloadError) or (context.is_last_attempt and not spared):
+    # A payload that does not fit its task will not fit it the next time; and effects are not repeated.
+    if isinstance(error, Cancel | PayloadError | ResultError) or (context.is_last_attempt and not spared):
         return None, True
     try:
         if isinstance(error, Retry):

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.hands import Hand
+from tidemill.queue.record import Keeper
 from tidemill.tasks import Task
 
 # The event loop hears of what has ended this often: to tell it of each job takes longer than short ones run.
@@ -34,11 +35,13 @@ class Relay:
         began: float,
         may_start: Callable[[ClaimedJob], bool],
         ended_well: Callable[[Hand, ClaimedJob, float], None],
+        keeper: Keeper,
     ) -> None:
         self.hand = hand
         self._tasks = tasks
         self._may_start = may_start
         self._ended_well = ended_well
+        self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self.began = began
         """When the present job began."""
@@ -53,6 +56,7 @@ class Relay:
         """Settles a job that ended well; returns the one to go on with. Belongs to the thread."""
         now = time.perf_counter()
         self._news.append((job, now - self.began))
+        self._keeper.note(job, now - self.began)
         self.began = now
         following = self.hand.done(job) or self.hand.take_in_thread()
         if now > self._news_at:

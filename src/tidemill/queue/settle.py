@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, LiteralString
 
 import msgspec
 import psycopg
@@ -14,11 +15,25 @@ from msgspec.structs import replace
 
 from tidemill.database.sql import with_nulls
 from tidemill.database.words import words
-from tidemill.queue.claimed import ClaimedJob
+from tidemill.queue.claimed import ClaimedJob, Record
+from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
 
 _MOST_NAMED = 20
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that did not end well, for history."""
+
+    keep: int
+    attempt: int
+    run_at: int
+    duration: float
+    ended: float
+    error_type: str
+    error_frame: str | None
+    traceback: str | None
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -38,11 +53,15 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     """Of a failed one: it was cancelled, by its task or by somebody else."""
     spared: bool = False
     """Of a failed one: its connection broke before it was of use, so this was not the last attempt."""
+    record: Record | None = None
+    """Of a done one whose history is kept."""
+    report: Report | None = None
+    """Of a failed one whose history is kept."""
 
     @classmethod
     def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
         """For a job that succeeded, or goes back as it was."""
-        return cls(kind, job.id, job.token, job.identifier)
+        return cls(kind, job.id, job.token, job.identifier, record=job.record)
 
 
 class FreedQueue(msgspec.Struct, frozen=True, gc=False):
@@ -92,7 +111,9 @@ class Settlements:
         kinds: dict[str, list[Settlement]] = {}
         for settlement in settlements:
             kinds.setdefault(settlement.kind, []).append(settlement)
-        if done := kinds.get("done"):
+        if kept := [s for s in kinds.get("done", ()) if s.record is not None]:
+            result._complete_kept(connection, worker_id, kept)
+        if done := [s for s in kinds.get("done", ()) if s.record is None]:
             result._read(
                 done,
                 connection.execute(
@@ -159,6 +180,15 @@ class Settlements:
                 extra=_fields(settlement),
             )
 
+    def _complete_kept(self, connection: psycopg.Connection, worker_id: str, kept: list[Settlement]) -> None:
+        records = [settlement.record for settlement in kept if settlement.record is not None]
+        rows = connection.execute(
+            "select id, outcome, null from tidemill._complete_kept_jobs(%s, %s::bigint[], %s::bigint[], "
+            f"{RECORD_ARRAYS})",
+            [worker_id, *_ids_and_tokens(kept), *record_arrays(records)],
+        )
+        self._read(kept, rows)
+
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         try:
             self._write_failures(connection, worker_id, failed)
@@ -177,7 +207,7 @@ class Settlements:
             "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
             "%s, %s::bigint[], %s::bigint[], "
             "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[], "
-            "%s::boolean[])",
+            f"%s::boolean[], {_KEPT if any(s.report for s in failed) else 'null'})",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
@@ -187,6 +217,7 @@ class Settlements:
                 with_nulls([s.payload for s in failed]),
                 [s.cancelled for s in failed],
                 [s.spared for s in failed],
+                *_reported(failed),
             ],
         )
         self._read(failed, cursor)
@@ -227,6 +258,56 @@ def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str
 def array(numbers: Iterable[int]) -> str:
     """Numbers as text of a PostgreSQL array: many times cheaper than adapting a list."""
     return f"{{{','.join(map(str, numbers))}}}"
+
+
+RECORD_ARRAYS: LiteralString = (
+    "%s::smallint[], %s::boolean[], %s::float8[], %s::float8[], %b::pg_catalog.text[]"
+)
+"""The parameters that `record_arrays` is for."""
+
+
+def record_arrays(records: Sequence[Record]) -> list[object]:
+    """Records as arrays, one for each field."""
+    now = time.perf_counter()
+    return [
+        array(record.keep for record in records),
+        [record.with_payload for record in records],
+        [record.duration for record in records],
+        [now - record.ended for record in records],
+        with_nulls([record.result for record in records]),
+    ]
+
+
+# In the order of tidemill._ended_attempt. Times are microseconds since 2000.
+_KEPT: LiteralString = """array(
+  select row(k.id, null, null, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type, k.error_frame,
+             k.traceback)::tidemill._ended_attempt
+  from rows from (
+    pg_catalog.unnest(%s::bigint[]), pg_catalog.unnest(%s::smallint[]), pg_catalog.unnest(%s::smallint[]),
+    pg_catalog.unnest(%s::pg_catalog.timestamptz[]), pg_catalog.unnest(%s::float8[]),
+    pg_catalog.unnest(%s::float8[]), pg_catalog.unnest(%b::pg_catalog.text[]),
+    pg_catalog.unnest(%b::pg_catalog.text[]), pg_catalog.unnest(%b::pg_catalog.text[]))
+    k(id, keep, attempt, run_at, duration, age, error_type, error_frame, traceback))"""
+
+
+def _reported(failed: Sequence[Settlement]) -> list[object]:
+    """The parameters of `_KEPT`; none if no history is kept."""
+    reported = [(settlement.id, settlement.report) for settlement in failed if settlement.report is not None]
+    if not reported:
+        return []
+    now = time.perf_counter()
+    reports = [report for _, report in reported]
+    return [
+        array(job_id for job_id, _ in reported),
+        array(report.keep for report in reports),
+        array(report.attempt for report in reports),
+        [moment(report.run_at) for report in reports],
+        [report.duration for report in reports],
+        [now - report.ended for report in reports],
+        [report.error_type for report in reports],
+        with_nulls([report.error_frame for report in reports]),
+        with_nulls([report.traceback for report in reports]),
+    ]
 
 
 def _storable(refused: Settlement, error: Exception) -> list[Settlement]:

@@ -39,7 +39,7 @@ begin
     from unnest(found) with ordinality f where j.id = f.id;
   return query
     select f.id, f.identifier, f.payload, f.priority, f.run_at, f.attempt, f.max_attempts, f.created_at, f.key,
-           f.revision, f.flags, null::bigint, null::text, tokens[f.ordinality]
+           f.revision, f.flags, f.keep, f.trace, null::bigint, null::text, tokens[f.ordinality]
     from unnest(found) with ordinality f;
 end
 $$;
@@ -137,7 +137,7 @@ begin
     from unnest(queue_ids, queue_nrs) f(id, nr) where q.id = f.id;
   return query
     select f.id, f.identifier, f.payload, f.priority, f.run_at, f.attempt, f.max_attempts, f.created_at, f.key,
-           f.revision, f.flags, f.queue_id, f.queue_name,
+           f.revision, f.flags, f.keep, f.trace, f.queue_id, f.queue_name,
            case when f.id is null then f.claim_token else tokens[nrs[f.ordinality]] end
     from unnest(found) with ordinality f;
 end

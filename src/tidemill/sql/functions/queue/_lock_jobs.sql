@@ -77,7 +77,7 @@ begin
     open jobs for
       select tried.id, identifiers[array_position(task_ids, tried.task_id)], tried.payload::text, tried.priority,
              tried.run_at, tried.attempts + 1::smallint, tried.max_attempts, tried.created_at, tried.key,
-             tried.revision, tried.flags
+             tried.revision, tried.flags, tried.keep, tried.trace
       from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
       cross join lateral (
         select j.*
@@ -96,7 +96,8 @@ begin
   else
     open jobs for
       select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
-             r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags
+             r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags,
+             r.keep, r.trace
       from unnest(mark_priorities, mark_run_ats, mark_ids) as l(priority, run_at, id)
       cross join lateral (
         select j.*
@@ -130,7 +131,7 @@ begin
   close jobs;
   -- Workers that do not know of `more` must not look behind the last job either.
   return next row(null, more, null, last_priority, case when more is null then now() else job.run_at end,
-                  null, null, null, null, null, null)::tidemill._found_job;
+                  null, null, null, null, null, null, null, null)::tidemill._found_job;
 end
 $$;
 comment on function tidemill._lock_jobs is

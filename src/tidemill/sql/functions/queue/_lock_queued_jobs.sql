@@ -51,7 +51,7 @@ declare
   jobs cursor for
     select r.id, identifiers[array_position(task_ids, r.task_id)], r.payload::text, r.priority, r.run_at,
            r.attempts + 1::smallint, r.max_attempts, r.created_at, r.key, r.revision, r.flags,
-           q.id, q.queue_name, null::bigint
+           r.keep, r.trace, q.id, q.queue_name, null::bigint
     from unnest(locked_queues, locked_names, locked_runs) as q(id, queue_name, run)
     cross join lateral unnest(q.run::bigint[]) as i(id)
     cross join lateral (
@@ -243,7 +243,7 @@ begin
     end loop;
   end loop;
   if not all_queues then
-    return next row(null, more, null, null, after_run_at, null, null, null, null, null, null,
+    return next row(null, more, null, null, after_run_at, null, null, null, null, null, null, null, null,
                     after_queue, null, after_id)::tidemill._claimed_job;
   end if;
 end

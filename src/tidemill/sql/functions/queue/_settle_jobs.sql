@@ -35,7 +35,7 @@ $$;
 create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
   delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null,
-  spares boolean[] default null
+  spares boolean[] default null, kept tidemill._ended_attempt[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -78,6 +78,16 @@ begin
       then 'busy' else 'lost' end, null
     from given g
     where g.id not in (select f.id from failed f(id, outcome, run_at));
+  if kept is not null then
+    perform tidemill._keep_ended(array(
+      select row(k.id, case when j.cancelled_after is not null then 'cancelled'
+                            when j.attempts >= j.max_attempts then 'failed' else 'retried' end,
+                 _fail_jobs.worker_id, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type, k.error_frame,
+                 k.traceback)::tidemill._ended_attempt
+      from unnest(kept) k join tidemill._jobs j on j.id = k.id
+      -- Those that this transaction has settled.
+      where j.xmin = pg_current_xact_id()::xid));
+  end if;
 end
 $$;
 comment on function tidemill._fail_jobs is
@@ -88,7 +98,8 @@ delays     wait before the next attempt, from now or run_at, whichever is later;
 permanent  true spends all attempts
 payloads   replaces the job's payload; NULL: unchanged
 cancels    true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for
-spares     true: it was not the last attempt. If it would be, the job gets one more$$;
+spares     true: it was not the last attempt. If it would be, the job gets one more
+kept       those of which history is kept, without their outcome$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)

@@ -128,6 +128,10 @@ language plpgsql
 as $$
 #variable_conflict use_column
 declare
+  holders text[];
+  ids bigint[];
+  fails boolean[];
+  cancels boolean[];
   freed_jobs bigint;
 begin
   if worker_ids = '{}' then
@@ -135,8 +139,7 @@ begin
   end if;
   -- From here on the worker, should it still be there, can start none of these.
   update tidemill._unstarted u set is_taken = true where u.worker_id = any(worker_ids) and not u.is_taken;
-  return query
-    with held as materialized (
+  with held as materialized (
       select j.id, j.locked_by, exists (
           select from tidemill._unstarted u where u.claim_token = j.claim_token) as unstarted
       from tidemill._jobs j
@@ -178,8 +181,20 @@ begin
       where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
       returning h.locked_by, j.id, j.attempts >= j.max_attempts, j.cancelled_after is not null
     )
-    select * from freed;
-  get diagnostics freed_jobs = row_count;
+    select array_agg(f.holder), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled), count(*)
+      into holders, ids, fails, cancels, freed_jobs
+      from freed f(holder, id, failed, cancelled);
+  return query select * from unnest(holders, ids, fails, cancels);
+  if freed_jobs > 0 and tidemill._keeps_history() then
+    perform tidemill._keep_ended(array(
+      select row(j.id, case when f.cancelled then 'cancelled' when f.failed then 'failed' else 'retried' end,
+                 f.holder, null, null, null, null, null, case when not f.failed then 'The attempt did not end: ' || why end,
+                 'WorkerLost', null, null)::tidemill._ended_attempt
+      from unnest(holders, ids, fails, cancels) f(holder, id, failed, cancelled)
+      join tidemill._jobs j on j.id = f.id
+      -- Those that had started; the others are as they were.
+      where j.updated_at = now()));
+  end if;
   if most is null or freed_jobs < most then
     delete from tidemill._unstarted u
       where u.is_taken and u.worker_id = any(worker_ids)

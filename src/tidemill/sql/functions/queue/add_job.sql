@@ -7,18 +7,21 @@ create or replace function tidemill.add_job(
   job_key text default null,
   priority integer default null,
   flags text[] default null,
-  job_key_mode text default 'replace'
+  job_key_mode text default 'replace',
+  keep text default null,
+  trace text default null
 ) returns tidemill.job
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
   queue_id bigint;
+  kept smallint;
   j tidemill._jobs;
   added record;
 begin
   -- Each expression costs about a microsecond, so one covers all arguments that most calls leave out.
-  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags) > 0 then
+  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags, keep, trace) > 0 then
     if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
     end if;
@@ -27,13 +30,15 @@ begin
     end if;
     queue_id := tidemill._queue_id(queue_name);
     flags := tidemill._normal_flags(flags);
+    kept := tidemill._keep_of(keep);
+    trace := tidemill._checked_trace(trace);
   end if;
 
   if job_key is null then
     loop
-      insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+      insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
         select queue_id, t.id, coalesce(priority, 0), coalesce(max_attempts, 25),
-               coalesce(run_at, now()), coalesce(payload, '{}'), flags
+               coalesce(run_at, now()), coalesce(payload, '{}'), flags, kept, trace
           from tidemill._tasks t where t.identifier = identifier
         -- One statement less than a look of its own.
         returning tidemill._job_row(i, identifier, queue_name) as job,
@@ -52,6 +57,8 @@ begin
     j.key := job_key;
     j.payload := coalesce(payload, '{}');
     j.flags := flags;
+    j.keep := kept;
+    j.trace := trace;
     j := tidemill._own_part(tidemill._add_keyed_job(j, coalesce(job_key_mode, 'replace')), job_key_mode);
     select case job_key_mode
              -- The job that was found may be of another task and queue.
@@ -81,11 +88,14 @@ priority      -32768 to 32767, smaller first; default 0
 flags         workers started with --forbid-flag skip jobs that carry one of theirs; at most
               100 of at most 128 characters
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
+keep          how long tidemill.job_history has it: an interval such as '1 week', 'forever' or 'none'; default
+              as its task and worker say
+trace         the trace context of the caller, a W3C traceparent; at most 512 characters
 
 If a keyed add finds a job, it returns nothing that others have given: the payload is NULL if it is
 an array, since it may have been merged; with unsafe_dedupe payload, flags and last_error are NULL.
 Read tidemill.jobs instead.
 
 Errors: 23502 identifier missing, 23514 a text too long or max_attempts below 1,
-22003 a number out of range, 22023 a null flag, GWBKM an unknown job_key_mode.
+22003 a number out of range, 22023 a null flag, or no keep, GWBKM an unknown job_key_mode.
 Behaviour follows Graphile Worker's function of that name.$$;

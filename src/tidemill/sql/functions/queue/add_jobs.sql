@@ -1,7 +1,9 @@
 create or replace function tidemill.add_jobs(
   specs tidemill.job_spec[],
   job_key_preserve_run_at boolean default false,
-  job_key_mode text default null
+  job_key_mode text default null,
+  keep text default null,
+  trace text default null
 ) returns setof tidemill.job
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -10,23 +12,27 @@ declare
     coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
     array[coalesce(cardinality(specs), 0)]);
   seen record := tidemill._check_specs(specs, modes);
+  kept constant smallint := tidemill._keep_of(keep);
+  traced constant text := tidemill._checked_trace(trace);
 begin
   if seen.keyed then
-    return query select * from tidemill._add_keyed_jobs(specs, modes);
+    return query select * from tidemill._add_keyed_jobs(
+      specs, modes, array_fill(kept, array[cardinality(specs)]), array_fill(traced, array[cardinality(specs)]));
   elsif seen.task_id is not null then
     -- Straight from the INSERT: a join to the names would cost a quarter more.
     return query
-      insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags)
+      insert into tidemill._jobs as i (task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
         select seen.task_id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-               coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+               coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags), kept, traced
         from unnest(specs) s
         returning (tidemill._job_row(i, seen.identifier, null)).*;
   else
     return query
       with added as (
-        insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+        insert into tidemill._jobs as i
+            (queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
           select q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+                 coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags), kept, traced
           from unnest(specs) with ordinality
             s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
           join tidemill._tasks t on t.identifier = s.identifier
@@ -48,25 +54,30 @@ $$Adds many jobs in one call, in the caller's transaction, and returns them in t
 specs                    array of tidemill.job_spec
 job_key_preserve_run_at  true: like job_key_mode preserve_run_at
 job_key_mode             replace (default), preserve_run_at or unsafe_dedupe, for all specs
+keep, trace              as for add_job, for all specs
 
 Specs that share a job_key act as if they were added one after the other; each
 of them returns the job as it is in the end. A spec that is refused refuses the
 whole call and is named by its number. Errors as for add_job.$$;
 
-create or replace function tidemill._add_jobs(specs tidemill.job_spec[], job_key_modes text[])
-returns setof tidemill.job
+create or replace function tidemill._add_jobs(
+  specs tidemill.job_spec[], job_key_modes text[], keeps text[] default null, traces text[] default null
+) returns setof tidemill.job
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform tidemill._check_specs(specs, job_key_modes);
-  return query select * from tidemill._add_keyed_jobs(specs, job_key_modes);
+  return query select * from tidemill._add_keyed_jobs(
+    specs, job_key_modes, array(select tidemill._keep_of(k.keep) from unnest(keeps) with ordinality k(keep, n) order by n),
+    array(select tidemill._checked_trace(t.trace) from unnest(traces) with ordinality t(trace, n) order by n));
 end
 $$;
 comment on function tidemill._add_jobs is
-  'add_jobs with a job_key_mode for each spec; NULL means replace.';
+  'add_jobs with what it takes once for each spec; a NULL mode means replace.';
 
-create or replace function tidemill._add_keyed_jobs(specs tidemill.job_spec[], job_key_modes text[])
-returns setof tidemill.job
+create or replace function tidemill._add_keyed_jobs(
+  specs tidemill.job_spec[], job_key_modes text[], keeps smallint[], traces text[]
+) returns setof tidemill.job
 language plpgsql
 as $$
 declare
@@ -80,10 +91,11 @@ begin
     into ids from generate_series(1, cardinality(specs)) n;
 
   insert into tidemill._jobs as i
-      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags)
+      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
     overriding system value
     select ids[s.place], q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
-           coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags)
+           coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags),
+           keeps[s.place], traces[s.place]
     from unnest(specs) with ordinality
       s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
     join tidemill._tasks t on t.identifier = s.identifier
@@ -108,6 +120,8 @@ begin
     new.max_attempts := coalesce(spec.max_attempts, 25);
     new.priority := coalesce(spec.priority, 0);
     new.flags := tidemill._normal_flags(spec.flags);
+    new.keep := keeps[spec.place];
+    new.trace := traces[spec.place];
     new := tidemill._add_keyed_job(new, coalesce(spec.mode, 'replace'));
     ids[spec.place] := new.id;
   end loop;

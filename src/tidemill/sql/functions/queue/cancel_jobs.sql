@@ -30,6 +30,10 @@ begin
   perform pg_notify('tidemill:cancel', string_agg(r.id::text, ','))
     from (select c.id, row_number() over () / 390 as part from unnest(changed) c where c.locked_at is not null) r
     group by r.part;
+  if tidemill._keeps_history() then
+    -- Of the others the worker tells.
+    perform tidemill._keep_ends(array(select c.id from unnest(changed) c where c.locked_at is null), 'cancelled');
+  end if;
   return query select r.* from unnest(changed) c, tidemill._job_row(c) r;
 end
 $$;

@@ -1,13 +1,20 @@
 create or replace function tidemill.complete_jobs(job_ids bigint[]) returns setof tidemill.job
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with gone as (
-    delete from tidemill._jobs j using tidemill._idle_jobs(job_ids) i(id)
-    where j.id = i.id returning j.*
-  )
-  select r.* from gone g, tidemill._job_row(g) r order by g.id
+declare
+  idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
+begin
+  if tidemill._keeps_history() then
+    perform tidemill._keep_removed(idle);
+  end if;
+  return query
+    with gone as (
+      delete from tidemill._jobs j where j.id = any(idle) returning j.*
+    )
+    select r.* from gone g, tidemill._job_row(g) r order by g.id;
+end
 $$;
 comment on function tidemill.complete_jobs is
-$$Marks jobs as done, which deletes them, and returns the deleted ones.
+$$Marks jobs as done, which deletes them, and returns the deleted ones. History has them as removed.
 
 Jobs that are running, and ids that do not exist, are passed over.$$;

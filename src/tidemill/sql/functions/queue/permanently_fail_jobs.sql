@@ -1,16 +1,23 @@
 create or replace function tidemill.permanently_fail_jobs(job_ids bigint[], error_message text default null)
 returns setof tidemill.job
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
+begin
+  return query
   with failed as (
     update tidemill._jobs j set
       last_error = coalesce(tidemill._bounded_error(error_message), 'Manually marked as failed'),
       attempts = j.max_attempts, cancelled_after = null, updated_at = now(),
       locked_at = null, locked_by = null, claim_token = null, withdrawn = null
-    from tidemill._idle_jobs(job_ids) i(id)
-    where j.id = i.id returning j.*
+    where j.id = any(idle) returning j.*
   )
-  select r.* from failed f, tidemill._job_row(f) r order by f.id
+  select r.* from failed f, tidemill._job_row(f) r order by f.id;
+  if tidemill._keeps_history() then
+    perform tidemill._keep_ends(idle, 'failed');
+  end if;
+end
 $$;
 comment on function tidemill.permanently_fail_jobs is
 $$Marks jobs as failed for good, with a message, and returns them.

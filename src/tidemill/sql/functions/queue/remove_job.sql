@@ -14,6 +14,9 @@ begin
   if j.id is null then
     return null;
   elsif tidemill._lease_ended(j.locked_at, j.locked_by) then
+    if tidemill._keeps_history() then
+      perform tidemill._keep_removed(array[j.id]);
+    end if;
     delete from tidemill._jobs o where o.id = j.id;
   else
     update tidemill._jobs o set

@@ -25,7 +25,9 @@ select
     select from tidemill._workers w
     where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
   j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
-  coalesce(j.slot, j.run_at) as slot
+  coalesce(j.slot, j.run_at) as slot,
+  tidemill._keep_text(j.keep) as keep,
+  j.trace
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
@@ -42,6 +44,9 @@ comment on column tidemill.jobs.retrying is
   'Whether it has failed and waits for its next attempt.';
 comment on column tidemill.jobs.slot is
   'The run_at of its first attempt, which retries do not move: of a task action''s job, the action''s slot.';
+comment on column tidemill.jobs.keep is
+  'How long tidemill.job_history has it, if the job says so itself; NULL: as its task and worker say.';
+comment on column tidemill.jobs.trace is 'The trace context of whoever added it: a W3C traceparent.';
 
 create or replace view tidemill.workers as
 select

@@ -3,7 +3,8 @@ revoke all on all routines in schema tidemill from public;
 -- Views call these with the rights of their reader.
 grant execute on function
   tidemill._state(timestamptz, smallint, smallint, timestamptz),
-  tidemill._application_name(integer, text)
+  tidemill._application_name(integer, text),
+  tidemill._keep_text(smallint)
   to public;
 -- As functions of PostgreSQL, they compute from their arguments alone; they are in anybody's views.
 do $$

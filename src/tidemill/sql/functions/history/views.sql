@@ -1,0 +1,50 @@
+create or replace view tidemill.job_history as
+select
+  h.id,
+  h.identifier,
+  h.outcome,
+  h.finished_at,
+  h.started_at,
+  h.finished_at - h.started_at as duration,
+  h.attempt,
+  h.max_attempts,
+  h.queue_name,
+  h.key,
+  h.priority,
+  h.created_at,
+  h.run_at,
+  h.payload,
+  h.result,
+  h.error,
+  h.error_type,
+  h.error_frame,
+  h.error_fingerprint,
+  h.traceback,
+  (select w.worker_id from tidemill._history_workers w where w.id = h.worker) as worker_id,
+  (select w.version from tidemill._history_workers w where w.id = h.worker) as worker_version,
+  tidemill._keep_text(h.keep) as keep
+from (
+  select id, identifier, 'done'::text as outcome, finished_at, started_at, attempt, max_attempts, queue_name, key, priority,
+    created_at, run_at, payload, result, null::text as error, null::text as error_type, null::text as error_frame,
+    null::text as error_fingerprint, null::text as traceback, worker, keep
+  from tidemill._done_jobs
+  union all
+  select id, identifier, outcome, finished_at, started_at, attempt, max_attempts, queue_name, key, priority,
+    created_at, run_at, payload, null, error, error_type, error_frame, error_fingerprint, traceback, worker, keep
+  from tidemill._ended_attempts
+) h;
+comment on view tidemill.job_history is
+  'What happened: a row for each job that ended well or was removed, and for each attempt that ended otherwise. For jobs whose history is kept: see the option keep.';
+comment on column tidemill.job_history.outcome is
+  'done; retried (the attempt failed, and another one follows or followed), failed (for good), cancelled; removed (by somebody, before it was done)';
+comment on column tidemill.job_history.started_at is 'NULL: it ended without an attempt.';
+comment on column tidemill.job_history.duration is 'Of the attempt.';
+comment on column tidemill.job_history.run_at is 'When this attempt was due.';
+comment on column tidemill.job_history.payload is
+  'Of a job that was done or removed; NULL for others, whose job is in tidemill.jobs, and with keep_payload=False.';
+comment on column tidemill.job_history.result is 'What the task returned, with keep_result.';
+comment on column tidemill.job_history.error_frame is 'Where in the task''s own code: file, line and function.';
+comment on column tidemill.job_history.error_fingerprint is
+  'The same for errors of one type at one place whose messages differ in numbers alone.';
+comment on column tidemill.job_history.worker_version is 'The version of Tidemill that the worker ran.';
+comment on column tidemill.job_history.keep is 'How long this row is kept, at least.';
