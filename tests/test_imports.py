@@ -18,12 +18,12 @@ TIERS = (
     ["errors retry coroutines forks texts times complaints"],
     [
         "jobs schedule context payloads signatures task_options tasks middleware executables task_directory "
-        "worker_options",
+        "worker_options keeps",
         "database",
     ],
     ["queue", "actions"],
     ["budget parts worker"],
-    ["slots pools connections sync app"],
+    ["slots pools connections waiting sync app"],
     ["cli"],
 )
 # The front door loads a module when one of its names is asked for.

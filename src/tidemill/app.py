@@ -22,9 +22,11 @@ from tidemill.keeps import Keep
 from tidemill.middleware import Middleware
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
+from tidemill.retry import Delay, seconds
 from tidemill.sync import SyncApp
 from tidemill.task_options import TaskOptions
 from tidemill.tasks import Decorate, Task, TaskRegistry
+from tidemill.waiting import given_up
 
 if TYPE_CHECKING:
     from tidemill.worker_options import WorkerOptions
@@ -204,6 +206,27 @@ class App:
     ) -> list[Job]:
         """Adds jobs in one statement, all or none; returns them in the order of the specs."""
         return await self._run(client.add_jobs(list(map(self.tasks.complete, specs))), connection)
+
+    async def wait(self, job: Job | int, *, timeout: Delay | None = None) -> Any:
+        """Waits for the end of a job, and returns what its task returned (None without `keep_result`).
+
+        job      a Job, or the id of one. Its history must be kept: see the options `keep` and `keep_result`
+        timeout  seconds, a timedelta or a text such as "30s"; default none
+
+        It learns of the end by a notification, and looks once a second besides. All who wait share one
+        connection. Do not wait in a task for a job of the same worker: it may have no slot left for it.
+
+        Raises JobFailedError if it has failed for good, was cancelled or removed, TimeoutError, and
+        InvalidJobError where no history of it is kept.
+        """
+        limit = None if timeout is None else seconds(timeout)
+        future = self.sync._ask(job)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        except TimeoutError:
+            raise given_up(future, job, limit) from None
+        finally:
+            self.sync._waiting.forget(future)
 
     async def remove_job(
         self, job_key: str, *, connection: psycopg.AsyncConnection[Any] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +18,9 @@ from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.keeps import Keep
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
+from tidemill.retry import Delay, seconds
 from tidemill.tasks import TaskRegistry
+from tidemill.waiting import Waiting, given_up
 
 if TYPE_CHECKING:
     from tidemill.worker_options import WorkerOptions
@@ -37,6 +40,7 @@ class SyncApp:
         self._connections = connections
         self._tasks = tasks
         self._run_until_empty = run_until_empty
+        self._waiting = Waiting(connections)
 
     def migrate(self) -> MigrationReport:
         """See `App.migrate`."""
@@ -111,6 +115,21 @@ class SyncApp:
     ) -> list[Job]:
         """See `App.add_jobs`."""
         return self._run(client.add_jobs(list(map(self._tasks.complete, specs))), connection)
+
+    def wait(self, job: Job | int, *, timeout: Delay | None = None) -> Any:
+        """See `App.wait`."""
+        limit = None if timeout is None else seconds(timeout)
+        future = self._ask(job)
+        try:
+            return future.result(limit)
+        except TimeoutError:
+            raise given_up(future, job, limit) from None
+        finally:
+            self._waiting.forget(future)
+
+    def _ask(self, job: Job | int) -> Future[Any]:
+        task = self._tasks.get(job.identifier) if isinstance(job, Job) else None
+        return self._waiting.ask(job, is_kept=task is not None and bool(task.keep or task.keep_result))
 
     def remove_job(self, job_key: str, *, connection: psycopg.Connection[Any] | None = None) -> Job | None:
         """See `App.remove_job`."""

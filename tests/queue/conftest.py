@@ -19,6 +19,7 @@ from tidemill.queue.execute import Executor
 from tidemill.queue.express import ExpressLane
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
+from tidemill.queue.record import Keeper
 from tidemill.queue.starts import Starts
 from tidemill.worker_options import LaneChoice
 
@@ -59,6 +60,7 @@ async def make() -> AsyncIterator[Make]:
             starts=Starts(WORKER, refuse, 30),
             durations=durations,
             done_log=DoneLog(each=True),
+            keeper=Keeper(app.tasks),
         )
         made.append(executor)
         lanes = Lanes(app.tasks, choice, leases=leases, express=express, executor=executor)

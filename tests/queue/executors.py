@@ -15,6 +15,7 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
+from tidemill.queue.record import Keeper
 from tidemill.queue.settle import FreedQueue, Settlement
 from tidemill.queue.starts import Starts
 
@@ -43,6 +44,7 @@ class ExecutorBench:
             starts=Starts("worker", refuse, 30),
             durations=Durations(),
             done_log=DoneLog(each=True),
+            keeper=Keeper(self.app.tasks),
         )
         return self.executor
 

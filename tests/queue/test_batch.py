@@ -69,7 +69,7 @@ def test_a_batch_that_runs_to_its_end(told: Told) -> None:
     assert batch.take() is None
     assert (batch.ended, batch.is_over, batch.has_waiting, told.over) == (3, True, False, 1)
     closed = batch.close()
-    assert closed == Closed(done=[0, 1, 2], started=[], queues=[], failed=[], unstarted=[])
+    assert closed == Closed(done=[0, 1, 2], kept=[], started=[], queues=[], failed=[], unstarted=[])
     assert told.settled == []
 
 

@@ -35,6 +35,8 @@ ADD: dict[str, LiteralString] = {
     "run_at": "null::timestamptz",
     "payload": "'{}'::json",
     "flags": "null::text[]",
+    "kept": "null::smallint",
+    "trace": "null::text",
 }
 KEYED: dict[str, LiteralString] = {
     "new": "(select j from tidemill._jobs j where key = 'k10')",

@@ -71,6 +71,8 @@ def test_what_a_claim_tells(queue: Queue, lane: Lane) -> None:
         "key": None,
         "revision": 0,
         "flags": ["f"],
+        "keep": None,
+        "trace": None,
         "claim_token": queue.kept(added["id"])["claim_token"],
     }
     assert (job["claim_token"] is None) == lane.express

@@ -56,6 +56,10 @@ def add(
         typer.Option(help="What to do if the key is taken; default replace."),
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first; default 0.")] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Keep its history so long: 1d, '1 week', forever, none."),
+    ] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
     source: Annotated[
         str | None,
@@ -63,7 +67,8 @@ def add(
             "--from",
             metavar="FILE",
             help="Add many: a file (- for stdin) with one JSON object a line, with the fields identifier, "
-            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode. All or none.",
+            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode, keep. "
+            "All or none.",
         ),
     ] = None,
     database: DatabaseOption = None,
@@ -85,6 +90,7 @@ def add(
         priority,
         flag,
         key_mode,
+        keep,
     )
     found = open_database(database)
     with connect(found.conninfo) as connection:
@@ -217,3 +223,4 @@ class _Line(msgspec.Struct):
     priority: int | None = None
     flags: list[str] | None = None
     job_key_mode: JobKeyMode | None = None
+    keep: str | None = None

@@ -7,8 +7,9 @@ from typing import Annotated, Any, LiteralString
 
 import psycopg
 import typer
+from psycopg.errors import InsufficientPrivilege
 
-from tidemill.cli import parse
+from tidemill.cli import jobs_history, parse
 from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
@@ -44,6 +45,7 @@ IdsArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
+    jobs_history.register(group)
     app.add_typer(group, name="jobs")
 
 
@@ -56,7 +58,7 @@ def list_jobs(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, newest first. Completed jobs are deleted, so they are not listed."""
+    """List jobs that are not done, newest first. For those that are: `tidemill jobs history`."""
     found = open_database(database)
     rows = job_rows(found.conninfo, jobs, payloads=as_json, key=key, limit=limit + 1)
     more = len(rows) > limit
@@ -76,16 +78,32 @@ def show(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one job with its payload and error."""
-    row = job_row(open_database(database).conninfo, job_id)
-    if row is None:
-        raise InvalidJobError(f"There is no job {job_id}: it is done, was removed, or never was.")
+    """Show one job with its payload and error, and what history has of it."""
+    conninfo = open_database(database).conninfo
+    row = job_row(conninfo, job_id)
+    ends = _ends(conninfo, job_id)
+    if row is None and not ends:
+        raise InvalidJobError(
+            f"There is no job {job_id}: it is done and no history of it is kept, was removed, or never was."
+        )
     if as_json:
-        print_json(row)
+        print_json({**(row or {**ends[0], "state": ends[0]["outcome"]}), "history": ends})
+        return
+    if row is None:
+        jobs_history.print_ended(ends)
         return
     payload = pretty_json(bytes(row["payload"]).decode())
     print_fields({**row, **_display(row), "last_error": row["last_error"], "payload": payload})
+    jobs_history.print_attempts(ends)
     say_what_waits([row])
+
+
+def _ends(conninfo: str, job_id: int) -> list[dict[str, Any]]:
+    """What history has of a job; nothing for a role that may not read it."""
+    try:
+        return jobs_history.rows_of(conninfo, whole=True, id=job_id)
+    except InsufficientPrivilege:
+        return []
 
 
 @group.command(

@@ -50,6 +50,7 @@ def run_worker(
     lane: LaneChoice = DEFAULTS.lane,
     no_migrate: bool = False,
     log_jobs: bool = False,
+    keep: str | None = None,
     log_format: Literal["text", "json"] = "text",
     log_level: Literal["debug", "info", "warning", "error"] = "info",
     database: str | None = None,
@@ -81,6 +82,7 @@ def run_worker(
             lane=lane,
             migrate=not no_migrate,
             log_jobs=log_jobs,
+            keep=keep,
         )
     watched = (tasks or Path("tasks"), crontab) if reload else None
     place = _place(processes, watched, once=once)

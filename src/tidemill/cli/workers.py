@@ -100,6 +100,14 @@ def worker(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Least level to log.")
     ] = "info",
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Keep the history of jobs so long whose task does not say it: 1d, '1 week', forever "
+            "[default: not at all].",
+        ),
+    ] = None,
     log_jobs: Annotated[
         bool,
         typer.Option(
@@ -136,6 +144,7 @@ def worker(
         log_format=log_format,
         log_level=log_level,
         log_jobs=log_jobs,
+        keep=keep,
         database=database,
     )
 

@@ -83,7 +83,7 @@ def encoded_result(task: Task[Any], result: Any) -> str | None:
         text = msgspec.json.encode(result)
     except Exception as error:
         raise ResultError(
-            f"The task has ended, but its result cannot be kept: a {type(result).__name__} is no JSON "
+            f"The task has ended, but its result, a {type(result).__name__}, cannot be kept as JSON "
             f"({error}). Return what JSON can hold, or leave keep_result out of task {task.identifier!r}."
         ) from error
     if len(text) > LONGEST_RESULT:

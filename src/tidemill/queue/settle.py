@@ -280,8 +280,8 @@ def record_arrays(records: Sequence[Record]) -> list[object]:
 
 # In the order of tidemill._ended_attempt. Times are microseconds since 2000.
 _KEPT: LiteralString = """array(
-  select row(k.id, null, null, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type, k.error_frame,
-             k.traceback)::tidemill._ended_attempt
+  select row(k.id, null, null, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type,
+             k.error_frame, k.traceback)::tidemill._ended_attempt
   from rows from (
     pg_catalog.unnest(%s::bigint[]), pg_catalog.unnest(%s::smallint[]), pg_catalog.unnest(%s::smallint[]),
     pg_catalog.unnest(%s::pg_catalog.timestamptz[]), pg_catalog.unnest(%s::float8[]),

@@ -47,8 +47,7 @@ $$The number of a keep: an interval is rounded up to a day, a week, a month or a
 create or replace function tidemill._keep_text(keep smallint) returns text
 language sql immutable
 as $$
-  select case keep when 0 then 'none' when 1 then '1 day' when 2 then '1 week' when 3 then '1 month' when 4 then '1 year'
-    when 5 then 'forever' end
+  select (array['none', '1 day', '1 week', '1 month', '1 year', 'forever'])[keep operator(pg_catalog.+) 1]
 $$;
 comment on function tidemill._keep_text is 'A keep as people read it.';
 
