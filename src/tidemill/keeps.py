@@ -1,4 +1,4 @@
-"""Keeps: for how long the history of a job is kept. The database has them as numbers: see `_keep_of.sql`."""
+"""Keeps: for how long the history of a job is kept. The database has them as numbers: see `_keeps.sql`."""
 
 from __future__ import annotations
 

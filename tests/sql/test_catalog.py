@@ -30,7 +30,16 @@ PRIVATE_JOBS = (
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": JOB + ", has_worker boolean, retrying boolean, slot timestamptz",
+    "tidemill.jobs": JOB
+    + ", has_worker boolean, retrying boolean, slot timestamptz,"
+    + " keep text, trace text",
+    "tidemill.job_history": (
+        "id bigint, identifier text, outcome text, finished_at timestamptz, started_at timestamptz,"
+        " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"
+        " priority smallint, created_at timestamptz, run_at timestamptz, payload json, result json, error text,"
+        " error_type text, error_frame text, error_fingerprint text, traceback text, worker_id text,"
+        " worker_version text, keep text"
+    ),
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
@@ -112,16 +121,17 @@ SHARED = {
     "permanently_fail_jobs": (FAIL, "SETOF {row}"),
     "reschedule_jobs": (RESCHEDULE, "SETOF {row}"),
     "force_unlock_workers": ("worker_ids text[]", "void"),
-    "add_job": (ADD_JOB, "{row}"),
 }
+KEPT = ", keep text DEFAULT NULL::text, trace text DEFAULT NULL::text"
 SPECS = "specs {schema}.job_spec[], job_key_preserve_run_at boolean DEFAULT false"
 FUNCTIONS = {
     "tidemill": SHARED
     | {
-        "add_jobs": (SPECS + ", job_key_mode text DEFAULT NULL::text", "SETOF {row}"),
+        "add_job": (ADD_JOB + KEPT, "{row}"),
+        "add_jobs": (SPECS + ", job_key_mode text DEFAULT NULL::text" + KEPT, "SETOF {row}"),
         "cancel_jobs": ("job_ids bigint[], reason text DEFAULT NULL::text", "SETOF {row}"),
     },
-    "graphile_worker": SHARED | {"add_jobs": (SPECS, "SETOF {row}")},
+    "graphile_worker": SHARED | {"add_job": (ADD_JOB, "{row}"), "add_jobs": (SPECS, "SETOF {row}")},
 }
 ADD_ACTION = (
     "proc regproc DEFAULT NULL::regproc, schedule_interval interval DEFAULT NULL::interval,"
@@ -155,6 +165,14 @@ ALTERED_ACTION = (
 )
 NEXT_START = "schedule_interval interval, initial_start timestamptz, timezone text, finished_at timestamptz"
 NEXT_RUNS = "action_id integer, n integer DEFAULT 5, after timestamptz DEFAULT NULL::timestamptz"
+HISTORY = {
+    "job_result": (
+        "job_id bigint, since timestamptz DEFAULT '-infinity'::timestamptz, OUT outcome text,"
+        " OUT result json, OUT error text, OUT error_type text, OUT finished_at timestamptz",
+        "record",
+    ),
+    "prune_job_history": ("IN job_id integer, IN config jsonb", None),
+}
 ACTIONS = {
     "action_id": ("name text", "integer"),
     "add_action": (ADD_ACTION, "integer"),
@@ -406,9 +424,9 @@ def test_all_other_public_functions(queue: Queue) -> None:
         )
         for row in rows
     )
-    wanted = [(name, arguments, str(result)) for name, (arguments, result) in ACTIONS.items()]
+    wanted = [(name, arguments, str(result)) for name, (arguments, result) in (ACTIONS | HISTORY).items()]
     assert told == sorted(wanted + HYPERTABLES), (
-        "name each public function, with its signature, in FUNCTIONS, ACTIONS or HYPERTABLES"
+        "name each public function, with its signature, in FUNCTIONS, HISTORY, ACTIONS or HYPERTABLES"
     )
 
 

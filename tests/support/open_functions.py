@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Views call these with the rights of their reader.
-_OF_VIEWS = {"_application_name", "_state"}
+_OF_VIEWS = {"_application_name", "_keep_text", "_state"}
 # These look at nothing but their arguments.
 _COMPUTING = {
     "time_bucket",

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from tidemill.cli import parse
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
 from tidemill.cli.output import (
+    console,
     note,
     open_database,
     pretty_json,
@@ -117,10 +118,17 @@ def displayed(row: dict[str, Any]) -> dict[str, Any]:
     """An end as people read it."""
     return {
         **row,
-        "took": None if row["seconds"] is None else round(row["seconds"], 3),
+        "took": _took(row["seconds"]),
         "attempts": f"{row['attempt']}/{row['max_attempts']}",
         "error": (row["error"] or "").split("\n")[0][:120],
     }
+
+
+def _took(seconds: float | None) -> str | float | None:
+    """A duration as people read it; in a pipe the seconds."""
+    if seconds is None or not console.is_terminal:
+        return seconds
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,20 +1,5 @@
 -- For app.wait: how jobs ended that somebody waits for.
 
-create or replace function tidemill._wait_for(job_ids bigint[], channel text) returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  insert into tidemill._waiters (job_id, channel) select i, _wait_for.channel from unnest(job_ids) i
-    on conflict do nothing
-$$;
-comment on function tidemill._wait_for is
-  'Has the end of jobs told on a channel. A job may end meanwhile, so whoever calls this looks afterwards, and again later.';
-
-create or replace function tidemill._wait_no_more(job_ids bigint[], channel text) returns void
-language sql set search_path = pg_catalog, pg_temp
-as $$
-  delete from tidemill._waiters w where w.job_id = any(job_ids) and w.channel = _wait_no_more.channel
-$$;
-
 create or replace function tidemill._job_ends(job_ids bigint[], since timestamptz)
 returns table (id bigint, outcome text, result text, error text, error_type text, is_kept boolean, identifier text)
 language plpgsql stable set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
@@ -47,3 +32,18 @@ $$How jobs have ended; outcome: NULL: not yet, 'gone': nothing is known of it.
 
 since    a time before the end of all of them
 is_kept  of one that has not ended: whether history of it is kept, as far as the database knows$$;
+
+create or replace function tidemill._wait_for(job_ids bigint[], channel text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into tidemill._waiters (job_id, channel) select i, _wait_for.channel from unnest(job_ids) i
+    on conflict do nothing
+$$;
+comment on function tidemill._wait_for is
+  'Has the end of jobs told on a channel. A job may end meanwhile, so whoever calls this looks afterwards, and again later.';
+
+create or replace function tidemill._wait_no_more(job_ids bigint[], channel text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  delete from tidemill._waiters w where w.job_id = any(job_ids) and w.channel = _wait_no_more.channel
+$$;
