@@ -9,11 +9,12 @@ from tests.support.commands import CommandLine
 
 AT = "'2026-11-01 00:00Z'::timestamptz"
 ENDED = f"""
-insert into tidemill._ended_attempts (id, created_at, run_at, started_at, finished_at, keep, attempt, max_attempts,
-  priority, identifier, outcome, error, error_type) values
-  (7, {AT}, {AT}, {AT}, {AT} + interval '1 ms', 2, 1, 25, 0, 'mail', 'retried', 'TimeoutError: mail server', 'T');
-insert into tidemill._done_jobs (id, created_at, run_at, started_at, finished_at, keep, attempt, max_attempts,
-  priority, identifier, payload, result) values
+insert into tidemill._ended_attempts (id, created_at, run_at, started_at, finished_at, keep, attempt,
+  max_attempts, priority, identifier, outcome, error, error_type) values
+  (7, {AT}, {AT}, {AT}, {AT} + interval '1 ms', 2, 1, 25, 0, 'mail', 'retried',
+   'TimeoutError: mail server', 'T');
+insert into tidemill._done_jobs (id, created_at, run_at, started_at, finished_at, keep, attempt,
+  max_attempts, priority, identifier, payload, result) values
   (7, {AT}, {AT}, {AT} + interval '1 h', {AT} + interval '61 min', 2, 2, 25, 0, 'mail', '{{"to": "ann"}}',
    '[9007199254740993]'),
   (8, {AT}, {AT}, {AT}, {AT} + interval '2 days', 2, 1, 25, 0, 'report', '{{}}', null);

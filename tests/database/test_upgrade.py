@@ -152,9 +152,8 @@ def test_who_might_add_jobs_may_still(connection: Connection, empty_database: st
     lay(connection, 11)
     with server.role() as role:
         connection.execute(text("add_job_of_0011"))
-        connection.execute(
-            f"grant execute on function tidemill.add_job, tidemill.add_jobs to {role} with grant option".encode()
-        )
+        names: LiteralString = "tidemill.add_job, tidemill.add_jobs"
+        connection.execute(f"grant execute on function {names} to {role} with grant option".encode())
         migrate(empty_database)
         granted = connection.execute(
             "select p.proname, p.pronargs, has_function_privilege(%s, p.oid, 'execute with grant option')"
@@ -163,7 +162,7 @@ def test_who_might_add_jobs_may_still(connection: Connection, empty_database: st
             [role],
         ).fetchall()
         assert granted == [("add_job", 11, True), ("add_jobs", 5, True)]
-        connection.execute(f"drop owned by {role}".encode())
+        connection.execute(f"revoke all on function {names} from {role} cascade".encode())
 
 
 def test_an_interval_below_the_least_one_becomes_that(connection: Connection, empty_database: str) -> None:

@@ -30,9 +30,9 @@ PRIVATE_JOBS = (
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": JOB
-    + ", has_worker boolean, retrying boolean, slot timestamptz,"
-    + " keep text, trace text",
+    "tidemill.jobs": (
+        f"{JOB}, has_worker boolean, retrying boolean, slot timestamptz, keep text, trace text"
+    ),
     "tidemill.job_history": (
         "id bigint, identifier text, outcome text, finished_at timestamptz, started_at timestamptz,"
         " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"

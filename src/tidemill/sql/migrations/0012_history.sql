@@ -148,7 +148,8 @@ drop function if exists tidemill._fail_jobs(
 drop function if exists tidemill._add_jobs(tidemill.job_spec[], text[]);
 drop function if exists tidemill._add_keyed_jobs(tidemill.job_spec[], text[]);
 
--- These get more parameters. The functions follow; whoever was granted the old ones has the new ones.
+-- These get more parameters. The functions follow, and so does the next migration, which takes grants over: those that
+-- a migration makes of its own new objects count as default privileges, which are taken back.
 create function tidemill.add_job(
   identifier text, payload json default null, queue_name text default null, run_at timestamptz default null,
   max_attempts integer default null, job_key text default null, priority integer default null,
@@ -160,26 +161,3 @@ create function tidemill.add_jobs(
   keep text default null, trace text default null
 ) returns setof tidemill.job
 language plpgsql as $$ begin return; end $$;
-do $$
-declare
-  given record;
-begin
-  for given in
-    select n.new, g.grantee, g.is_grantable
-    from (values
-      ('tidemill.add_job(text, json, text, timestamptz, integer, text, integer, text[], text)',
-       'tidemill.add_job(text, json, text, timestamptz, integer, text, integer, text[], text, text, text)'),
-      ('tidemill.add_jobs(tidemill.job_spec[], boolean, text)',
-       'tidemill.add_jobs(tidemill.job_spec[], boolean, text, text, text)')) n(old, new)
-    join pg_catalog.pg_proc p on p.oid = pg_catalog.to_regprocedure(n.old)
-    cross join lateral pg_catalog.aclexplode(p.proacl) g
-    where g.grantee <> p.proowner
-  loop
-    execute pg_catalog.format('grant execute on function %s to %s%s', given.new,
-      case given.grantee when 0 then 'public' else given.grantee::regrole::text end,
-      case when given.is_grantable then ' with grant option' end);
-  end loop;
-end
-$$;
-drop function if exists tidemill.add_job(text, json, text, timestamptz, integer, text, integer, text[], text);
-drop function if exists tidemill.add_jobs(tidemill.job_spec[], boolean, text);
