@@ -27,12 +27,11 @@ PRIVATE_JOBS = (
     " updated_at timestamptz, key text, locked_at timestamptz, locked_by text, revision integer, flags jsonb,"
     " is_available boolean"
 )
+SEEN = ", has_worker boolean, retrying boolean, slot timestamptz, keep text, trace text"
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": (
-        f"{JOB}, has_worker boolean, retrying boolean, slot timestamptz, keep text, trace text"
-    ),
+    "tidemill.jobs": JOB + SEEN,
     "tidemill.job_history": (
         "id bigint, identifier text, outcome text, finished_at timestamptz, started_at timestamptz,"
         " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"
