@@ -35,8 +35,8 @@ COLUMNS = {
     "tidemill.job_history": (
         "id bigint, identifier text, outcome text, finished_at timestamptz, started_at timestamptz,"
         " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"
-        " priority smallint, created_at timestamptz, run_at timestamptz, payload json, result json, error text,"
-        " error_type text, error_frame text, error_fingerprint text, traceback text, worker_id text,"
+        " priority smallint, created_at timestamptz, run_at timestamptz, payload json, result json,"
+        " error text, error_type text, error_frame text, error_fingerprint text, traceback text, worker_id text,"
         " worker_version text, keep text"
     ),
     "tidemill.workers": (

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.support.running import running, within
+from tests.support.running import eventually, running, within
 from tidemill import App, Cancel, Retry, WorkerOptions
 from tidemill.errors import InvalidJobError, TaskLoadError, TidemillError
 
@@ -253,3 +253,49 @@ async def test_what_is_no_keep(app: App, keep: Any) -> None:
         WorkerOptions(keep=keep)
     with pytest.raises(InvalidJobError, match=r"keep of job 'nothing': .* is not how long"):
         await app.add_job("nothing", keep=keep)
+
+
+@pytest.mark.lane("express")
+async def test_a_locked_partition_repeats_no_job(
+    app: App, connection: psycopg.Connection, watcher: psycopg.Connection, all_is_quick: None
+) -> None:
+    ran = []
+
+    @app.task(keep="1d")
+    async def t(payload: Any) -> None:
+        ran.append(payload)
+
+    async with running(app):
+        watcher.execute("begin; lock table tidemill._done_jobs_day in access exclusive mode")
+        await app.add_jobs([t.spec(n) for n in range(50)])
+        await eventually(lambda: len(ran) == 50, "all jobs to have run")
+        await eventually(
+            lambda: (
+                connection.execute(
+                    "select count(*) from tidemill._jobs where locked_at is not null"
+                ).fetchone()
+                == (50,)
+            ),
+            "the jobs to be leased, since their history cannot be written",
+        )
+        watcher.execute("rollback")
+        await eventually(
+            lambda: connection.execute("select count(*) from tidemill.job_history").fetchone() == (50,),
+            "their history",
+        )
+    assert sorted(ran) == list(range(50))
+
+
+@pytest.mark.lane("lease")
+async def test_what_cannot_be_written_does_not_hold_up_jobs(
+    app: App, connection: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(keep="1d")
+    async def t(payload: Any) -> None: ...
+
+    connection.execute("select tidemill._open_history(1::smallint)")
+    connection.execute("alter table tidemill._done_jobs_day add check (id < 0)")
+    job = await t.add({})
+    await app.run_until_empty()
+    assert await app.get_job(job.id) is None
+    assert "no history is kept of jobs that are done: job 1 (t)" in caplog.text

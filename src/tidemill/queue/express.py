@@ -13,6 +13,7 @@ from tidemill.complaints import Complaints
 from tidemill.database.words import in_short
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
+from tidemill.queue.claimed import ClaimedJob, Record
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.settle import RECORD_ARRAYS, Settled, Settlement, array, record_arrays
 from tidemill.times import moment
@@ -191,18 +192,13 @@ class ExpressLane:
         batch, connection = one.batch, one.connection
         closed = batch.close()
         kept = [job.record for job in closed.kept if job.record is not None]
-        if not self._leases.open_keeps.issuperset(record.keep for record in kept):
-            # To make their partitions would take longer than a batch may. So they end as leased jobs do.
-            closed.started.extend(closed.kept)
-            closed.failed.extend(Settlement.of(job, "done") for job in closed.kept)
-            kept = []
-        done, started = array(closed.done), array(job.id for job in closed.started)
+        done = array(closed.done)
         try:
-            if kept:
-                connection.execute(
-                    f"select tidemill._settle_kept_batch(%s, %s::bigint[], {RECORD_ARRAYS})",
-                    [self._worker_id, array(job.id for job in closed.kept), *record_arrays(kept)],
-                )
+            if kept and not self._keep(connection, closed.kept, kept):
+                # They end as leased jobs do.
+                closed.started.extend(closed.kept)
+                closed.failed.extend(Settlement.of(job, "done") for job in closed.kept)
+            started = array(job.id for job in closed.started)
             connection.execute(
                 "select tidemill._settle_batch(%s, %s, %s::bigint[], %s::bigint[], %s::bigint[])",
                 [self._worker_id, batch.token, done, started, array(closed.queues)],
@@ -214,7 +210,7 @@ class ExpressLane:
                 "batch",
                 "%s jobs of the batch that this connection held had started; "
                 "they run again unless their end was written just before",
-                len(closed.done) + len(kept) + len(closed.started),
+                len(closed.done) + len(closed.kept) + len(closed.started),
             )
             return
         self._idle.append(one.connection)
@@ -227,6 +223,20 @@ class ExpressLane:
             if job.queue_id is None:
                 self.finder.marks.lower(job.priority, (moment(job.run_at), job.id))
         self._measure(one)
+
+    def _keep(
+        self, connection: psycopg.Connection, jobs: Sequence[ClaimedJob], kept: Sequence[Record]
+    ) -> bool:
+        """Ends jobs whose history is kept; False if they cannot end now."""
+        if not self._leases.open_keeps.issuperset(record.keep for record in kept):
+            # To make their partitions would take longer than a batch may.
+            return False
+        row = connection.execute(
+            f"select tidemill._settle_kept_batch(%s, %s::bigint[], {RECORD_ARRAYS})",
+            [self._worker_id, array(job.id for job in jobs), *record_arrays(kept)],
+        ).fetchone()
+        assert row is not None
+        return bool(row[0])
 
     def _measure(self, one: _Open) -> None:
         """Learns how fast jobs run, from a batch that is closed."""

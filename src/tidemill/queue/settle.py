@@ -114,13 +114,7 @@ class Settlements:
         if kept := [s for s in kinds.get("done", ()) if s.record is not None]:
             result._complete_kept(connection, worker_id, kept)
         if done := [s for s in kinds.get("done", ()) if s.record is None]:
-            result._read(
-                done,
-                connection.execute(
-                    "select id, outcome, null from tidemill._complete_jobs(%s, %s::bigint[], %s::bigint[])",
-                    [worker_id, *_ids_and_tokens(done)],
-                ),
-            )
+            result._complete(connection, worker_id, done)
         if failed := kinds.get("failed"):
             result._fail(connection, worker_id, failed)
         if returned := kinds.get("returned"):
@@ -180,14 +174,27 @@ class Settlements:
                 extra=_fields(settlement),
             )
 
+    def _complete(self, connection: psycopg.Connection, worker_id: str, done: list[Settlement]) -> None:
+        rows = connection.execute(
+            "select id, outcome, null from tidemill._complete_jobs(%s, %s::bigint[], %s::bigint[])",
+            [worker_id, *_ids_and_tokens(done)],
+        )
+        self._read(done, rows)
+
     def _complete_kept(self, connection: psycopg.Connection, worker_id: str, kept: list[Settlement]) -> None:
         records = [settlement.record for settlement in kept if settlement.record is not None]
-        rows = connection.execute(
-            "select id, outcome, null from tidemill._complete_kept_jobs(%s, %s::bigint[], %s::bigint[], "
-            f"{RECORD_ARRAYS})",
-            [worker_id, *_ids_and_tokens(kept), *record_arrays(records)],
-        )
-        self._read(kept, rows)
+        try:
+            rows = connection.execute(
+                "select id, outcome, null from tidemill._complete_kept_jobs(%s, %s::bigint[], %s::bigint[], "
+                f"{RECORD_ARRAYS})",
+                [worker_id, *_ids_and_tokens(kept), *record_arrays(records)],
+            )
+        except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
+            # To try it again and again would hold up all other jobs.
+            logger.error("no history is kept of jobs that are done: %s: %s", _named(kept), words(error))
+            self._complete(connection, worker_id, kept)
+        else:
+            self._read(kept, rows)
 
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         try:

@@ -61,7 +61,7 @@ results        what the task has returned, as JSON; NULL: not kept$$;
 create or replace function tidemill._settle_kept_batch(
   worker_id text, job_ids bigint[], keeps smallint[], with_payloads boolean[], durations float8[], ages float8[],
   results text[]
-) returns void
+) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -86,10 +86,16 @@ begin
            case when g.with_payload then g.payload end, g.result::json
     from gone g;
   perform tidemill._tell_waiters(job_ids);
+  return true;
+-- An error would undo the batch, and its jobs would run again.
+exception when others then
+  return false;
 end
 $$;
 comment on function tidemill._settle_kept_batch is
-  'The done jobs of an express batch whose history is kept, before _settle_batch; arguments as _complete_kept_jobs.';
+$$The done jobs of an express batch whose history is kept, before _settle_batch; arguments as _complete_kept_jobs.
+
+False: it cannot be written now, since a partition is locked, say. Then the caller leases them, and tries again later.$$;
 
 create or replace function tidemill._history_worker(worker_id text) returns integer
 language plpgsql
