@@ -36,8 +36,8 @@ COLUMNS = {
         "id bigint, identifier text, outcome text, finished_at timestamptz, started_at timestamptz,"
         " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"
         " priority smallint, created_at timestamptz, run_at timestamptz, payload json, result json,"
-        " error text, error_type text, error_frame text, error_fingerprint text, traceback text, worker_id text,"
-        " worker_version text, keep text"
+        " error text, error_type text, error_frame text, error_fingerprint text, traceback text,"
+        " worker_id text, worker_version text, keep text"
     ),
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"

@@ -189,6 +189,9 @@ class Settlements:
                 f"{RECORD_ARRAYS})",
                 [worker_id, *_ids_and_tokens(kept), *record_arrays(records)],
             )
+        except psycopg.errors.LockNotAvailable:
+            # A partition is being dropped, say. Other jobs need not wait for it.
+            self.busy.extend(kept)
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
             # To try it again and again would hold up all other jobs.
             logger.error("no history is kept of jobs that are done: %s: %s", _named(kept), words(error))
