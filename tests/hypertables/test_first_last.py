@@ -13,7 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.support.dialects import lay_timescaledb
 from tests.support.servers import OWNER, Server
 
-pytestmark = pytest.mark.versions(18, 17, 16, 15)
+# The oldest and the newest: what they compute does not change in between.
+pytestmark = pytest.mark.versions(18, 15)
 
 # A type, and two values of it.
 VALUES: list[tuple[LiteralString, LiteralString, LiteralString]] = [

@@ -204,6 +204,7 @@ def test_a_column_that_takes_no_null(packed: psycopg.Connection) -> None:
     assert value(packed, "select count(*) from event_data where more = 7") == ROWS
 
 
+@pytest.mark.versions(18)
 def test_large_rows_are_packed_in_smaller_segments(connection: psycopg.Connection) -> None:
     """timescaledb#7113: an array has less than 1 GB."""
     run(

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from psycopg import errors, sql
 
-pytestmark = pytest.mark.versions(18, 17, 16, 15)
+# The oldest and the newest: what they compute does not change in between.
+pytestmark = pytest.mark.versions(18, 15)
 
 BERLIN, NEW_YORK, HAVANA = "Europe/Berlin", "America/New_York", "America/Havana"
 MONDAY = datetime(2000, 1, 3)

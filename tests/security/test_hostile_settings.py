@@ -83,12 +83,14 @@ def owner(server: Server) -> Iterator[str]:
 
 @pytest.mark.versions(18)
 @pytest.mark.slow
+@pytest.mark.parametrize("hostile", ["database"], indirect=True)
 async def test_all_does_the_same(hostile: str, owner: str, tmp_path: Path) -> None:
     await everything(hostile, tmp_path, owner)
 
 
 @pytest.mark.versions(18)
 @pytest.mark.slow
+@pytest.mark.parametrize("hostile", ["role"], indirect=True)
 async def test_behind_a_pooler_too(hostile: str, owner: str, tmp_path: Path) -> None:
     with pooler(hostile) as pooled:
         await everything(pooled.conninfo, tmp_path, owner)

@@ -220,8 +220,7 @@ def soon_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.lane("express")
 @pytest.mark.usefixtures("soon_cut")
-@faces
-@pytest.mark.parametrize("how", ["timeout", "cancel"])
+@pytest.mark.parametrize(("how", "face"), [("timeout", "plain"), ("cancel", "async")])
 async def test_a_task_that_must_stop_is_cut_off_a_silent_server(
     app: App, far: App, way: Proxy, connection: psycopg.Connection, face: str, how: str
 ) -> None:
