@@ -20,6 +20,8 @@ from tidemill.database.find import Database
 from tidemill.database.listen import Listener
 from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.errors import TidemillError
+from tidemill.history.counters import Counters
+from tidemill.history.progress import ProgressBoard
 from tidemill.middleware import Hooks, Middleware
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
@@ -34,6 +36,7 @@ from tidemill.queue.loop_watch import LoopWatch
 from tidemill.queue.own_lease import OwnLease
 from tidemill.queue.starts import Starts
 from tidemill.queue.sweep import Sweep
+from tidemill.tallies import Tallies
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions, checked_flags
 
@@ -74,6 +77,8 @@ class Parts:
     heartbeat: Heartbeat
     listener: Listener | None
     watch: LoopWatch
+    board: ProgressBoard
+    own_lease: OwnLease
 
     def start_nothing_more(self) -> None:
         """Claims and starts no further jobs. Must be called on the worker's event loop."""
@@ -121,7 +126,7 @@ def assemble(
             wake.set()
 
     own_lease = OwnLease(options.lease)
-    durations = Durations()
+    durations, tallies = Durations(), Tallies()
     leases = LeaseLane(
         worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake_engine
     )
@@ -134,6 +139,7 @@ def assemble(
         lease=options.lease,
         wake=wake_engine,
     )
+    board = ProgressBoard(connect=open_connection, is_leased=leases.has_in_hand)
     executor = Executor(
         host.tasks,
         host,
@@ -144,6 +150,8 @@ def assemble(
         starts=Starts(worker_id, open_connection, short_patience),
         durations=durations,
         done_log=DoneLog(each=options.log_jobs),
+        tallies=tallies,
+        board=board,
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
     engine = Engine(
@@ -178,6 +186,7 @@ def assemble(
     heartbeat = Heartbeat(
         _registration(worker_id, options, identifiers),
         own_lease=own_lease,
+        reports=Counters(tallies),
         connect=lambda: connect_patiently(conninfo, short_patience),
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
@@ -190,7 +199,8 @@ def assemble(
     listener = None
     if options.listen and not options.once:
         listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
-    return Parts(executor, lanes, engine, actions, heartbeat, listener, LoopWatch(executor.runners))
+    watch = LoopWatch(executor.runners)
+    return Parts(executor, lanes, engine, actions, heartbeat, listener, watch, board, own_lease)
 
 
 def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:

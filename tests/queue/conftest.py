@@ -20,6 +20,7 @@ from tidemill.queue.express import ExpressLane
 from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.starts import Starts
+from tidemill.tallies import Tallies
 from tidemill.worker_options import LaneChoice
 
 
@@ -59,6 +60,7 @@ async def make() -> AsyncIterator[Make]:
             starts=Starts(WORKER, refuse, 30),
             durations=durations,
             done_log=DoneLog(each=True),
+            tallies=Tallies(),
         )
         made.append(executor)
         lanes = Lanes(app.tasks, choice, leases=leases, express=express, executor=executor)

@@ -17,6 +17,7 @@ from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
 from tidemill.queue.settle import FreedQueue, Settlement
 from tidemill.queue.starts import Starts
+from tidemill.tallies import Tallies
 
 
 class ExecutorBench:
@@ -43,6 +44,7 @@ class ExecutorBench:
             starts=Starts("worker", refuse, 30),
             durations=Durations(),
             done_log=DoneLog(each=True),
+            tallies=Tallies(),
         )
         return self.executor
 

@@ -30,7 +30,18 @@ PRIVATE_JOBS = (
 COLUMNS = {
     "tidemill.job": JOB,
     "tidemill.job_spec": JOB_SPEC,
-    "tidemill.jobs": JOB + ", has_worker boolean, retrying boolean, slot timestamptz",
+    "tidemill.jobs": (
+        JOB + ", has_worker boolean, retrying boolean, slot timestamptz, progress real, progress_message text"
+    ),
+    "tidemill.tasks": (
+        "identifier text, payload_schema jsonb, options jsonb, summary text, workers integer,"
+        " last_seen timestamptz"
+    ),
+    "tidemill.task_stats": (
+        "identifier text, bucket timestamptz, width interval, done bigint, failed bigint, retried bigint,"
+        " cancelled bigint, run_time interval, longest_run interval, wait_time interval,"
+        " run_histogram bigint[], wait_histogram bigint[]"
+    ),
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
@@ -326,6 +337,10 @@ HYPERTABLES = [
     ("remove_tiering_policy", "relation regclass, if_exists boolean DEFAULT false", "void"),
     ("policy_tiering", "IN action_id integer, IN config jsonb", "None"),
 ]
+COUNTERS = [
+    ("histogram_quantile", "buckets bigint[], fraction double precision", "interval"),
+    ("histogram_sum", "buckets bigint[]", "bigint[]"),
+]
 TZ, PLAIN = "timestamptz", "timestamp without time zone"
 VALUES = ["boolean", "smallint", "integer", "bigint", "real", "double precision", "numeric", "text"]
 VALUES += ["anyelement"]
@@ -407,8 +422,8 @@ def test_all_other_public_functions(queue: Queue) -> None:
         for row in rows
     )
     wanted = [(name, arguments, str(result)) for name, (arguments, result) in ACTIONS.items()]
-    assert told == sorted(wanted + HYPERTABLES), (
-        "name each public function, with its signature, in FUNCTIONS, ACTIONS or HYPERTABLES"
+    assert told == sorted(wanted + HYPERTABLES + COUNTERS), (
+        "name each public function, with its signature, in FUNCTIONS, ACTIONS, HYPERTABLES or COUNTERS"
     )
 
 

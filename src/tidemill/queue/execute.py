@@ -7,9 +7,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from math import frexp
 from typing import Any
 
-from tidemill.context import Producer
+from tidemill.context import Board, Producer
 from tidemill.database.lent import held_here
 from tidemill.middleware import Hooks
 from tidemill.queue.attempt import Attempt, Setting
@@ -27,6 +28,7 @@ from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
 from tidemill.queue.threads import Threads
+from tidemill.tallies import NO_TIME, Tallies, Tally
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
@@ -45,8 +47,8 @@ class Executor:
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
     `settle` is told how leased jobs ended, `starts` which of those claimed ahead start, and
-    `durations` how long jobs took, `done_log` which ended well. What is in hand when the term of its
-    claim is over does not start.
+    `durations` how long jobs took, `done_log` which ended well, `tallies` all that ended. Jobs tell `board`
+    of their progress. What is in hand when the term of its claim is over does not start.
     """
 
     def __init__(
@@ -61,10 +63,12 @@ class Executor:
         starts: Starts,
         durations: Durations,
         done_log: DoneLog,
+        tallies: Tallies,
+        board: Board | None = None,
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
-        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter())
+        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter(), board)
         self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
@@ -81,6 +85,7 @@ class Executor:
         self.runners: dict[asyncio.Task[None], Seat] = {}
         """The runners that run, and where each notes its job."""
         self.durations = durations
+        self.tallies = tallies
         self._done_log = done_log
         self._is_logged = False
         self.batches_taken = 0
@@ -202,15 +207,19 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched, done_log = hooks.are_watching, self._done_log
+        watched, around, done_log = hooks.are_watching, hooks.are_around, self._done_log
         logged = self._is_logged = done_log.is_on()
         count = NO_COUNT
+        # Many jobs a millisecond: what is the same for jobs of one task is looked up once.
+        identifier = ""
+        task: Task[Any] | None = None
+        tally: Tally | None = None
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
             hand: Hand = taken[0]
             job: ClaimedJob | None = taken[1]
-            term = self._term
+            term, database_clock = self._term, self.tallies.clock
             while job is not None:
                 if term.is_over or job.id in self._cancelled:
                     # This process may have stood still since the last line: it runs elsewhere by now.
@@ -220,18 +229,30 @@ class Executor:
                     job = hand.next(job)
                     continue
                 seat.job = job
-                attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
+                if task is None or tally is None or job.identifier != identifier:
+                    identifier = job.identifier
+                    task, tally = tasks[identifier], self.tallies.of(identifier)
+                    count = NO_COUNT
+                attempt = Attempt.begin(job, task, runner, setting, watched, around)
                 if attempt is None:
                     now = clock()
                     elapsed = now - started
                     if hand is self._leased or elapsed > _NOTABLE_SECONDS:
-                        self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
+                        self.durations.add(identifier, elapsed, leased=hand is self._leased)
+                    # `Tally.ended`, written out.
+                    tally.done += 1
+                    tally.run_seconds += elapsed
+                    if elapsed > tally.longest:
+                        tally.note_longest(elapsed)
+                    tally.runs[frexp(elapsed)[1]] += 1
+                    waited = started - job.run_at * 1e-6 + database_clock
+                    if waited > 0.0:
+                        tally.wait_seconds += waited
+                        tally.waits[frexp(waited)[1]] += 1
+                    else:
+                        tally.waits[NO_TIME] += 1
                     if logged:
-                        if (
-                            count.only_counts
-                            and count.identifier == job.identifier
-                            and elapsed < SLOW_SECONDS
-                        ):
+                        if count.only_counts and elapsed < SLOW_SECONDS:
                             count.jobs += 1
                             count.seconds += elapsed
                         else:
@@ -268,6 +289,7 @@ class Executor:
         job = attempt.job
         elapsed = time.perf_counter() - started
         self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
+        self._count(job, settlement, started, elapsed)
         if settlement is None:
             if self._is_logged:
                 self._done_log.add(job, elapsed)
@@ -282,6 +304,20 @@ class Executor:
                 await attempt.outlive()
                 self._attempts.discard(attempt)
         return hand.next(job)
+
+    def _count(self, job: ClaimedJob, settlement: Settlement | None, started: float, elapsed: float) -> None:
+        """Counts an attempt that has ended; one that is given back has not."""
+        if settlement is not None and settlement.kind == "returned":
+            return
+        tally = self.tallies.of(job.identifier)
+        tally.ended(elapsed, started - job.run_at * 1e-6 + self.tallies.clock)
+        if settlement is None:
+            tally.done += 1
+        elif settlement.cancelled:
+            tally.cancelled += 1
+        else:
+            tally.failed += 1
+            tally.retried += not settlement.permanent
 
     async def _finish(self, attempt: Attempt, started: float) -> Settlement | None:
         """Waits for an attempt's end; returns how to settle its job, None for a success."""
@@ -314,8 +350,9 @@ class Executor:
         """Thread-safe."""
         return not self._term.is_over and job.id not in self._cancelled
 
-    def _ended_well(self, hand: Hand, job: ClaimedJob, seconds: float) -> None:
+    def _ended_well(self, hand: Hand, job: ClaimedJob, began: float, seconds: float) -> None:
         self.durations.add(job.identifier, seconds, leased=hand is self._leased)
+        self._count(job, None, began, seconds)
         if self._is_logged:
             self._done_log.add(job, seconds)
 
