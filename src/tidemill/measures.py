@@ -7,7 +7,6 @@ from typing import Any
 
 from tidemill.complaints import struck
 from tidemill.parts import Parts
-from tidemill.tallies import histogram
 
 
 def measure(parts: Parts | None, *, concurrency: int, stopping: bool) -> dict[str, Any]:
@@ -43,8 +42,8 @@ def measure(parts: Parts | None, *, concurrency: int, stopping: bool) -> dict[st
             "cancelled": tally.cancelled,
             "run_seconds": tally.run_seconds,
             "wait_seconds": tally.wait_seconds,
-            "runs": histogram(tally.runs),
-            "waits": histogram(tally.waits),
+            "runs": tally.runs.copy(),
+            "waits": tally.waits.copy(),
         }
     return figures
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
 from math import frexp
 
-BUCKETS = 40
-"""Of a histogram as others see it: bucket n, from 0 on, counts times below 2 ** (n - 20) seconds."""
-_LOWEST = -20
-# One for each exponent that frexp tells of any time; the negative ones are at the end, as indexes are.
-_EXPONENTS = 128
-# Of a time that is none: the claim's clock may be a moment behind.
-NO_TIME = -64
+BUCKETS = 32
+"""Of a histogram: the first one has times below FIRST_BUCKET, each further one those below twice as much."""
+FIRST_BUCKET = 2.0**-13
+"""In seconds."""
+_FIRST_EXPONENT = -13
 # From 1970 to 2000.
 _EPOCH = 946_684_800
+
+
+def bucket(seconds: float) -> int:
+    """The bucket of a time, from 0 on; the last one has all that are longer."""
+    if seconds < FIRST_BUCKET:
+        return 0
+    return min(BUCKETS - 1, frexp(seconds)[1] - _FIRST_EXPONENT)
 
 
 class Tally:
@@ -26,12 +30,12 @@ class Tally:
     """
 
     __slots__ = (
+        "_longest",
         "_records",
         "cancelled",
         "done",
         "failed",
         "identifier",
-        "longest",
         "retried",
         "run_seconds",
         "runs",
@@ -47,17 +51,27 @@ class Tally:
         self.cancelled = 0
         self.run_seconds = 0.0
         self.wait_seconds = 0.0
-        self.runs = [0] * _EXPONENTS
-        """How many ran so long: the index e has those from 2 ** (e - 1) to 2 ** e seconds."""
-        self.waits = [0] * _EXPONENTS
-        self.longest = 0.0
-        """What a run must exceed to be the longest since `take_longest`."""
+        self.runs = [0] * BUCKETS
+        """How many ran how long, by bucket."""
+        self.waits = [0] * BUCKETS
+        # What a run must exceed to be the longest since `take_longest`.
+        self._longest = 0.0
         self._records: deque[float] = deque()
 
+    def ended(self, ran: float, waited: float) -> None:
+        """Counts the times of one attempt. What became of it, the caller counts."""
+        self.run_seconds += ran
+        self.note_longest(ran)
+        self.runs[bucket(ran)] += 1
+        # The claim's clock may be a moment behind.
+        self.wait_seconds += max(0.0, waited)
+        self.waits[bucket(waited)] += 1
+
     def note_longest(self, seconds: float) -> None:
-        """Takes note of a run that exceeds `longest`."""
-        self.longest = seconds
-        self._records.append(seconds)
+        """Takes note of a run that may be the longest."""
+        if seconds > self._longest:
+            self._longest = seconds
+            self._records.append(seconds)
 
     def take_longest(self) -> float:
         """The longest run since the last call; for one other thread."""
@@ -65,20 +79,8 @@ class Tally:
         while self._records:
             longest = max(longest, self._records.popleft())
         # A run that is noted in between is in the records of the next call.
-        self.longest = 0.0
+        self._longest = 0.0
         return longest
-
-    def ended(self, ran: float, waited: float) -> None:
-        """Counts the times of one attempt. What became of it, the caller counts."""
-        self.run_seconds += ran
-        if ran > self.longest:
-            self.note_longest(ran)
-        self.runs[frexp(ran)[1]] += 1
-        if waited > 0.0:
-            self.wait_seconds += waited
-            self.waits[frexp(waited)[1]] += 1
-        else:
-            self.waits[NO_TIME] += 1
 
 
 class Tallies:
@@ -101,12 +103,3 @@ class Tallies:
     def all(self) -> list[Tally]:
         """All of them. Thread-safe."""
         return list(self._tallies.values())
-
-
-def histogram(counts: Sequence[int]) -> list[int]:
-    """The buckets of counts by exponent, as others see them."""
-    buckets = [0] * BUCKETS
-    for exponent in range(-_EXPONENTS // 2, _EXPONENTS // 2):
-        if counts[exponent]:
-            buckets[max(0, min(BUCKETS - 1, exponent - _LOWEST))] += counts[exponent]
-    return buckets

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tidemill.history.counters import Counters
-from tidemill.tallies import BUCKETS, Tallies, Tally, histogram
+from tidemill.tallies import BUCKETS, Tallies, Tally
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def stats(connection: psycopg.Connection) -> list[tuple[Any, ...]]:
 
 def test_buckets_are_powers_of_two() -> None:
     tally = Tally("t")
-    for seconds in (0.0, -1.0, 1e-9, 0.5, 0.75, 1.0, 2.0**17, 2.0**18, 2.0**40):
+    for seconds in (0.0, -1.0, 1e-9, 2.0**-13, 0.5, 0.75, 1.0, 2.0**16, 2.0**17, 2.0**40):
         tally.ended(1.0, seconds)
-    buckets = histogram(tally.waits)
-    assert len(buckets) == BUCKETS
-    assert {n: times for n, times in enumerate(buckets, 1) if times} == {1: 3, 21: 2, 22: 1, 39: 1, 40: 2}
-    assert histogram(tally.runs)[21] == 9
+    assert len(tally.waits) == BUCKETS
+    found = {n: times for n, times in enumerate(tally.waits, 1) if times}
+    assert found == {1: 3, 2: 1, 14: 2, 15: 1, 31: 1, 32: 2}
+    assert tally.runs[14] == 10
 
 
 def test_the_longest_run_is_that_since_the_last_look() -> None:
@@ -81,8 +81,8 @@ def test_what_is_new_is_added(connection: psycopg.Connection, tallies: Tallies, 
         "select tidemill.histogram_sum(run_histogram), tidemill.histogram_sum(wait_histogram)"
         " from tidemill.task_stats where identifier = 'a'"
     ).fetchall()
-    assert [(n, times) for n, times in enumerate(runs, 1) if times] == [(20, 2), (24, 1)]
-    assert [(n, times) for n, times in enumerate(waits, 1) if times] == [(22, 1), (23, 2)]
+    assert [(n, times) for n, times in enumerate(runs, 1) if times] == [(13, 2), (17, 1)]
+    assert [(n, times) for n, times in enumerate(waits, 1) if times] == [(15, 1), (16, 2)]
 
 
 def test_what_the_server_refuses_is_kept(
@@ -185,11 +185,11 @@ def test_minutes_become_hours_and_hours_end(connection: psycopg.Connection) -> N
 @pytest.mark.parametrize(
     ("buckets", "fraction", "seconds"),
     [
-        ([0] * 20 + [4], 0.5, 0.75),
-        ([0] * 20 + [4], 1, 1.0),
-        ([0] * 20 + [1, 1], 0.5, 1.0),
-        ([0] * 20 + [1, 0, 0, 1], 0.99, 4 + 4 * 0.98),
-        ([0] * 39 + [1], 0.5, 2.0**18),
+        ([0] * 13 + [4], 0.5, 0.75),
+        ([0] * 13 + [4], 1, 1.0),
+        ([0] * 13 + [1, 1], 0.5, 1.0),
+        ([0] * 13 + [1, 0, 0, 1], 0.99, 4 + 4 * 0.98),
+        ([0] * 31 + [1], 0.5, 2.0**17),
         ([], 0.5, None),
         (None, 0.5, None),
         ([0, 0], 0.5, None),

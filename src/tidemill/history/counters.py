@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from tidemill.tallies import Tallies, Tally, histogram
+from tidemill.tallies import Tallies, Tally
 
 # While the database is away, what was counted within a minute is kept together, and that of an hour at most.
 _APART_SECONDS = 60.0
@@ -74,8 +74,8 @@ class _Count:
             "run_seconds": self.run_seconds,
             "longest": self.longest,
             "wait_seconds": self.wait_seconds,
-            "runs": _shortened(histogram(self.runs)),
-            "waits": _shortened(histogram(self.waits)),
+            "runs": _shortened(self.runs),
+            "waits": _shortened(self.waits),
         }
 
 
@@ -143,8 +143,9 @@ class Counters:
             raise
 
 
-def _shortened(buckets: list[int]) -> list[int]:
+def _shortened(counts: list[int]) -> list[int]:
     """Without the zeros at the end."""
+    buckets = counts.copy()
     while buckets and not buckets[-1]:
         buckets.pop()
     return buckets

@@ -14,10 +14,10 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from tidemill.metrics.share import Figures
-from tidemill.tallies import BUCKETS
+from tidemill.tallies import BUCKETS, FIRST_BUCKET
 
 # Prometheus keeps a series for each bucket: of a tally's those from a millisecond to a good hour.
-_FIRST, _LAST = 10, 32
+_FIRST, _LAST = 3, 25
 
 
 class Exposition(Collector):
@@ -129,5 +129,5 @@ def _buckets(counts: list[int]) -> list[tuple[str, float]]:
     for bucket in range(BUCKETS):
         total += counts[bucket]
         if _FIRST <= bucket <= _LAST:
-            found.append((repr(2.0 ** (bucket - 20)), total))
+            found.append((repr(FIRST_BUCKET * 2**bucket), total))
     return [*found, ("+Inf", total)]

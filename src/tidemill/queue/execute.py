@@ -7,7 +7,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
-from math import frexp
 from typing import Any
 
 from tidemill.context import Board, Producer
@@ -17,7 +16,7 @@ from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
-from tidemill.queue.done_log import NO_COUNT, SLOW_SECONDS, DoneLog
+from tidemill.queue.done_log import SLOW_SECONDS, DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -27,8 +26,9 @@ from tidemill.queue.relay import Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
+from tidemill.queue.streaks import Streak, Streaks
 from tidemill.queue.threads import Threads
-from tidemill.tallies import NO_TIME, Tallies, Tally
+from tidemill.tallies import FIRST_BUCKET, Tallies
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
@@ -207,19 +207,17 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched, around, done_log = hooks.are_watching, hooks.are_around, self._done_log
-        logged = self._is_logged = done_log.is_on()
-        count = NO_COUNT
-        # Many jobs a millisecond: what is the same for jobs of one task is looked up once.
+        watched, around = hooks.are_watching, hooks.are_around
+        logged = self._is_logged = self._done_log.is_on()
+        streaks = Streaks(tasks, self.tallies, self._done_log)
         identifier = ""
-        task: Task[Any] | None = None
-        tally: Tally | None = None
+        streak: Streak | None = None
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
             hand: Hand = taken[0]
             job: ClaimedJob | None = taken[1]
-            term, database_clock = self._term, self.tallies.clock
+            term = self._term
             while job is not None:
                 if term.is_over or job.id in self._cancelled:
                     # This process may have stood still since the last line: it runs elsewhere by now.
@@ -229,36 +227,30 @@ class Executor:
                     job = hand.next(job)
                     continue
                 seat.job = job
-                if task is None or tally is None or job.identifier != identifier:
+                if streak is None or job.identifier != identifier:
                     identifier = job.identifier
-                    task, tally = tasks[identifier], self.tallies.of(identifier)
-                    count = NO_COUNT
-                attempt = Attempt.begin(job, task, runner, setting, watched, around)
+                    streak = streaks.of(identifier)
+                attempt = Attempt.begin(job, streak.task, runner, setting, watched, around)
                 if attempt is None:
                     now = clock()
                     elapsed = now - started
+                    streak.jobs += 1
+                    streak.ran += elapsed
+                    if elapsed > streak.longest:
+                        streak.longest = elapsed
+                    if elapsed >= FIRST_BUCKET:
+                        streaks.ran_long(streak, elapsed)
+                    run_at = job.run_at
+                    streak.run_ats += run_at
+                    if run_at < streak.earliest or run_at > streak.latest:
+                        streaks.waited(streak, run_at, started)
                     if hand is self._leased or elapsed > _NOTABLE_SECONDS:
                         self.durations.add(identifier, elapsed, leased=hand is self._leased)
-                    # `Tally.ended`, written out.
-                    tally.done += 1
-                    tally.run_seconds += elapsed
-                    if elapsed > tally.longest:
-                        tally.note_longest(elapsed)
-                    tally.runs[frexp(elapsed)[1]] += 1
-                    waited = started - job.run_at * 1e-6 + database_clock
-                    if waited > 0.0:
-                        tally.wait_seconds += waited
-                        tally.waits[frexp(waited)[1]] += 1
-                    else:
-                        tally.waits[NO_TIME] += 1
-                    if logged:
-                        if count.only_counts and elapsed < SLOW_SECONDS:
-                            count.jobs += 1
-                            count.seconds += elapsed
-                        else:
-                            count = done_log.add(job, elapsed)
+                    if logged and (not streak.counts or elapsed >= SLOW_SECONDS):
+                        streaks.log(streak, job, elapsed)
                     job = hand.done(job)
                 else:
+                    streaks.end(started)
                     job = await self._go_on(attempt, hand, started)
                     now = clock()
                     if type(attempt.result) is Suspended:
@@ -266,10 +258,12 @@ class Executor:
                         turn_ends = now + _TURN_SECONDS
                 started = now
                 if now > turn_ends or runner.cancelling():
+                    streaks.end(now)
                     await _turn(runner)
-                    logged = self._is_logged = done_log.is_on()
+                    logged = self._is_logged = self._done_log.is_on()
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
+        streaks.end(started)
 
     async def _go_on(self, attempt: Attempt, hand: Hand, started: float) -> ClaimedJob | None:
         """Brings an attempt to its end; returns the job to start next."""

@@ -16,10 +16,10 @@ begin
   end if;
   for n in 1 .. cardinality(buckets) loop
     if buckets[n] > 0 and before + buckets[n] >= fraction * total then
-      upper := power(2::double precision, n - 21);
+      upper := power(2::double precision, n - 14);
       -- What the last one holds may be any time; the first begins at nothing.
       return make_interval(secs => case
-        when n >= 40 then upper / 2
+        when n >= 32 then upper / 2
         else case n when 1 then 0 else upper / 2 end
           + (upper - case n when 1 then 0 else upper / 2 end)
             * greatest(0, fraction * total - before) / buckets[n] end);

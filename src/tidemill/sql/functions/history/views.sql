@@ -12,7 +12,7 @@ $$What became of the attempts of each task, by minute; after two days by hour, a
 Workers count attempts that have ended, and add their counts with each heartbeat: so the minute is that of the heartbeat,
 and the last seconds are missing. Attempts that were given back are not counted.
 
-Element n of a histogram counts times from 2^(n-22) up to 2^(n-21) seconds; the first all shorter ones, the 40th all longer.
+Element n of a histogram counts times from 2^(n-15) up to 2^(n-14) seconds; the first all shorter ones, the 32nd all longer.
 Arrays end at their last count. tidemill.histogram_quantile reads them, tidemill.histogram_sum adds them up.$$;
 comment on column tidemill.task_stats.bucket is 'When the minute or hour begins; hours in UTC.';
 comment on column tidemill.task_stats.width is '1 minute or 1 hour.';
