@@ -15,14 +15,14 @@ import tidemill
 PACKAGE = Path(tidemill.__file__).parent
 # The lowest tier first. Rooms of one tier do not know each other; a room has one or more modules.
 TIERS = (
-    ["errors retry coroutines forks texts times complaints"],
+    ["errors retry coroutines forks texts times complaints tallies"],
     [
-        "jobs schedule context payloads signatures task_options tasks middleware executables task_directory "
-        "worker_options keeps",
+        "jobs schedule context payloads schemas signatures task_options tasks middleware executables "
+        "task_directory worker_options keeps",
         "database",
     ],
-    ["queue", "actions"],
-    ["budget parts worker"],
+    ["queue", "actions", "history", "metrics"],
+    ["budget parts measures worker"],
     ["slots pools connections waiting sync app"],
     ["cli"],
 )

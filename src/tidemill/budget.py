@@ -23,7 +23,8 @@ def pool_sizes(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> tuple[int,
     if options.max_connections is None:
         size = max(_LEAST_POOL, 2 * options.concurrency)
         return size, size
-    needs = _needs(options)
+    tasks = list(tasks)
+    needs = _needs(options, tasks)
     left = options.max_connections - sum(needs.values())
     if left < 2:
         listed = ", ".join(f"{count} for {name}" for name, count in needs.items())
@@ -37,13 +38,15 @@ def pool_sizes(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> tuple[int,
     return left - blocking, blocking
 
 
-def _needs(options: WorkerOptions) -> dict[str, int]:
+def _needs(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> dict[str, int]:
     """The connections that a worker holds whatever its tasks do."""
     needs = {
         "the express lane": 0 if options.lane == "lease" else 2,
         "leases": 1,
         "the starts of leased jobs": 1,
         "heartbeats": 1,
+        "the progress of jobs": int(any(task.takes_job for task in tasks)),
+        "metrics": int(options.metrics is not None),
         "notifications": int(options.listen and not options.once),
         "actions": options.action_concurrency and 1 + options.action_concurrency,
         "the crontab": int(options.crontab is not None and not options.once),

@@ -7,6 +7,9 @@ import time
 
 _QUIET_SECONDS = 60.0
 
+struck: dict[str, int] = {}
+"""How often each kind of trouble has struck this process, whether it was told or not."""
+
 
 class Complaints:
     """Warns of the first trouble of a kind, and then once a minute with how often it has struck since.
@@ -23,6 +26,7 @@ class Complaints:
 
     def warn(self, kind: str, message: str, *args: object) -> bool:
         """Warns, or only counts if it has warned of this kind within a minute; returns whether it warned."""
+        struck[kind] = struck.get(kind, 0) + 1
         now = time.monotonic()
         if now < self._next_at.get(kind, now):
             self._untold[kind] = self._untold.get(kind, 0) + 1

@@ -16,9 +16,12 @@ import psycopg
 from tidemill.errors import JobCancelledError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
 from tidemill.keeps import Keep
+from tidemill.texts import shown
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
+
+_LONGEST_MESSAGE = 500
 
 
 class SyncProducer(Protocol):
@@ -93,6 +96,13 @@ class JobLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(self.extra or {}), **(kwargs.get("extra") or {})}}
 
 
+class Board(Protocol):
+    """Where a job's progress is shown."""
+
+    def tell(self, job_id: int, token: int, fraction: float | None, message: str | None) -> None:
+        """Takes note of a job's progress. Never waits."""
+
+
 class Claimed(Protocol):
     """A job as a worker has claimed it; times are microseconds since 2000."""
 
@@ -110,6 +120,7 @@ class Claimed(Protocol):
     trace: str | None
     queue_name: str | None
     slot: int | None
+    token: int
 
 
 _making_events = threading.Lock()
@@ -123,13 +134,31 @@ class JobContext:
     """
 
     # Most tasks read little of it, so it is made of the claimed job when it is read.
-    __slots__ = ("_cancel_reason", "_event", "_is_cancelled", "_job", "_logger", "_most", "app", "worker_id")
+    __slots__ = (
+        "_board",
+        "_cancel_reason",
+        "_event",
+        "_is_cancelled",
+        "_job",
+        "_logger",
+        "_most",
+        "app",
+        "worker_id",
+    )
 
-    def __init__(self, app: Producer, worker_id: str, job: Claimed, max_attempts: int | None) -> None:
+    def __init__(
+        self,
+        app: Producer,
+        worker_id: str,
+        job: Claimed,
+        max_attempts: int | None,
+        progress: Board | None = None,
+    ) -> None:
         self.app = app
         self.worker_id = worker_id
         self._job = job
         self._most = max_attempts
+        self._board = progress
         self._logger: JobLogger | None = None
         self._is_cancelled = False
         self._event: threading.Event | None = None
@@ -251,6 +280,18 @@ class JobContext:
             if self._event is not None:
                 self._event.set()
 
+    def progress(self, fraction: float | None, message: str | None = None) -> None:
+        """Shows how far the job is, in `tidemill.jobs`: from 0 to 1, and in words; None: not known.
+
+        Never waits: the worker writes the last word of each job twice a second, and not at all while the
+        database is away. A fraction beyond 0 or 1 counts as that, and of a message the first 500 characters.
+
+        Raises TypeError for what is no number or no text, and ValueError for NaN.
+        """
+        fraction, message = _checked_progress(fraction, message)
+        if self._board is not None:
+            self._board.tell(self._job.id, self._job.token, fraction, message)
+
     def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
         """A connection for the task's own SQL; commits at the end, rolls back on an exception."""
         _expect_event_loop("connection")
@@ -264,7 +305,28 @@ class JobContext:
     @property
     def sync(self) -> SyncJobContext:
         """The blocking face, for plain functions."""
-        return SyncJobContext(self.app)
+        return SyncJobContext(self.app, self)
+
+
+def _checked_progress(fraction: Any, message: Any) -> tuple[float | None, str | None]:
+    if fraction is not None:
+        if not isinstance(fraction, int | float) or isinstance(fraction, bool):
+            raise TypeError(
+                f"The progress of a job is {shown(fraction)}; it must be a number from 0 to 1, or None."
+            )
+        if fraction != fraction:
+            raise ValueError("The progress of a job is NaN; it must be a number from 0 to 1, or None.")
+        # A sum of parts may be a trifle more than 1.
+        fraction = min(1.0, max(0.0, float(fraction)))
+    if message is not None:
+        if not isinstance(message, str):
+            raise TypeError(
+                f"The message of a job's progress is {shown(message)}; it must be a text, or None."
+            )
+        # PostgreSQL's text cannot hold NUL or half of a surrogate pair.
+        message = message[:_LONGEST_MESSAGE].replace("\0", "\N{REPLACEMENT CHARACTER}")
+        message = message.encode(errors="replace").decode()
+    return fraction, message
 
 
 def _expect_event_loop(method: str) -> None:
@@ -279,9 +341,15 @@ def _expect_event_loop(method: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SyncJobContext:
-    """`connection` and `add_job` for plain functions."""
+    """`connection`, `add_job` and `progress` for plain functions."""
 
     app: Producer
+    _job: JobContext | None = None
+
+    def progress(self, fraction: float | None, message: str | None = None) -> None:
+        """See `JobContext.progress`."""
+        if self._job is not None:
+            self._job.progress(fraction, message)
 
     def connection(self) -> AbstractContextManager[psycopg.Connection]:
         """A connection for the task's own SQL; commits at the end, rolls back on an exception."""

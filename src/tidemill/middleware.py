@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from tidemill.context import JobContext
-from tidemill.errors import AttemptError
+from tidemill.errors import AttemptError, TidemillError
 from tidemill.jobs import Outcome
 from tidemill.texts import bounded, log_error, message_of, name_of
 
@@ -20,6 +23,9 @@ class Middleware:
 
     They run on the worker's event loop, so they must be quick. An exception in a hook is logged
     and changes nothing else. Hooks that end something run in the reverse order of the middleware.
+
+    `wrap` and `wrap_sync` are different: they run around the task where it runs, and what they raise or
+    return counts as the task's own. The first middleware is the outermost.
     """
 
     def worker_started(self, worker_id: str) -> None:
@@ -39,6 +45,34 @@ class Middleware:
 
     def on_cancel(self, job: JobContext, reason: str, seconds: float) -> None:
         """The job was cancelled during an attempt: by somebody else, or by its task."""
+
+    async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+        """Runs an async task: `call()`, awaited once, returns its result or raises its error.
+
+        The task sees the context variables that are set here. An attempt that is cancelled or out of time is
+        cancelled in here, too. What this returns is the task's result.
+        """
+        return await call()
+
+    def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
+        """Runs a plain function, in the thread in which it runs; else as `wrap`."""
+        return call()
+
+
+def _check_wrap(wrap: Callable[..., Any]) -> None:
+    """Raises TidemillError for one that would not run where its task runs."""
+    is_async = inspect.iscoroutinefunction(wrap)
+    name = getattr(wrap, "__qualname__", repr(wrap))
+    if wrap.__name__ == "wrap" and not is_async:
+        raise TidemillError(
+            f"{name} is around async tasks, so it must be `async def`, and await call(). For plain functions "
+            "write `wrap_sync`."
+        )
+    if wrap.__name__ == "wrap_sync" and is_async:
+        raise TidemillError(
+            f"{name} is around plain functions, in their threads, so it must be `def`. For async tasks write "
+            "`wrap`."
+        )
 
 
 class LogFailures(Middleware):
@@ -85,6 +119,31 @@ class Hooks:
             for one in middleware
         )
         """Whether any middleware has to be called for a job that succeeds."""
+        # The innermost first.
+        self._wraps = [one.wrap for one in self._outward if type(one).wrap is not Middleware.wrap]
+        self._sync_wraps = [
+            one.wrap_sync for one in self._outward if type(one).wrap_sync is not Middleware.wrap_sync
+        ]
+        for wrap in (*self._wraps, *self._sync_wraps):
+            _check_wrap(wrap)
+        self.are_around = bool(self._wraps or self._sync_wraps)
+        """Whether any middleware is around tasks."""
+
+    def wrapped(
+        self, call: Callable[..., Any], job: JobContext, *args: Any
+    ) -> Callable[[], Coroutine[Any, Any, Any]]:
+        """An async task's call with the `wrap` of every middleware around it."""
+        inner: Callable[[], Coroutine[Any, Any, Any]] = partial(call, *args)
+        for wrap in self._wraps:
+            inner = partial(wrap, job, inner)
+        return inner
+
+    def wrapped_sync(self, call: Callable[..., Any], job: JobContext, *args: Any) -> Callable[[], Any]:
+        """A plain function's call with the `wrap_sync` of every middleware around it."""
+        inner: Callable[[], Any] = partial(call, *args)
+        for wrap in self._sync_wraps:
+            inner = partial(wrap, job, inner)
+        return inner
 
     def call(self, name: str, *args: Any) -> None:
         """Calls the hook of that name."""

@@ -20,6 +20,8 @@ from tidemill.database.find import Database
 from tidemill.database.listen import Listener
 from tidemill.database.patient import PatientConnection, connect_patiently
 from tidemill.errors import TidemillError
+from tidemill.history.counters import Counters
+from tidemill.history.progress import ProgressBoard
 from tidemill.keeps import NONE, read_keep
 from tidemill.middleware import Hooks, Middleware
 from tidemill.queue.done_log import DoneLog
@@ -36,6 +38,7 @@ from tidemill.queue.own_lease import OwnLease
 from tidemill.queue.record import Keeper
 from tidemill.queue.starts import Starts
 from tidemill.queue.sweep import Sweep
+from tidemill.tallies import Tallies
 from tidemill.tasks import Task
 from tidemill.worker_options import WorkerOptions, checked_flags
 
@@ -77,6 +80,8 @@ class Parts:
     listener: Listener | None
     watch: LoopWatch
     keeper: Keeper
+    board: ProgressBoard
+    own_lease: OwnLease
 
     def start_nothing_more(self) -> None:
         """Claims and starts no further jobs. Must be called on the worker's event loop."""
@@ -124,8 +129,8 @@ def assemble(
             wake.set()
 
     own_lease = OwnLease(options.lease)
-    durations = Durations()
     keeper = Keeper(host.tasks, NONE if options.keep is None else read_keep(options.keep))
+    durations, tallies = Durations(), Tallies()
     leases = LeaseLane(
         worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake_engine
     )
@@ -138,6 +143,7 @@ def assemble(
         lease=options.lease,
         wake=wake_engine,
     )
+    board = ProgressBoard(connect=open_connection, is_leased=leases.has_in_hand)
     executor = Executor(
         host.tasks,
         host,
@@ -149,6 +155,8 @@ def assemble(
         durations=durations,
         done_log=DoneLog(each=options.log_jobs),
         keeper=keeper,
+        tallies=tallies,
+        board=board,
     )
     lanes = Lanes(host.tasks, options.lane, leases=leases, express=express, executor=executor)
     engine = Engine(
@@ -183,6 +191,7 @@ def assemble(
     heartbeat = Heartbeat(
         _registration(worker_id, options, identifiers),
         own_lease=own_lease,
+        reports=Counters(tallies),
         connect=lambda: connect_patiently(conninfo, short_patience),
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
@@ -195,7 +204,8 @@ def assemble(
     listener = None
     if options.listen and not options.once:
         listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
-    return Parts(executor, lanes, engine, actions, heartbeat, listener, LoopWatch(executor.runners), keeper)
+    watch = LoopWatch(executor.runners)
+    return Parts(executor, lanes, engine, actions, heartbeat, listener, watch, keeper, board, own_lease)
 
 
 def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:

@@ -16,6 +16,7 @@ from tidemill.context import JobContext, SyncJobContext
 from tidemill.errors import TaskLoadError
 from tidemill.jobs import JobOptions
 from tidemill.payloads import Decoder, keywords_decoder, value_decoder
+from tidemill.schemas import Shape
 
 P = TypeVar("P")
 TaskFunction = (
@@ -42,6 +43,8 @@ class Signature:
     """Decodes a payload; raises PayloadError."""
     has_keywords: bool
     """The keys of the payload are keywords. Otherwise the payload is one argument."""
+    shape: Shape
+    """What a payload must be."""
 
 
 def read_signature(function: Callable[..., Any], identifier: str) -> Signature:
@@ -79,11 +82,13 @@ def read_signature(function: Callable[..., Any], identifier: str) -> Signature:
     if len(others) == 1 and others[0].kind is not inspect.Parameter.VAR_KEYWORD:
         [payload] = others
         call = _call(function, parameters, payload, job, sync=sync)
-        decode = value_decoder(_type_of(payload, scope, identifier), identifier, payload.name)
-        return Signature(call, job is not None, decode, has_keywords=False)
-    decode = _keywords(others, scope, identifier)
+        shape = Shape(_type_of(payload, scope, identifier))
+        decode = value_decoder(shape.whole, identifier, payload.name)
+        return Signature(call, job is not None, decode, False, shape)
+    shape = _keywords(others, scope, identifier)
+    decode = keywords_decoder(shape.keywords, shape.required, shape.rest, identifier)
     call = _call(function, parameters, None, job, sync=sync)
-    return Signature(call, job is not None, decode, has_keywords=True)
+    return Signature(call, job is not None, decode, True, shape)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -179,8 +184,8 @@ def _resolved(annotation: Any, scope: Mapping[str, Any]) -> Any:
     return typing.get_type_hints(holder, dict(scope), include_extras=True)["it"]
 
 
-def _keywords(parameters: _Parameters, scope: Mapping[str, Any], identifier: str) -> Decoder:
-    """What decodes a payload into the keywords of these parameters."""
+def _keywords(parameters: _Parameters, scope: Mapping[str, Any], identifier: str) -> Shape:
+    """A payload whose keys are the keywords of these parameters."""
     rest = next((p for p in parameters if p.kind is p.VAR_KEYWORD), None)
     named = [p for p in parameters if p is not rest]
     for parameter in named:
@@ -190,11 +195,10 @@ def _keywords(parameters: _Parameters, scope: Mapping[str, Any], identifier: str
                 f"Task {identifier!r} has the parameters {', '.join(p.name for p in parameters)}, so each "
                 f"takes one key of the payload. {refused}"
             )
-    return keywords_decoder(
-        {p.name: _type_of(p, scope, identifier) for p in named},
-        {p.name for p in named if p.default is p.empty},
-        None if rest is None else _type_of(rest, scope, identifier),
-        identifier,
+    return Shape(
+        keywords={p.name: _type_of(p, scope, identifier) for p in named},
+        defaults={p.name: p.default for p in named if p.default is not p.empty},
+        rest=None if rest is None else _type_of(rest, scope, identifier),
     )
 
 

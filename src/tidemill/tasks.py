@@ -42,6 +42,7 @@ class Task(Generic[P]):
         signature = read_signature(function, identifier)
         self.call, self.takes_job, self.decode = signature.call, signature.takes_job, signature.decode
         self.has_keywords = signature.has_keywords
+        self._shape = signature.shape
         self.app: Producer | None = None
         self.__doc__ = function.__doc__
         if self.schedule is not None:

@@ -10,6 +10,7 @@ import secrets
 import signal
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -23,15 +24,22 @@ from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
 from tidemill.database.words import words
 from tidemill.errors import TidemillError
+from tidemill.measures import measure
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
+from tidemill.queue.publish import publish
 from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options
+
+if TYPE_CHECKING:
+    from tidemill.metrics.server import MetricsService
+    from tidemill.metrics.share import Share
 
 logger = logging.getLogger("tidemill")
 
 __all__ = ["Worker", "WorkerOptions"]
 
 _LONGEST_PATIENCE = 15.0
+_METRICS_PATIENCE = 5.0
 _SWITCH_SECONDS = 0.0005
 
 
@@ -52,6 +60,8 @@ class Worker:
         self._engine_error: BaseException | None = None
         self._outdated: TidemillError | None = None
         self._parts: Parts | None = None
+        self._share: Share | None = None
+        """Where its figures are read; None: where `WorkerOptions.metrics` says."""
         self.ready = asyncio.Event()
         """Set once the worker claims jobs."""
 
@@ -90,8 +100,15 @@ class Worker:
         interval = sys.getswitchinterval()
         sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
         try:
-            with forks.worker_running():
-                await self._run()
+            metrics = self._metrics()
+            try:
+                with forks.worker_running():
+                    if metrics is not None:
+                        metrics.start()
+                    await self._run()
+            finally:
+                if metrics is not None:
+                    await finish(asyncio.to_thread(metrics.stop, self._patience))
         except (TidemillError, psycopg.Error) as error:
             if self.ready.is_set() or not self._stop_asked.is_set():
                 raise
@@ -103,6 +120,34 @@ class Worker:
                 loop.remove_signal_handler(signum)
         if self._outdated is not None:
             raise self._outdated
+
+    def _share_metrics(self, share: Share) -> None:
+        """Has its figures read at an address that is taken already, perhaps with those of other processes."""
+        self._share = share
+
+    def _metrics(self) -> MetricsService | None:
+        """What serves its figures. Raises TidemillError if their address is not to be had."""
+        if self._share is None and self._options.metrics is None:
+            return None
+        # Workers that serve none start faster without it.
+        from tidemill.metrics.server import MetricsService
+        from tidemill.metrics.share import open_share
+
+        if self._share is None and self._options.metrics is not None:
+            self._share = open_share(self._options.metrics)
+        assert self._share is not None
+        if self._share.listening is not None:
+            host, port = self._share.listening.getsockname()[:2]
+            logger.info("metrics are at http://%s:%s/metrics", f"[{host}]" if ":" in host else host, port)
+        return MetricsService(
+            self._share,
+            measure=lambda: measure(
+                self._parts, concurrency=self._options.concurrency, stopping=self._stop_asked.is_set()
+            ),
+            connect=lambda: connect_patiently(
+                self._app.database().for_application(self.id), min(self._patience, _METRICS_PATIENCE)
+            ),
+        )
 
     def _on_signal(self, signum: signal.Signals) -> None:
         now = time.monotonic()
@@ -179,11 +224,15 @@ class Worker:
             connection = parts.heartbeat.register()
             parts.lanes.leases.declare_keeps(connection, parts.keeper)
             parts.actions.declare(connection)
+        publish(connection, self._app.tasks)
 
     async def _work(self, parts: Parts) -> None:
         options = self._options
         parts.heartbeat.start()
         parts.watch.start()
+        if any(task.takes_job for task in self._app.tasks.values()):
+            # Others cannot tell of their progress.
+            parts.board.start()
         if parts.listener is not None:
             parts.listener.start()
         self._hooks.call("worker_started", self.id)
@@ -221,6 +270,7 @@ class Worker:
         )
         if parts.listener is not None:
             await asyncio.to_thread(parts.listener.stop, self._patience)
+        await asyncio.to_thread(parts.board.stop, self._patience)
         if self._options.once:
             await asyncio.to_thread(self._tell_what_is_left)
         parts.watch.stop()

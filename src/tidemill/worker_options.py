@@ -60,6 +60,8 @@ class WorkerOptions:
     """How long tidemill.job_history has jobs whose task does not say it; default: not at all."""
     crontab: Path | str | None = None
     """A file with a crontab, or the text of one. It is not used with `once`."""
+    metrics: str | None = None
+    """Where figures for Prometheus are read: HOST:PORT, or a port of this machine alone."""
 
     def __post_init__(self) -> None:
         for name in ("concurrency", "action_concurrency"):
@@ -96,6 +98,9 @@ class WorkerOptions:
                 raise TidemillError(f"keep: {error}.") from error
         if self.crontab is not None:
             self._expect("crontab", (str, Path), "a Path, or the text of a crontab")
+        if self.metrics is not None:
+            self._expect("metrics", str, "a text such as '127.0.0.1:9090'")
+            metrics_address(self.metrics)
         if not callable(self.forbidden_flags):
             checked_flags(self.forbidden_flags)
 
@@ -104,6 +109,18 @@ class WorkerOptions:
         # True is an int to Python, but no number of anything.
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
             raise TidemillError(f"{name} is {value!r}; it must be {what}.")
+
+
+def metrics_address(text: str) -> tuple[str, int]:
+    """The host and port of `metrics`. Raises TidemillError."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not port.isascii() or not port.isdecimal() or int(port) > 65535 or (":" in text and not host):
+        raise TidemillError(
+            f"metrics is {text!r}; it must be HOST:PORT, such as 127.0.0.1:9090, or a port alone for this "
+            "machine (0.0.0.0:9090 and [::]:9090 are all addresses that the machine has)."
+        )
+    return host or "127.0.0.1", int(port)
 
 
 def checked_options(options: Any) -> WorkerOptions | None:

@@ -57,6 +57,7 @@ NOT_RUN = {
     "docs/how-to/coming-from-graphile-worker.md": 2,
     "docs/how-to/coming-from-pg-cron.md": 2,
     "docs/how-to/coming-from-pg-partman.md": 1,
+    "docs/how-to/middleware.md": 2,
     "docs/how-to/move-chunks-to-another-tablespace.md": 1,
     "docs/how-to/run-in-production.md": 2,
 }

@@ -21,6 +21,7 @@ from tidemill.queue.lanes import Lanes
 from tidemill.queue.lease import LeaseLane
 from tidemill.queue.record import Keeper
 from tidemill.queue.starts import Starts
+from tidemill.tallies import Tallies
 from tidemill.worker_options import LaneChoice
 
 
@@ -61,6 +62,7 @@ async def make() -> AsyncIterator[Make]:
             durations=durations,
             done_log=DoneLog(each=True),
             keeper=Keeper(app.tasks),
+            tallies=Tallies(),
         )
         made.append(executor)
         lanes = Lanes(app.tasks, choice, leases=leases, express=express, executor=executor)

@@ -18,6 +18,7 @@ from tidemill.queue.execute import Executor
 from tidemill.queue.record import Keeper
 from tidemill.queue.settle import FreedQueue, Settlement
 from tidemill.queue.starts import Starts
+from tidemill.tallies import Tallies
 
 
 class ExecutorBench:
@@ -45,6 +46,7 @@ class ExecutorBench:
             durations=Durations(),
             done_log=DoneLog(each=True),
             keeper=Keeper(self.app.tasks),
+            tallies=Tallies(),
         )
         return self.executor
 

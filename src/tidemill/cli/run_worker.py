@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tidemill.app import App
     from tidemill.cli.supervise import Place
+    from tidemill.metrics.share import Share
     from tidemill.worker import Worker
 
 logger = logging.getLogger("tidemill")
@@ -49,6 +50,7 @@ def run_worker(
     lease: float = DEFAULTS.lease,
     lane: LaneChoice = DEFAULTS.lane,
     no_migrate: bool = False,
+    metrics: str | None = None,
     log_jobs: bool = False,
     keep: str | None = None,
     log_format: Literal["text", "json"] = "text",
@@ -83,9 +85,16 @@ def run_worker(
             migrate=not no_migrate,
             log_jobs=log_jobs,
             keep=keep,
+            metrics=metrics,
         )
+        share = _share(metrics, processes)
     watched = (tasks or Path("tasks"), crontab) if reload else None
-    place = _place(processes, watched, once=once)
+    supervisor = os.getpid()
+    try:
+        place = _place(processes, watched, once=once)
+    finally:
+        if share is not None and processes > 1 and os.getpid() == supervisor:
+            share.remove()
     with paused():
         if place is not None:
             logs.set_up(log_format, log_level, place.number)
@@ -100,7 +109,18 @@ def run_worker(
     with runner:
         early_stop.check()
         worker = Worker(loaded, options)
+        if share is not None:
+            worker._share_metrics(share if place is None else share.of_process(place.number))
         runner.run(_run(worker, place))
+
+
+def _share(address: str | None, processes: int) -> Share | None:
+    """Takes the address of the metrics, before a process begins."""
+    if address is None:
+        return None
+    from tidemill.metrics.share import open_share
+
+    return open_share(address, processes)
 
 
 def _place(processes: int, watched: tuple[Path, Path | None] | None, *, once: bool) -> Place | None:

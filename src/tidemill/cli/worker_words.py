@@ -77,6 +77,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--poll-interval": ("poll_interval", _seconds),
     "--grace-period": ("grace_period", _seconds),
     "--lease": ("lease", _seconds),
+    "--metrics": ("metrics", str),
     "--lane": ("lane", _one_of(*get_args(LaneChoice))),
     "--log-format": ("log_format", _one_of("text", "json")),
     "--log-level": ("log_level", _one_of("debug", "info", "warning", "error")),

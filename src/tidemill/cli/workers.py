@@ -96,6 +96,12 @@ def worker(
             "lease (always by lease), express (tasks not seen before count as quick too)."
         ),
     ] = DEFAULTS.lane,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Figures for Prometheus at /metrics there, and /healthz and /readyz."
+        ),
+    ] = None,
     log_format: Annotated[Literal["text", "json"], typer.Option(help="Log lines.")] = "text",
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], typer.Option(help="Least level to log.")
@@ -141,6 +147,7 @@ def worker(
         lease=lease,
         lane=lane,
         no_migrate=no_migrate,
+        metrics=metrics,
         log_format=log_format,
         log_level=log_level,
         log_jobs=log_jobs,

@@ -55,10 +55,17 @@ class Listener:
         self._stop = threading.Event()
         self._wake_read, self._wake_write = os.pipe()
         self._failures = 0
+        self.is_well = False
+        """Whether it listens, and the last ping came in time."""
         self._waiting: set[str] = set()
         self._look_at = dict.fromkeys(lookers, 0.0)
         self._complaints = Complaints(logger)
         self._thread = threading.Thread(target=self._run, name="tidemill-listener", daemon=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread was started, and runs no more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def start(self) -> None:
         """Starts the thread."""
@@ -83,6 +90,7 @@ class Listener:
                         connection.execute(f'listen "{channel}"'.encode())
                     # Notifications may have been lost while nobody listened, so the worker has to look.
                     self._on_connect()
+                    self.is_well = True
                     self._hear(connection)
             except (psycopg.Error, OSError) as error:
                 self._failed(in_short(error))
@@ -111,6 +119,7 @@ class Listener:
                     elif payload == self._name:
                         last_ping = time.monotonic()
                         self._failures = 0
+                        self.is_well = True
 
     def _look(self) -> float:
         """Calls the lookers that have to be called; returns in how many seconds another one has to be."""
@@ -134,6 +143,7 @@ class Listener:
         if self._stop.is_set():
             return
         self._failures += 1
+        self.is_well = False
         wait = min(_LONGEST_BACKOFF, 0.1 * 2 ** min(self._failures, 16)) * random.uniform(0.5, 1.0)
         self._complaints.warn(
             "database",

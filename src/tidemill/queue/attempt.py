@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill import forks
-from tidemill.context import JobContext, Producer
+from tidemill.context import Board, JobContext, Producer
 from tidemill.database.lent import AnyLent, held_here
 from tidemill.errors import JobTimeoutError
 from tidemill.jobs import Cancel
@@ -41,10 +41,11 @@ class Setting:
     threads: Threads
     cutter: Cutter
     keeper: Keeper
+    board: Board | None = None
 
     def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
         """Makes the context that a task is handed."""
-        return JobContext(self.producer, self.worker_id, job, task.max_attempts)
+        return JobContext(self.producer, self.worker_id, job, task.max_attempts, self.board)
 
 
 @dataclass(slots=True, eq=False)
@@ -75,20 +76,32 @@ class Attempt:
 
     @classmethod
     def begin(
-        cls, job: ClaimedJob, task: Task[Any], runner: asyncio.Task[None], setting: Setting, watched: bool
+        cls,
+        job: ClaimedJob,
+        task: Task[Any],
+        runner: asyncio.Task[None],
+        setting: Setting,
+        watched: bool,
+        around: bool,
     ) -> Attempt | None:
-        """Takes a job's first step; returns the attempt if it has more steps, None if the job is done."""
+        """Takes a job's first step; returns the attempt if it has more steps, None if the job is done.
+
+        `watched` and `around` are what the hooks say of themselves.
+        """
         context: JobContext | None = None
         result: Any = None
         error: BaseException | None = None
-        if watched or task.takes_job:
+        if watched or around or task.takes_job:
             context = setting.context(job, task)
             if watched:
                 setting.hooks.call("before_job", context)
         if task.is_async:
             try:
                 payload = task.decode(job.payload)
-                if task.takes_job:
+                if around and context is not None:
+                    args = (payload, context) if task.takes_job else (payload,)
+                    result = first_step(setting.hooks.wrapped(task.call, context, *args))
+                elif task.takes_job:
                     result = first_step(task.call, payload, context)
                 else:
                     result = first_step(task.call, payload)
@@ -230,7 +243,13 @@ class Attempt:
     def _call(self) -> Any:
         held_here.set(self.held)
         payload = self.task.decode(self.job.payload)
-        return self.task.call(payload, self.context) if self.task.takes_job else self.task.call(payload)
+        args = (payload, self.context) if self.task.takes_job else (payload,)
+        hooks = self.setting.hooks
+        return (
+            hooks.wrapped_sync(self.task.call, self.context, *args)()
+            if hooks.are_around
+            else self.task.call(*args)
+        )
 
     def _go_on(self) -> bool:
         with self._lock:
@@ -239,7 +258,8 @@ class Attempt:
                 return False
             self.job, self.task = following
             self.held = set()
-            self.made_context = self.setting.context(*following) if self.task.takes_job else None
+            needed = self.task.takes_job or self.setting.hooks.are_around
+            self.made_context = self.setting.context(*following) if needed else None
             return True
 
     def part(self) -> None:

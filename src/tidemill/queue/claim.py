@@ -14,6 +14,7 @@ from tidemill.database.sql import query
 from tidemill.queue.claimed import ClaimedJob, chain_length
 from tidemill.queue.laps import Lap
 from tidemill.queue.marks import Marks, Place, Ration
+from tidemill.tallies import Tallies
 from tidemill.times import moment
 
 MOST_OF_ONE_QUEUE = 20
@@ -74,6 +75,9 @@ class Finder:
         self._times_first = False
         self._queue_searches = Ration(_SHARE_OF_PAUSE)
         self.marks = Marks()
+        self.tallies: Tallies | None = None
+        """Told what the database's clock says."""
+        self._began: float | None = None
 
     @property
     def next_search(self) -> float | None:
@@ -98,11 +102,15 @@ class Finder:
         self.ask_queues()
         self._queue_searches.ask(at_once=True)
 
-    def find(self, connection: psycopg.Connection, search: Search) -> tuple[list[ClaimedJob], bool]:
+    def find(
+        self, connection: psycopg.Connection, search: Search, *, began: float | None = None
+    ) -> tuple[list[ClaimedJob], bool]:
         """Finds jobs, those of one named queue as a chain; also returns whether there may be more.
 
-        Named queues and other jobs take turns at being first.
+        Named queues and other jobs take turns at being first. `began` says when the transaction began, by
+        `time.perf_counter`; None: with each search.
         """
+        self._began = began
         self._queues_first = not self._queues_first
         found: list[ClaimedJob] = []
         more = False
@@ -151,6 +159,9 @@ class Finder:
             seconds=time.perf_counter() - started,
             last_level=last[3],
         )
+        if self.tallies is not None and last[1] is None:
+            # It went up to the time of its transaction.
+            self.tallies.clock = last[4] * 1e-6 - (started if self._began is None else self._began)
         return jobs, filled
 
     def _find_queued(

@@ -98,6 +98,11 @@ class Engine:
         """Starts the thread."""
         self._thread.start()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread was started, and runs no more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
+
     def notify(self, milliseconds: int = 0, place: tuple[int, Place] | None = None) -> None:
         """A job is due in so many milliseconds; `place` is its priority and place, if they are known."""
         self._lanes.notify(place)

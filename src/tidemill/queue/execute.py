@@ -9,14 +9,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tidemill.context import Producer
+from tidemill.context import Board, Producer
 from tidemill.database.lent import held_here
 from tidemill.middleware import Hooks
 from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
-from tidemill.queue.done_log import NO_COUNT, SLOW_SECONDS, DoneLog
+from tidemill.queue.done_log import SLOW_SECONDS, DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -27,7 +27,9 @@ from tidemill.queue.relay import Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
+from tidemill.queue.streaks import Streak, Streaks
 from tidemill.queue.threads import Threads
+from tidemill.tallies import FIRST_BUCKET, Tallies
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
@@ -46,8 +48,8 @@ class Executor:
     Its runners take one job after the other. A coroutine that never waits costs
     no turn of the event loop; as soon as one waits, the next runner starts.
     `settle` is told how leased jobs ended, `starts` which of those claimed ahead start, and
-    `durations` how long jobs took, `done_log` which ended well. What is in hand when the term of its
-    claim is over does not start.
+    `durations` how long jobs took, `done_log` which ended well, `tallies` all that ended. Jobs tell `board`
+    of their progress. What is in hand when the term of its claim is over does not start.
     """
 
     def __init__(
@@ -63,10 +65,12 @@ class Executor:
         durations: Durations,
         done_log: DoneLog,
         keeper: Keeper,
+        tallies: Tallies,
+        board: Board | None = None,
     ) -> None:
         self._tasks = dict(tasks)
         self._concurrency = concurrency
-        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter(), keeper)
+        self._setting = Setting(producer, worker_id, hooks, Threads(), Cutter(), keeper, board)
         self._starts = starts
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
@@ -83,6 +87,7 @@ class Executor:
         self.runners: dict[asyncio.Task[None], Seat] = {}
         """The runners that run, and where each notes its job."""
         self.durations = durations
+        self.tallies = tallies
         self._done_log = done_log
         self._is_logged = False
         self.batches_taken = 0
@@ -204,10 +209,13 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched, done_log, keeper = hooks.are_watching, self._done_log, setting.keeper
+        watched, around = hooks.are_watching, hooks.are_around
+        logged = self._is_logged = self._done_log.is_on()
+        streaks = Streaks(tasks, self.tallies, self._done_log)
+        keeper = setting.keeper
         keeps = keeper.is_on
-        logged = self._is_logged = done_log.is_on()
-        count = NO_COUNT
+        identifier = ""
+        streak: Streak | None = None
         started = clock()
         turn_ends = started + _TURN_SECONDS
         while (taken := self._take()) is not None:
@@ -223,26 +231,32 @@ class Executor:
                     job = hand.next(job)
                     continue
                 seat.job = job
-                attempt = Attempt.begin(job, tasks[job.identifier], runner, setting, watched)
+                if streak is None or job.identifier != identifier:
+                    identifier = job.identifier
+                    streak = streaks.of(identifier)
+                attempt = Attempt.begin(job, streak.task, runner, setting, watched, around)
                 if attempt is None:
                     now = clock()
                     elapsed = now - started
+                    streak.jobs += 1
+                    streak.ran += elapsed
+                    if elapsed > streak.longest:
+                        streak.longest = elapsed
+                    if elapsed >= FIRST_BUCKET:
+                        streaks.ran_long(streak, elapsed)
+                    run_at = job.run_at
+                    streak.run_ats += run_at
+                    if run_at < streak.earliest or run_at > streak.latest:
+                        streaks.waited(streak, run_at, started)
                     if hand is self._leased or elapsed > _NOTABLE_SECONDS:
-                        self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
-                    if logged:
-                        if (
-                            count.only_counts
-                            and count.identifier == job.identifier
-                            and elapsed < SLOW_SECONDS
-                        ):
-                            count.jobs += 1
-                            count.seconds += elapsed
-                        else:
-                            count = done_log.add(job, elapsed)
+                        self.durations.add(identifier, elapsed, leased=hand is self._leased)
+                    if logged and (not streak.counts or elapsed >= SLOW_SECONDS):
+                        streaks.log(streak, job, elapsed)
                     if keeps or job.keep:
                         keeper.note(job, elapsed)
                     job = hand.done(job)
                 else:
+                    streaks.end(started)
                     job = await self._go_on(attempt, hand, started)
                     now = clock()
                     if type(attempt.result) is Suspended:
@@ -250,10 +264,12 @@ class Executor:
                         turn_ends = now + _TURN_SECONDS
                 started = now
                 if now > turn_ends or runner.cancelling():
+                    streaks.end(now)
                     await _turn(runner)
-                    logged = self._is_logged = done_log.is_on()
+                    logged = self._is_logged = self._done_log.is_on()
                     started = clock()
                     turn_ends = started + _TURN_SECONDS
+        streaks.end(started)
 
     async def _go_on(self, attempt: Attempt, hand: Hand, started: float) -> ClaimedJob | None:
         """Brings an attempt to its end; returns the job to start next."""
@@ -275,6 +291,7 @@ class Executor:
         job = attempt.job
         elapsed = time.perf_counter() - started
         self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
+        self._count(job, settlement, started, elapsed)
         if settlement is None:
             if self._is_logged:
                 self._done_log.add(job, elapsed)
@@ -290,6 +307,20 @@ class Executor:
                 await attempt.outlive()
                 self._attempts.discard(attempt)
         return hand.next(job)
+
+    def _count(self, job: ClaimedJob, settlement: Settlement | None, started: float, elapsed: float) -> None:
+        """Counts an attempt that has ended; one that is given back has not."""
+        if settlement is not None and settlement.kind == "returned":
+            return
+        tally = self.tallies.of(job.identifier)
+        tally.ended(elapsed, started - job.run_at * 1e-6 + self.tallies.clock)
+        if settlement is None:
+            tally.done += 1
+        elif settlement.cancelled:
+            tally.cancelled += 1
+        else:
+            tally.failed += 1
+            tally.retried += not settlement.permanent
 
     async def _finish(self, attempt: Attempt, started: float) -> Settlement | None:
         """Waits for an attempt's end; returns how to settle its job, None for a success."""
@@ -322,8 +353,9 @@ class Executor:
         """Thread-safe."""
         return not self._term.is_over and job.id not in self._cancelled
 
-    def _ended_well(self, hand: Hand, job: ClaimedJob, seconds: float) -> None:
+    def _ended_well(self, hand: Hand, job: ClaimedJob, began: float, seconds: float) -> None:
         self.durations.add(job.identifier, seconds, leased=hand is self._leased)
+        self._count(job, None, began, seconds)
         if self._is_logged:
             self._done_log.add(job, seconds)
 

@@ -127,8 +127,9 @@ class ExpressLane:
         connection: psycopg.Connection | None = None
         try:
             connection = self._idle.pop() if self._idle else self._connect()
+            began = time.perf_counter()
             token = self._begin_batch(connection)
-            jobs, more = self.finder.find(connection, search)
+            jobs, more = self.finder.find(connection, search, began=began)
             if not jobs:
                 self._put_back(connection)
                 return None, False

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import psycopg
 
@@ -37,11 +38,21 @@ class Registration:
     lease_seconds: float
 
 
+class Reports(Protocol):
+    """What a worker has counted."""
+
+    def take(self) -> None:
+        """Keeps what is new for the next `write`."""
+
+    def write(self, connection: psycopg.Connection) -> None:
+        """Writes what is new. Raises psycopg.Error."""
+
+
 class Heartbeat:
     """Beats in a thread of its own, over a connection of its own, and renews `own_lease`.
 
     So a long claim, or user code that blocks the event loop, cannot delay it. `on_term` is called
-    when a new term of the lease begins.
+    when a new term of the lease begins. Behind each beat, and at the end, it writes `reports`.
     """
 
     def __init__(
@@ -49,6 +60,7 @@ class Heartbeat:
         registration: Registration,
         *,
         own_lease: OwnLease,
+        reports: Reports,
         connect: Callable[[], psycopg.Connection],
         interval: float,
         in_hand: Callable[[], int],
@@ -59,6 +71,7 @@ class Heartbeat:
     ) -> None:
         self._registration = registration
         self._own_lease = own_lease
+        self._reports = reports
         self._connection = KeptConnection(connect)
         self._interval = interval
         self._in_hand = in_hand
@@ -70,14 +83,21 @@ class Heartbeat:
         self._wake = threading.Event()
         self._outdated = False
         self._complaints = Complaints(logger)
-        self._is_registered = False
+        self.is_registered = False
+        self.is_well = True
+        """Whether the last heartbeat has arrived."""
         self._thread = threading.Thread(target=self._run, name="tidemill-heartbeat", daemon=True)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its thread was started, and runs no more."""
+        return self._thread.ident is not None and not self._thread.is_alive()
 
     def register(self) -> psycopg.Connection:
         """Registers the worker, and returns the connection. Raises psycopg.Error."""
         connection = self._connection.open()
         self._register(connection)
-        self._is_registered = True
+        self.is_registered = True
         return connection
 
     def start(self) -> None:
@@ -98,8 +118,9 @@ class Heartbeat:
             logger.warning("the worker could not sign off (the database does not answer); it is swept later")
             return
         try:
-            if self._is_registered:
+            if self.is_registered:
                 self._sign_off(self._connection.open())
+                self._report(self._connection.open())
         except psycopg.Error as error:
             logger.warning("the worker could not sign off (%s); it is swept later", in_short(error))
         self._connection.close()
@@ -116,7 +137,10 @@ class Heartbeat:
                 if time.monotonic() < beat_at:
                     self._ask_cancelled()
                     continue
-                self._beat()
+                connection = self._connection.open()
+                self._beat(connection)
+                self.is_well = True
+                self._report(connection)
             except SchemaError as error:
                 if not self._outdated:
                     self._outdated = True
@@ -124,6 +148,8 @@ class Heartbeat:
             except Exception as error:
                 # Catch everything: without heartbeats every lease would be lost.
                 self._connection.close()
+                self.is_well = False
+                self._reports.take()
                 wait = min(wait, _RETRY_SECONDS)
                 self._complaints.warn(
                     "heartbeat", "a heartbeat failed, and is tried again: %s", in_short(error)
@@ -141,8 +167,7 @@ class Heartbeat:
         if reasons:
             self._on_cancel(reasons)
 
-    def _beat(self) -> None:
-        connection = self._connection.open()
+    def _beat(self, connection: psycopg.Connection) -> None:
         registration = self._registration
         sent_at = now()
         row = connection.execute(
@@ -161,6 +186,13 @@ class Heartbeat:
             self._on_term()
         self._ask_cancelled()
         refuse_newer_schema(connection)
+
+    def _report(self, connection: psycopg.Connection) -> None:
+        """Writes what was counted; a failure is none of the heartbeat's."""
+        try:
+            self._reports.write(connection)
+        except Exception as error:
+            self._complaints.warn("reports", "what tasks did could not be counted: %s", in_short(error))
 
     def _register(self, connection: psycopg.Connection) -> None:
         registration = self._registration

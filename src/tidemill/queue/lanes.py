@@ -39,6 +39,8 @@ class Lanes:
         self._executor = executor
         self.leases = leases
         self.express = express
+        for finder in (leases.finder, express.finder):
+            finder.tallies = executor.tallies
         self._express_is_safe = True
         self._quick: list[str] = []
         self._batches_claimed = 0
@@ -50,6 +52,11 @@ class Lanes:
     def in_hand(self) -> int:
         """How many jobs are claimed and have not ended."""
         return self.leases.in_hand + self.express.in_hand
+
+    @property
+    def has_express(self) -> bool:
+        """Whether jobs of quick tasks go by the express lane."""
+        return self._choice != "lease" and self._express_is_safe and not self.express.is_paused
 
     @property
     def is_busy(self) -> bool:
@@ -143,7 +150,7 @@ class Lanes:
     def _choose_quick(self) -> None:
         """Decides which tasks' jobs go by the express lane."""
         quick: list[str] = []
-        if self._choice != "lease" and self._express_is_safe and not self.express.is_paused:
+        if self.has_express:
             durations, unknown = self._executor.durations, self._choice == "express"
             quick = [
                 identifier

@@ -23,8 +23,8 @@ _BUSY_ROW_RETRY = 0.02
 class LeaseLane:
     """Claims jobs by a lease, knows which ones are in hand, and settles them.
 
-    All methods belong to the engine's thread, but for `settle`, `in_hand` and `ids_in_hand`,
-    which are thread-safe.
+    All methods belong to the engine's thread, but for `settle`, `in_hand`, `has_in_hand` and
+    `ids_in_hand`, which are thread-safe.
     `wake` tells the engine that a job waits to be settled.
     """
 
@@ -58,6 +58,10 @@ class LeaseLane:
     def in_hand(self) -> int:
         """How many jobs are leased and not settled."""
         return len(self._in_hand)
+
+    def has_in_hand(self, job_id: int, token: int) -> bool:
+        """Whether a job of this claim is leased and not settled."""
+        return (job_id, token) in self._in_hand
 
     @property
     def ids_in_hand(self) -> list[int]:

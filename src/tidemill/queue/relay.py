@@ -25,7 +25,7 @@ class Relay:
     began       when the first one began
     may_start   whether a job may start; if not, or if it is none for a thread, the event loop decides.
                 Thread-safe
-    ended_well  is told on the event loop of a job that ended well, and the seconds that it took
+    ended_well  is told on the event loop of a job that ended well, when it began, and the seconds it took
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Relay:
         tasks: Mapping[str, Task[Any]],
         began: float,
         may_start: Callable[[ClaimedJob], bool],
-        ended_well: Callable[[Hand, ClaimedJob, float], None],
+        ended_well: Callable[[Hand, ClaimedJob, float, float], None],
         keeper: Keeper,
     ) -> None:
         self.hand = hand
@@ -46,7 +46,7 @@ class Relay:
         self.began = began
         """When the present job began."""
         self._news_at = began + _NEWS_SECONDS
-        self._news: deque[tuple[ClaimedJob, float]] = deque()
+        self._news: deque[tuple[ClaimedJob, float, float]] = deque()
         self.is_settled = False
         """The last job that the thread has run is settled as well."""
         self.left: ClaimedJob | None = None
@@ -55,7 +55,7 @@ class Relay:
     def next(self, job: ClaimedJob) -> tuple[ClaimedJob, Task[Any]] | None:
         """Settles a job that ended well; returns the one to go on with. Belongs to the thread."""
         now = time.perf_counter()
-        self._news.append((job, now - self.began))
+        self._news.append((job, self.began, now - self.began))
         self._keeper.note(job, now - self.began)
         self.began = now
         following = self.hand.done(job) or self.hand.take_in_thread()

@@ -27,10 +27,13 @@ select
   j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
   coalesce(j.slot, j.run_at) as slot,
   tidemill._keep_text(j.keep) as keep,
-  j.trace
+  j.trace,
+  p.fraction as progress,
+  p.message as progress_message
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
-left join tidemill._queues q on q.id = j.queue_id;
+left join tidemill._queues q on q.id = j.queue_id
+left join tidemill._progress p on p.job_id = j.id and p.claim_token = j.claim_token;
 comment on view tidemill.jobs is 'Jobs that are not done, one row each. Completed jobs are deleted.';
 comment on column tidemill.jobs.state is
   'ready (due, waits for a worker, or runs in an express batch), scheduled (run_at is ahead, also between retries), running (leased to a worker, in whose hand it may wait), failed (for good), cancelled';
@@ -47,6 +50,9 @@ comment on column tidemill.jobs.slot is
 comment on column tidemill.jobs.keep is
   'How long tidemill.job_history has it, if the job says so itself; NULL: as its task and worker say.';
 comment on column tidemill.jobs.trace is 'The trace context of whoever added it: a W3C traceparent.';
+comment on column tidemill.jobs.progress is
+  'How far a running job says it is, from 0 to 1 (job.progress); NULL if it says nothing.';
+comment on column tidemill.jobs.progress_message is 'What it says of it.';
 
 create or replace view tidemill.workers as
 select
@@ -71,3 +77,27 @@ comment on view tidemill.workers is
 comment on column tidemill.workers.state is
   'running, stopping (finishes its jobs), or lost (its connection is gone, or it missed its deadline, when its leases end)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';
+
+create or replace view tidemill.tasks as
+select
+  n.identifier, s.payload_schema, s.options, s.summary, coalesce(w.workers, 0)::integer as workers,
+  greatest(s.seen_at, w.seen_at) as last_seen
+from (
+  select t.identifier from tidemill._tasks t
+  union select s.identifier from tidemill._task_specs s
+  union select unnest(w.identifiers) from tidemill._workers w) n
+left join tidemill._task_specs s on s.identifier = n.identifier
+left join (
+  select i.identifier, count(*) filter (where w.expires_at > clock_timestamp() and w.lost_at is null) as workers,
+         max(w.heartbeat_at) as seen_at
+  from tidemill._workers w cross join unnest(w.identifiers) i (identifier)
+  group by i.identifier) w on w.identifier = n.identifier;
+comment on view tidemill.tasks is 'Tasks that a worker knows or knew, or that a job was added for.';
+comment on column tidemill.tasks.payload_schema is
+  'What its payload must be, as JSON Schema; NULL if no worker has told, or it is larger than 32 kB.';
+comment on column tidemill.tasks.options is
+  'Those of its code that are set: max_attempts, timeout (seconds), queue, priority, schedule (every, cron, timezone, missed).';
+comment on column tidemill.tasks.summary is 'The first line of its docstring, up to 200 characters.';
+comment on column tidemill.tasks.workers is 'How many live workers know it.';
+comment on column tidemill.tasks.last_seen is
+  'When a live worker last knew it: the last heartbeat; of workers that have gone, to about an hour. NULL: never.';

@@ -1,0 +1,1 @@
+"""What has happened, on its way to the database."""

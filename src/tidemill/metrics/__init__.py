@@ -1,0 +1,1 @@
+"""Figures of workers for Prometheus, and whether they are well, over HTTP."""

@@ -1,0 +1,151 @@
+"""The HTTP server of a worker's figures: `/metrics`, `/healthz`, `/readyz`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import psycopg
+
+from tidemill.metrics.from_database import DatabaseFigures
+from tidemill.metrics.share import Figures, Share
+
+logger = logging.getLogger("tidemill")
+
+_LEAVE_SECONDS = 2.0
+# A process that has left nothing for so long has ended, or hangs.
+_SILENT_SECONDS = 15.0
+
+
+class MetricsService:
+    """Serves the figures of this process and of its siblings, or leaves its own for the one that does."""
+
+    def __init__(
+        self, share: Share, *, measure: Callable[[], Figures], connect: Callable[[], psycopg.Connection]
+    ) -> None:
+        self._share = share
+        self._measure = measure
+        self._database = DatabaseFigures(connect)
+        self._stop = threading.Event()
+        self._server: _Server | None = None
+        if share.listening is not None:
+            # Here, so that a library that is missing is told before the worker begins.
+            from prometheus_client import CollectorRegistry  # noqa: F401
+
+            self._server = _Server(share, self)
+        run = self._leave if self._server is None else self._serve
+        self._thread = threading.Thread(target=run, name="tidemill-metrics", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self, patience: float) -> None:
+        """Ends the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            if self._server is not None:
+                self._server.shutdown()
+            self._thread.join(patience)
+        self._share.close()
+        self._database.close()
+
+    def processes(self) -> dict[int, Figures]:
+        """The figures of all processes, by number."""
+        return {self._share.number: self._measure(), **self._share.of_others()}
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The page that Prometheus reads, and its type."""
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.exposition import choose_encoder
+
+        from tidemill.metrics.exposition import Exposition
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(Exposition(self.processes(), self._database.get()))
+        encode, kind = choose_encoder(accept)
+        return encode(registry), kind
+
+    def problems(self, *, ready: bool) -> list[str]:
+        """What is wrong with the processes; with `ready`, also why they do not claim jobs."""
+        found: list[str] = []
+        processes = self.processes()
+        for number in range(1, self._share.count + 1):
+            figures = processes.get(number)
+            if figures is None or time.monotonic() - figures["at"] > _SILENT_SECONDS:
+                found.append(f"process {number} says nothing")
+                continue
+            found += [f"process {number}: {problem}" for problem in figures["broken"]]
+            if ready:
+                found += [f"process {number}: {problem}" for problem in figures["unready"]]
+        if ready and self._database.get() is None:
+            found.append("the database does not answer")
+        return found
+
+    def _serve(self) -> None:
+        assert self._server is not None
+        self._server.serve_forever()
+
+    def _leave(self) -> None:
+        while True:
+            try:
+                self._share.leave(self._measure())
+            except OSError as error:
+                logger.warning("the figures of this process cannot be left for process 1: %s", error)
+            if self._stop.wait(_LEAVE_SECONDS):
+                return
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, share: Share, service: MetricsService) -> None:
+        assert share.listening is not None
+        super().__init__(share.listening.getsockname()[:2], _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = share.listening
+        self.service = service
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who asked has gone, most likely."""
+        logger.debug("a request for metrics broke", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "tidemill"
+    sys_version = ""
+    timeout = 10
+
+    def do_GET(self) -> None:
+        """Answers."""
+        service, path = self.server.service, self.path.partition("?")[0]
+        if path == "/metrics":
+            body, kind = service.metrics(self.headers.get("Accept", ""))
+            self._answer(HTTPStatus.OK, body, kind)
+        elif path in ("/healthz", "/readyz"):
+            problems = service.problems(ready=path == "/readyz")
+            status = HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK
+            said = {"status": "not ok" if problems else "ok", "problems": problems}
+            self._answer(status, json.dumps(said).encode() + b"\n", "application/json")
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, b"Here are /metrics, /healthz and /readyz.\n", "text/plain")
+
+    do_HEAD = do_GET
+
+    def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a line for each reading tells nobody anything."""

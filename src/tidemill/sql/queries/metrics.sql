@@ -1,0 +1,1 @@
+select tidemill._figures()

@@ -1,0 +1,1 @@
+"""Tests of counters, progress and what else workers tell the database."""

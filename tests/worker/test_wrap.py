@@ -1,0 +1,154 @@
+"""Middleware around tasks: `wrap` and `wrap_sync`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from tests.support.running import run_all, run_one
+from tidemill import App, JobContext, Middleware, Retry, TidemillError, Worker
+
+SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")
+
+
+class Around(Middleware):
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name, self.events = name, events
+
+    async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+        self.events.append(f"{self.name} in")
+        SEEN.set(f"{SEEN.get()} {self.name}")
+        try:
+            result = await call()
+        except BaseException as error:
+            self.events.append(f"{self.name} {type(error).__name__}")
+            raise
+        self.events.append(f"{self.name} {result}")
+        return result
+
+    def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
+        self.events.append(f"{self.name} in")
+        SEEN.set(f"{SEEN.get()} {self.name} in {threading.current_thread().name}")
+        result = call()
+        self.events.append(f"{self.name} {result}")
+        return result
+
+
+@pytest.fixture
+def events() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def wrapped(database: str, events: list[str]) -> App:
+    return App(database, middleware=[Around("a", events), Around("b", events)])
+
+
+async def test_async_tasks(wrapped: App, events: list[str]) -> None:
+    @wrapped.task
+    async def works(payload: Any, job: JobContext) -> int:
+        events.append(SEEN.get())
+        await asyncio.sleep(0)
+        return 7
+
+    @wrapped.task
+    async def at_once(payload: Any) -> None:
+        events.append(SEEN.get())
+
+    @wrapped.task(timeout=0.01, max_attempts=1)
+    async def hangs(payload: Any) -> None:
+        await asyncio.Event().wait()
+
+    for name in ("works", "at_once"):
+        assert await run_one(wrapped, name) is None
+    job = await run_one(wrapped, "hangs")
+    assert job is not None
+    assert job.last_error == "Timed out after 0.01 s"
+    assert events == [
+        *("a in", "b in", "nothing a b", "b 7", "a 7"),
+        *("a in", "b in", "nothing a b", "b None", "a None"),
+        *("a in", "b in", "b CancelledError", "a CancelledError"),
+    ]
+
+
+async def test_plain_functions(wrapped: App, events: list[str]) -> None:
+    @wrapped.task
+    def works(number: int) -> int | None:
+        events.append(SEEN.get())
+        return number or None
+
+    for number in (7, 0, 0, 0):
+        await works.add(number)
+    await run_all(wrapped, concurrency=1)
+    seen = "nothing a in tidemill-task b in tidemill-task"
+    assert events == [
+        *("a in", "b in", seen, "b 7", "a 7"),
+        *(["a in", "b in", seen, "b None", "a None"] * 3),
+    ]
+
+
+async def test_its_errors_and_results_are_the_attempts(database: str) -> None:
+    class Judges(Middleware):
+        async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+            if job.identifier == "forbidden":
+                raise PermissionError("not today")
+            if job.identifier == "skipped":
+                return None
+            try:
+                return await call()
+            except KeyError:
+                return Retry("1h", "the wrap asked")
+
+        def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
+            raise SystemExit(3)
+
+    app = App(database, middleware=[Judges()])
+    ran: list[str] = []
+
+    @app.task(max_attempts=1)
+    async def forbidden(payload: Any) -> None:
+        ran.append("forbidden")
+
+    @app.task
+    async def skipped(payload: Any) -> None:
+        ran.append("skipped")
+
+    @app.task
+    async def breaks(payload: Any) -> None:
+        raise KeyError
+
+    @app.task(max_attempts=1)
+    def plain(payload: Any) -> None:
+        ran.append("plain")
+
+    job = await run_one(app, "forbidden")
+    assert job is not None
+    assert (job.state, job.last_error) == ("failed", "PermissionError: not today")
+    assert await run_one(app, "skipped") is None
+    job = await run_one(app, "breaks")
+    assert job is not None
+    assert (job.state, job.last_error) == ("scheduled", "the wrap asked")
+    job = await run_one(app, "plain")
+    assert job is not None
+    assert (job.state, job.last_error) == ("failed", "SystemExit: 3")
+    assert ran == []
+
+
+@pytest.mark.lane("express")
+def test_one_that_would_not_run_where_its_task_runs() -> None:
+    class NotAsync(Middleware):
+        def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+            return call()
+
+    class NotSync(Middleware):
+        async def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
+            return call()
+
+    for middleware, words in ((NotAsync(), "must be `async def`"), (NotSync(), "must be `def`")):
+        with pytest.raises(TidemillError, match=words):
+            Worker(App(middleware=[middleware]))
