@@ -10,7 +10,7 @@ import typer
 
 from tidemill.cli import parse
 from tidemill.cli.groups import listing_group
-from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits
+from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits, why_waiting
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
 from tidemill.cli.output import (
     note,
@@ -30,6 +30,18 @@ from tidemill.errors import InvalidJobError
 _BATCH = 2000
 _GREATEST_ID = 2**63 - 1
 _COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error")
+# Else it runs, or will not run again.
+_WAITING = {
+    "paused",
+    "scheduled",
+    "queue_busy",
+    "queue_order",
+    "no_worker",
+    "busy",
+    "ready",
+    "claimed",
+    "lost",
+}
 
 
 group = listing_group(
@@ -65,7 +77,7 @@ def list_jobs(
         print_json(rows)
         return
     print_table([{**row, **_display(row)} for row in rows], _COLUMNS, empty="No such jobs.")
-    say_what_waits(rows)
+    say_what_waits(found.conninfo, rows)
     if more:
         say_more(limit)
 
@@ -77,15 +89,22 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one job with its payload and error."""
-    row = job_row(open_database(database).conninfo, job_id)
+    conninfo = open_database(database).conninfo
+    row = job_row(conninfo, job_id)
     if row is None:
         raise InvalidJobError(f"There is no job {job_id}: it is done, was removed, or never was.")
+    why = why_waiting(conninfo, job_id)
     if as_json:
-        print_json(row)
+        print_json({**row, "waiting": why})
         return
     payload = pretty_json(bytes(row["payload"]).decode())
     print_fields({**row, **_display(row), "last_error": row["last_error"], "payload": payload})
-    say_what_waits([row])
+    if why is None:
+        say_what_waits(conninfo, [row])
+    else:
+        note(why["message"], label="Waiting:" if why["reason"] in _WAITING else "")
+        if why["remedy"] is not None:
+            note(why["remedy"])
 
 
 @group.command(

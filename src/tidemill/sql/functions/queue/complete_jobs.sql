@@ -1,13 +1,25 @@
 create or replace function tidemill.complete_jobs(job_ids bigint[]) returns setof tidemill.job
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-  with gone as (
-    delete from tidemill._jobs j using tidemill._idle_jobs(job_ids) i(id)
-    where j.id = i.id returning j.*
-  )
-  select r.* from gone g, tidemill._job_row(g) r order by g.id
+begin
+  return query select * from tidemill._operate_on_jobs('complete_jobs', job_ids);
+end
 $$;
 comment on function tidemill.complete_jobs is
 $$Marks jobs as done, which deletes them, and returns the deleted ones.
 
 Jobs that are running, and ids that do not exist, are passed over.$$;
+
+create or replace function tidemill._complete_idle_jobs(job_ids bigint[], out jobs tidemill.job[], out before jsonb)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
+begin
+  before := tidemill._stored_in_short(idle);
+  with gone as (
+    delete from tidemill._jobs j where j.id = any(idle) returning j.*
+  )
+  select array_agg(r order by g.id) into jobs from gone g, tidemill._job_row(g) r;
+end
+$$;

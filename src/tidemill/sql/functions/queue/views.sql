@@ -25,7 +25,8 @@ select
     select from tidemill._workers w
     where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
   j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
-  coalesce(j.slot, j.run_at) as slot
+  coalesce(j.slot, j.run_at) as slot,
+  least(t.paused_at, q.paused_at) as paused_at
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id;
@@ -42,6 +43,8 @@ comment on column tidemill.jobs.retrying is
   'Whether it has failed and waits for its next attempt.';
 comment on column tidemill.jobs.slot is
   'The run_at of its first attempt, which retries do not move: of a task action''s job, the action''s slot.';
+comment on column tidemill.jobs.paused_at is
+  'Since when its task, its named queue or everything is paused (tidemill.pauses); NULL: none of them is.';
 
 create or replace view tidemill.workers as
 select
@@ -59,10 +62,12 @@ select
   w.identifiers as tasks,
   w.started_at,
   w.heartbeat_at,
-  w.expires_at
+  w.expires_at,
+  w.stop_asked
 from tidemill._workers w;
 comment on view tidemill.workers is
   'Worker processes that are running now, and for a minute those that were lost.';
 comment on column tidemill.workers.state is
   'running, stopping (finishes its jobs), or lost (its connection is gone, or it missed its deadline, when its leases end)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';
+comment on column tidemill.workers.stop_asked is 'Who has asked it to stop, and why: tidemill.stop_worker. NULL: nobody.';
