@@ -109,7 +109,15 @@ def ready(queue: Queue) -> int:
         (lost, "lost", ["Its worker w is lost"]),
         (cancelled, "cancelled", [": not needed.", "attempts => 0"]),
         (failed, "failed", ["after 25 of 25 attempts: is bad", "attempts => 0"]),
-        (paused, "paused", ['The task "t" is paused since', ": the provider is down", "resume('task', 't')"]),
+        (
+            paused,
+            "paused",
+            [
+                'The task "t" is paused since',
+                " by tidemill_owner: the provider is down",
+                "resume('task', 't')",
+            ],
+        ),
         (paused_queue, "paused", ["""The named queue "it's" is paused""", "resume('queue', 'it''s')"]),
         (scheduled, "scheduled", ["It is due on 2100-01-01"]),
         (retrying, "scheduled", ["Attempt 2 of 25 failed (timed out)"]),

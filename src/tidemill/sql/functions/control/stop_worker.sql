@@ -30,7 +30,7 @@ begin
   -- Who asked first is told.
   update tidemill._workers w set stop_asked = coalesce(
       w.stop_asked,
-      who || coalesce(format(' (for %s)', claimed), '') || coalesce(': ' || left(nullif(reason, ''), 1000), ''))
+      who || coalesce(' (for ' || claimed || ')', '') || coalesce(': ' || left(nullif(reason, ''), 1000), ''))
     where w.id = id;
   if not found then
     near := tidemill._like(id, array(select w.id from tidemill._workers w));

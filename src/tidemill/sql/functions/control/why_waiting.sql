@@ -160,7 +160,7 @@ begin
                     case when before = 1 then 'One job comes' when before = most then most || ' jobs or more come'
                       else before || ' jobs come' end,
                     queue.queue_name, first_id, task.identifier,
-                    coalesce(format(', whose task is paused since %s', task.paused_at), ''));
+                    coalesce(', whose task is paused since ' || task.paused_at, ''));
   remedy := format('Ask why that one waits: select * from tidemill.why_waiting(%s).', first_id);
 end
 $$;
@@ -171,7 +171,7 @@ as $$
   select format('%s is paused since %s by %s%s%s',
                 case p.kind when 'all' then 'Everything' when 'queue' then format('The named queue "%s"', p.name)
                   else format('The task "%s"', p.name) end,
-                p.paused_at, p.paused_by, coalesce(format(' (for %s)', p.acts_as), ''), coalesce(': ' || p.reason, '.'))
+                p.paused_at, p.paused_by, coalesce(' (for ' || p.acts_as || ')', ''), coalesce(': ' || p.reason, '.'))
 $$;
 
 create or replace function tidemill._first_line(value text) returns text
