@@ -10,6 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.actions.definitions import refused, rows
+from tests.security.test_identity import lay_trap, spring
 from tests.support.running import run_all
 from tidemill import App
 from tidemill.database.migrate import migrate
@@ -212,6 +213,14 @@ class TestAnOperator:
         )
         connection.execute(f"select {name}.cancel()".encode())
         assert self.who(connection)[-1][:2] == (name, "cancel_jobs")
+
+    def test_is_itself_in_the_session_of_a_superuser(
+        self, operator: Connection, connection: Connection, superuser: Connection
+    ) -> None:
+        """An index expression of its table runs there."""
+        lay_trap(operator, "perform tidemill.cancel_jobs('{3}')")
+        spring(operator, superuser)
+        assert self.who(connection)[-1][:2] == (named(operator), "cancel_jobs")
 
     def test_cannot_take_or_run_actions_of_others(self, operator: Connection, connection: Connection) -> None:
         connection.execute("grant select on tidemill.actions to public")
