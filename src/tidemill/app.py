@@ -17,7 +17,7 @@ from tidemill.context import JobContext, SyncJobContext
 from tidemill.database.find import Database
 from tidemill.database.migrate import MigrationReport
 from tidemill.errors import TidemillError
-from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
 from tidemill.middleware import Middleware
 from tidemill.queue import client
@@ -290,6 +290,43 @@ class App:
     ) -> None:
         """Frees the jobs and named queues of these workers, which must be gone."""
         await self._run(client.force_unlock_workers(worker_ids), connection)
+
+    async def stop_worker(
+        self,
+        worker_id: str,
+        reason: str | None = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> None:
+        """Asks a worker to stop as SIGTERM does, wherever it runs."""
+        await self._run(client.stop_worker(worker_id, reason), connection)
+
+    async def pause(
+        self,
+        kind: PauseKind,
+        name: str | None = None,
+        reason: str | None = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> bool:
+        """Pauses a task, a named queue or `all`, until `resume`; False if it is paused already."""
+        return await self._run(client.pause(kind, name, reason), connection)
+
+    async def resume(
+        self,
+        kind: PauseKind,
+        name: str | None = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+    ) -> bool:
+        """Ends a pause; False if there was none."""
+        return await self._run(client.resume(kind, name), connection)
+
+    async def why_waiting(
+        self, job_id: int, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> WhyWaiting:
+        """Why a job does not run, and what to do about it."""
+        return await self._run(client.why_waiting(job_id), connection)
 
     # Workers
 

@@ -14,6 +14,7 @@ from tidemill.texts import shown
 
 JobKeyMode = Literal["replace", "preserve_run_at", "unsafe_dedupe"]
 State = Literal["ready", "scheduled", "running", "failed", "cancelled"]
+PauseKind = Literal["task", "queue", "all"]
 _SMALLINT = range(-32768, 32768)
 
 
@@ -151,3 +152,14 @@ class Cancel(Outcome):
 
     def __init__(self, reason: str = "The task cancelled its job") -> None:
         super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class WhyWaiting:
+    """Why a job does not run: see SQL's `tidemill.why_waiting`."""
+
+    reason: str
+    """One word: `gone`, `running`, `paused`, `scheduled`, `no_worker`, `ready` and others."""
+    message: str
+    remedy: str | None
+    """What to do, where anything is to be done."""

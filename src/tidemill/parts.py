@@ -98,12 +98,14 @@ def assemble(
     *,
     stopping: Callable[[], bool],
     on_end: Callable[[BaseException | None], None],
+    on_stop: Callable[[str], None],
     on_outdated: Callable[[TidemillError], None],
 ) -> Parts:
     """Makes the parts, each from those made before it. Call this on the worker's event loop.
 
     `stopping` says whether the worker is stopping. On the loop, `on_end` is called when the
-    engine has ended, `on_outdated` when a newer schema no longer fits this version.
+    engine has ended, `on_stop` when somebody asks the worker to stop (who and why), `on_outdated` when
+    a newer schema no longer fits this version.
 
     Raises CrontabError for a crontab that cannot be read.
     """
@@ -198,6 +200,7 @@ def assemble(
         stopping=stopping,
         on_term=on_term,
         on_cancel=lambda reasons: _call(loop, executor.cancel, reasons),
+        on_stop=lambda asked: _call(loop, on_stop, asked),
         on_outdated=lambda error: _call(loop, on_outdated, error),
     )
 

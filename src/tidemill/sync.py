@@ -14,7 +14,7 @@ from psycopg.rows import tuple_row
 
 from tidemill.connections import Connections
 from tidemill.database.migrate import MigrationReport, migrate
-from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
@@ -191,6 +191,41 @@ class SyncApp:
     ) -> None:
         """See `App.force_unlock_workers`."""
         self._run(client.force_unlock_workers(worker_ids), connection)
+
+    def stop_worker(
+        self,
+        worker_id: str,
+        reason: str | None = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> None:
+        """See `App.stop_worker`."""
+        self._run(client.stop_worker(worker_id, reason), connection)
+
+    def pause(
+        self,
+        kind: PauseKind,
+        name: str | None = None,
+        reason: str | None = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> bool:
+        """See `App.pause`."""
+        return self._run(client.pause(kind, name, reason), connection)
+
+    def resume(
+        self,
+        kind: PauseKind,
+        name: str | None = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+    ) -> bool:
+        """See `App.resume`."""
+        return self._run(client.resume(kind, name), connection)
+
+    def why_waiting(self, job_id: int, *, connection: psycopg.Connection[Any] | None = None) -> WhyWaiting:
+        """See `App.why_waiting`."""
+        return self._run(client.why_waiting(job_id), connection)
 
     def run_until_empty(self, options: WorkerOptions | None = None) -> None:
         """See `App.run_until_empty`."""

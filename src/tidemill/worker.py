@@ -19,16 +19,16 @@ from tidemill.budget import pool_sizes
 from tidemill.coroutines import finish, first, in_daemon_thread
 from tidemill.database.connect import connect, explained
 from tidemill.database.find import Database, refuse_in_tests
-from tidemill.database.migrate import migrate, require_schema
+from tidemill.database.migrate import may_run_actions, migrate, require_schema
 from tidemill.database.patient import connect_patiently
 from tidemill.database.sql import query
 from tidemill.database.words import words
-from tidemill.errors import TidemillError
+from tidemill.errors import MissingRightsError, TidemillError
 from tidemill.measures import measure
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
 from tidemill.queue.publish import publish
-from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options
+from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options, without_actions
 
 if TYPE_CHECKING:
     from tidemill.metrics.server import MetricsService
@@ -62,8 +62,11 @@ class Worker:
         self._parts: Parts | None = None
         self._share: Share | None = None
         """Where its figures are read; None: where `WorkerOptions.metrics` says."""
+        self._is_owner = True
         self.ready = asyncio.Event()
         """Set once the worker claims jobs."""
+        self.was_asked_to_stop = False
+        """Whether somebody has asked for its stop by `tidemill.stop_worker`."""
 
     def stop(self, *, hurry: bool = False) -> None:
         """Stops: claims no more, lets jobs finish within the grace period, gives the rest back.
@@ -184,6 +187,10 @@ class Worker:
                 logger.info("stopped before it began")
                 return
 
+            if not options.migrate:
+                await finish(asyncio.to_thread(self._look_at_schema, database))
+            if not self._is_owner:
+                options = self._options = without_actions(options, self._app.tasks)
             parts = self._parts = assemble(
                 self.id,
                 self._app,
@@ -192,10 +199,11 @@ class Worker:
                 database,
                 stopping=self._stop_asked.is_set,
                 on_end=self._on_engine_end,
+                on_stop=self._on_stop_asked,
                 on_outdated=self._on_outdated,
             )
             try:
-                await finish(asyncio.to_thread(self._register, database, parts))
+                await finish(asyncio.to_thread(self._register, parts))
                 await self._work(parts)
             finally:
                 await finish(asyncio.to_thread(parts.heartbeat.stop, self._patience))
@@ -214,16 +222,25 @@ class Worker:
         finally:
             migrating.cancel()
         if not self._stop_asked.is_set():
-            migrating.result()
+            try:
+                self._is_owner = migrating.result().has_owners_rights
+            except MissingRightsError as error:
+                raise MissingRightsError(
+                    f"{error} A worker that has only the role worker is started with --no-migrate "
+                    "(WorkerOptions(migrate=False))."
+                ) from error
 
-    def _register(self, database: Database, parts: Parts) -> None:
-        if not self._options.migrate:
-            with connect(database.conninfo) as connection:
-                require_schema(connection)
+    def _look_at_schema(self, database: Database) -> None:
+        with explained(), connect(database.conninfo) as connection:
+            require_schema(connection)
+            self._is_owner = may_run_actions(connection)
+
+    def _register(self, parts: Parts) -> None:
         with explained():
             connection = parts.heartbeat.register()
             parts.lanes.leases.declare_keeps(connection, parts.keeper)
-            parts.actions.declare(connection)
+            if self._is_owner:
+                parts.actions.declare(connection)
         publish(connection, self._app.tasks)
 
     async def _work(self, parts: Parts) -> None:
@@ -278,15 +295,18 @@ class Worker:
         logger.info("%s has stopped", self.id)
 
     def _tell_what_is_left(self) -> None:
-        """Logs the tasks of ready jobs that this worker does not know; this shows typos."""
+        """Logs the tasks of ready jobs that it does not know, which shows typos, or that are paused."""
         with (
             contextlib.suppress(TidemillError, psycopg.Error),
             connect_patiently(self._app.database().conninfo, self._patience) as connection,
         ):
             rows = connection.execute(query("ready_identifiers")).fetchall()
-            left = [identifier for (identifier,) in rows if identifier not in self._app.tasks]
+            left = [identifier for identifier, _ in rows if identifier not in self._app.tasks]
             if left:
                 logger.info("jobs of tasks that this worker does not know stay ready: %s", ", ".join(left))
+            paused = [identifier for identifier, is_paused in rows if is_paused]
+            if paused:
+                logger.info("paused jobs stay ready (see tidemill pauses): %s", ", ".join(paused))
 
     async def _shut_down(self, parts: Parts) -> None:
         engine, executor = parts.engine, parts.executor
@@ -317,6 +337,18 @@ class Worker:
     def _on_engine_end(self, error: BaseException | None) -> None:
         self._engine_error = error
         self._engine_ended.set()
+
+    def _on_stop_asked(self, asked: str) -> None:
+        self.was_asked_to_stop = True
+        if self._stop_asked.is_set():
+            # Another stop would hurry the one that goes on.
+            return
+        logger.info(
+            "asked to stop by %s: no new jobs; waiting up to %g s for running ones",
+            asked,
+            self._options.grace_period,
+        )
+        self.stop()
 
     def _on_outdated(self, error: TidemillError) -> None:
         logger.error("%s This worker stops.", error)

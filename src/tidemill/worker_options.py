@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tidemill.errors import TidemillError
+from tidemill.errors import MissingRightsError, TidemillError
 from tidemill.keeps import Keep, read_keep
+
+if TYPE_CHECKING:
+    from tidemill.tasks import Task
+
+logger = logging.getLogger("tidemill")
 
 LaneChoice = Literal["auto", "lease", "express"]
 
@@ -130,6 +136,28 @@ def checked_options(options: Any) -> WorkerOptions | None:
     raise TidemillError(
         f"options is {options!r}; it must be WorkerOptions, such as WorkerOptions(concurrency=5)."
     )
+
+
+def without_actions(options: WorkerOptions, tasks: Mapping[str, Task[Any]]) -> WorkerOptions:
+    """The options of a worker whose role has the role `worker` alone: it runs jobs. Says what it leaves out.
+
+    Raises MissingRightsError for a crontab.
+    """
+    who = "this worker's role does not have the rights of the schema's owner"
+    if options.crontab is not None:
+        raise MissingRightsError(
+            f"A crontab cannot be run here: {who}. Give it to a worker that connects as the owner."
+        )
+    if options.action_concurrency:
+        logger.info("%s: it runs jobs, and no actions", who)
+    scheduled = sorted(identifier for identifier, task in tasks.items() if task.schedule is not None)
+    if scheduled:
+        logger.warning(
+            "%s: schedules in the code of %s are left to a worker that connects as the owner",
+            who,
+            ", ".join(scheduled),
+        )
+    return replace(options, action_concurrency=0)
 
 
 def checked_flags(flags: Any) -> Sequence[str]:

@@ -69,6 +69,18 @@ def test_they_are_listed_and_a_signal_reaches_each(cli: CommandLine, ran: psycop
     assert ran.execute("select attempts from tidemill.jobs").fetchall() == [(0,), (0,)]
 
 
+def test_one_that_is_asked_to_stop_is_not_replaced(cli: CommandLine, ran: psycopg.Connection) -> None:
+    with supervised(cli, "--processes", "2") as started:
+        started.until("runs 1 task", 2)
+        stop = "select tidemill.stop_worker(id) from tidemill.workers order by started_at limit 1"
+        ran.execute(stop)
+        started.until("was asked to stop, and is not replaced", 1)
+        assert len(pids(ran)) == 1
+        ran.execute(stop)
+        assert started.code() == 0
+        assert started.log.count("runs 1 task") == 2
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_group_counts_once(
     cli: CommandLine, ran: psycopg.Connection, signum: signal.Signals

@@ -32,7 +32,7 @@ PREVIEW = ["actions", "next", "--cron", "30 4 * * 1"]
 
 def documented_grants() -> list[str]:
     """The statements under `-- Reads` in the manual."""
-    page = (ROOT / "docs/how-to/run-in-production.md").read_text()
+    page = (ROOT / "docs/how-to/roles.md").read_text()
     found = re.search(r"^-- Reads$(.*?)\n\n", page, re.MULTILINE | re.DOTALL)
     assert found is not None
     return [statement.strip() for statement in found[1].split(";") if statement.strip()]
@@ -67,7 +67,10 @@ def test_a_reader_with_the_documented_grants_reads(
     assert "Connect as the role that ran `tidemill migrate`" in reader.refused(*PREVIEW)
     for words in (["retry", "1"], ["cancel", "1"], ["remove", "1"], ["reschedule", "1", "--in", "1h"]):
         refused = reader.refused("jobs", *words)
-        assert "changes private tables: connect as the role that ran `tidemill migrate`" in refused
+        assert "can grant it: select tidemill.grant_role('operator', 'ROLE')" in refused
+    for words in (["pauses"], ["acts"], ["grants"]):
+        reader.ok(*words)
+    assert "grant_role('operator', 'ROLE')" in reader.refused("pause", "all")
 
 
 def test_each_step_names_the_grant_that_is_missing(

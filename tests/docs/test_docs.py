@@ -59,7 +59,8 @@ NOT_RUN = {
     "docs/how-to/coming-from-pg-partman.md": 1,
     "docs/how-to/middleware.md": 2,
     "docs/how-to/move-chunks-to-another-tablespace.md": 1,
-    "docs/how-to/run-in-production.md": 2,
+    "docs/how-to/roles.md": 2,
+    "docs/how-to/run-in-production.md": 1,
 }
 
 _INSTRUCTIONS = {"FROM", "RUN", "COPY", "WORKDIR", "USER", "ENV", "CMD", "ENTRYPOINT", "STOPSIGNAL"}

@@ -29,7 +29,7 @@ PRIVATE_JOBS = (
 )
 SEEN = (
     ", has_worker boolean, retrying boolean, slot timestamptz, keep text, trace text, progress real,"
-    " progress_message text"
+    " progress_message text, paused_at timestamptz"
 )
 COLUMNS = {
     "tidemill.job": JOB,
@@ -53,8 +53,17 @@ COLUMNS = {
     ),
     "tidemill.workers": (
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
-        " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
+        " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz,"
+        " stop_asked text"
     ),
+    "tidemill.pauses": (
+        "kind text, name text, paused_at timestamptz, paused_by text, acts_as text, reason text"
+    ),
+    "tidemill.acts": (
+        "id bigint, at timestamptz, who text, acts_as text, application_name text, what text,"
+        " subjects text[], subject_count bigint, reason text, before jsonb, after jsonb"
+    ),
+    "tidemill.grants": "role text, grantee regrole",
     "tidemill.actions": (
         "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
         " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
@@ -197,6 +206,14 @@ ACTIONS = {
     "grant_actions": ("to_role regrole", "void"),
     "prune_action_history": ("IN job_id integer, IN config jsonb", None),
     "check_history_retention": ("config jsonb", "void"),
+}
+CONTROL = {
+    "pause": ("kind text, name text DEFAULT NULL::text, reason text DEFAULT NULL::text", "boolean"),
+    "resume": ("kind text, name text DEFAULT NULL::text", "boolean"),
+    "stop_worker": ("id text, reason text DEFAULT NULL::text", "void"),
+    "why_waiting": ("job_id bigint", "TABLE(reason text, message text, remedy text)"),
+    "grant_role": ("role text, to_role regrole", "void"),
+    "revoke_role": ("role text, from_role regrole", "void"),
 }
 CREATE_HYPERTABLE = (
     "relation regclass, time_column_name name, partitioning_column name DEFAULT NULL::name,"
@@ -439,7 +456,9 @@ def test_all_other_public_functions(queue: Queue) -> None:
         )
         for row in rows
     )
-    wanted = [(name, arguments, str(result)) for name, (arguments, result) in (ACTIONS | HISTORY).items()]
+    wanted = [
+        (name, arguments, str(result)) for name, (arguments, result) in (ACTIONS | HISTORY | CONTROL).items()
+    ]
     assert told == sorted(wanted + HYPERTABLES + COUNTERS), (
         "name each public function, with its signature, in one of these tables"
     )

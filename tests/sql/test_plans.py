@@ -24,6 +24,8 @@ CLAIM: Variables = {
     "worker_id": "'w'::text",
     "identifiers": "'{mine,mine too}'::text[]",
     "task_ids": "'{1,3}'::integer[]",
+    "known_ids": "'{1,3}'::integer[]",
+    "paused_ids": "'{}'::integer[]",
     "quick_ids": "'{1}'::integer[]",
     "express": "true",
     "max_jobs": "10::integer",

@@ -17,6 +17,7 @@ from tests.support.running import eventually, run_all, running
 from tidemill import App, Cancel, JobContext, JobSpec
 from tidemill.cli import command_line
 from tidemill.database.migrate import drop_dialect, migrate
+from tidemill.jobs import PauseKind
 
 # Written so that no settings and no search path change what it does.
 _ROUTINES = """
@@ -142,6 +143,13 @@ async def run_jobs(conninfo: str, lane: str) -> None:
         assert failed.last_error == "by hand"
         assert [job.id for job in await app.complete_jobs([failed.id, given_up.id, hanging.id])]
         await app.force_unlock_workers(["nobody"])
+        pauses: list[tuple[PauseKind, str | None]] = [("task", "note"), ("queue", "a queue"), ("all", None)]
+        for kind, name in pauses:
+            assert await app.pause(kind, name, "\N{SNOWMAN} '{}'")
+        assert (await app.why_waiting((await app.add_job("note", "one")).id)).reason == "paused"
+        for kind, name in pauses:
+            assert app.sync.resume(kind, name)
+        assert (await app.why_waiting(0)).reason == "gone"
         app.sync.add_jobs([JobSpec("note", "sync", run_at=timedelta(seconds=0))])
         await run_all(app, lane=lane)
     assert sorted(set(ran)) == sorted(

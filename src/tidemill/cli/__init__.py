@@ -25,11 +25,18 @@ _MODULES = {
     "workers": "workers",
     "add": "add",
     "jobs": "jobs",
+    "pause": "control",
+    "resume": "control",
+    "pauses": "control",
+    "acts": "control",
     "actions": "actions",
     "hypertables": "hypertables",
     "migrate": "schema",
     "uninstall": "schema",
     "dialect": "schema",
+    "grant": "roles",
+    "revoke": "roles",
+    "grants": "roles",
     "psql": "schema",
 }
 

@@ -103,7 +103,7 @@ def add(
     # A role that may only add jobs cannot look at them.
     with suppress(InsufficientPrivilege):
         seen = job_row(found.conninfo, job["id"])
-        say_what_waits([] if seen is None else [seen])
+        say_what_waits(found.conninfo, [] if seen is None else [seen])
 
 
 def _add_many(source: str, database: str | None, as_json: bool) -> None:

@@ -185,13 +185,13 @@ class _Tour:
         show(fax + ";")
         connection.execute(fax)
         rows = connection.execute(
-            "select id, state, identifier, has_worker from tidemill.jobs"
+            "select id, state, identifier, has_worker, paused_at from tidemill.jobs"
             " where identifier operator(pg_catalog.=) 'send_fax'"
         ).fetchall()
-        columns = ("id", "state", "identifier", "has_worker")
+        columns = ("id", "state", "identifier", "has_worker", "paused_at")
         found = [dict(zip(columns, row, strict=True)) for row in rows]
         print_table(found, columns[:3], empty="")
-        say_what_waits(found)
+        say_what_waits(self.app.database().conninfo, found)
         connection.execute("select tidemill.remove_job('fax')")
         has_dialect = installed_dialects(self.app.database().conninfo).get("timescaledb", False)
         of_actions = await demo_actions.tour(connection, has_dialect=has_dialect)

@@ -11,7 +11,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from tidemill.cli import jobs_history, parse
 from tidemill.cli.groups import listing_group
-from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits
+from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits, why_waiting
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
 from tidemill.cli.output import (
     note,
@@ -31,6 +31,18 @@ from tidemill.errors import InvalidJobError
 _BATCH = 2000
 _GREATEST_ID = 2**63 - 1
 _COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error")
+# Else it runs, or will not run again.
+_WAITING = {
+    "paused",
+    "scheduled",
+    "queue_busy",
+    "queue_order",
+    "no_worker",
+    "busy",
+    "ready",
+    "claimed",
+    "lost",
+}
 
 
 group = listing_group(
@@ -67,7 +79,7 @@ def list_jobs(
         print_json(rows)
         return
     print_table([{**row, **_display(row)} for row in rows], _COLUMNS, empty="No such jobs.")
-    say_what_waits(rows)
+    say_what_waits(found.conninfo, rows)
     if more:
         say_more(limit)
 
@@ -86,8 +98,10 @@ def show(
         raise InvalidJobError(
             f"There is no job {job_id}: it is done and no history of it is kept, was removed, or never was."
         )
+    why = None if row is None else why_waiting(conninfo, job_id)
     if as_json:
-        print_json({**(row or {**ends[0], "state": ends[0]["outcome"]}), "history": ends})
+        known = {**ends[0], "state": ends[0]["outcome"]} if row is None else {**row, "waiting": why}
+        print_json({**known, "history": ends})
         return
     if row is None:
         jobs_history.print_ended(ends)
@@ -95,7 +109,12 @@ def show(
     payload = pretty_json(bytes(row["payload"]).decode())
     print_fields({**row, **_display(row), "last_error": row["last_error"], "payload": payload})
     jobs_history.print_attempts(ends)
-    say_what_waits([row])
+    if why is None:
+        say_what_waits(conninfo, [row])
+    else:
+        note(why["message"], label="Waiting:" if why["reason"] in _WAITING else "")
+        if why["remedy"] is not None:
+            note(why["remedy"])
 
 
 def _ends(conninfo: str, job_id: int) -> list[dict[str, Any]]:

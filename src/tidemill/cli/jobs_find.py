@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from psycopg.rows import dict_row
 
 from tidemill.cli import parse
-from tidemill.cli.output import note
+from tidemill.cli.output import ago, note
 from tidemill.cli.visible import visible
 from tidemill.database import sql
 from tidemill.database.connect import connect
@@ -108,9 +109,49 @@ def job_row(conninfo: str, job_id: int) -> dict[str, Any] | None:
     return next(iter(job_rows(conninfo, payloads=True, job_id=job_id)), None)
 
 
-def say_what_waits(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Names on stderr the tasks of ready jobs that no running worker knows."""
-    waiting = sorted({row["identifier"] for row in rows if row["state"] == "ready" and not row["has_worker"]})
+def say_what_waits(conninfo: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Names on stderr what keeps ready jobs from starting: pauses, and tasks that no running worker knows."""
+    ready = [row for row in rows if row["state"] == "ready"]
+    for words in _pauses(conninfo, [row for row in ready if row["paused_at"] is not None]):
+        note(f"Waiting: {words}")
+    waiting = sorted({row["identifier"] for row in ready if not row["has_worker"]})
     if waiting:
-        tasks = ", ".join(map(visible, waiting[:5])) + (" and others" if len(waiting) > 5 else "")
-        note(f"Waiting: no worker that runs knows {tasks}.")
+        note(f"Waiting: no worker that runs knows {_listed(waiting)}.")
+
+
+def _pauses(conninfo: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The pauses that concern these jobs, in words."""
+    if not rows:
+        return []
+    told = []
+    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        try:
+            found = cursor.execute(sql.query("list_pauses")).fetchall()
+        except psycopg.errors.InsufficientPrivilege:
+            return [f"paused are jobs of {_listed(sorted({row['identifier'] for row in rows}))}."]
+    for pause in found:
+        kind, name = pause["kind"], pause["name"]
+        field = {"task": "identifier", "queue": "queue_name"}.get(kind)
+        if field is None or any(row[field] == name for row in rows):
+            what = {"task": f"{name} is", "queue": f"the queue {name} is"}.get(kind, "everything is")
+            by = pause["paused_by"] + (f" (for {pause['acts_as']})" if pause["acts_as"] else "")
+            why = f": {pause['reason']}" if pause["reason"] else "."
+            told.append(f"{what} paused since {ago(pause['paused_at'])} by {by}{why}")
+    return told
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(visible, names[:5])) + (" and others" if len(names) > 5 else "")
+
+
+def why_waiting(conninfo: str, job_id: int) -> dict[str, Any] | None:
+    """Why a job waits; None for a role that may not ask."""
+    with (
+        contextlib.suppress(psycopg.errors.InsufficientPrivilege),
+        connect(conninfo) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        return cursor.execute(
+            "select reason, message, remedy from tidemill.why_waiting(%s::bigint)", [job_id]
+        ).fetchone()
+    return None

@@ -173,6 +173,8 @@ async def _run_at(place: Place, worker: Worker) -> None:
     try:
         await worker.run(handle_signals=True)
     finally:
+        if worker.was_asked_to_stop:
+            place.tell_leaving()
         telling.cancel()
         loop.remove_reader(place.supervisor)
 

@@ -19,6 +19,7 @@ logger = logging.getLogger("tidemill")
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _HANDLED = (*_STOPPING, signal.SIGCHLD)
 _READY = b"r"
+_LEAVES = b"l"
 # A process that ends again and again is started at growing intervals.
 _LEAST_PAUSE = 1.0
 _MOST_PAUSE = 60.0
@@ -38,8 +39,15 @@ class Place:
 
     def tell_ready(self) -> None:
         """Tells that this process has begun its work: from now on it is worth a new one."""
+        self._tell(_READY)
+
+    def tell_leaving(self) -> None:
+        """Tells that somebody has asked for the end of this process: it is not to be replaced."""
+        self._tell(_LEAVES)
+
+    def _tell(self, what: bytes) -> None:
         try:
-            self.supervisor.send(_READY)
+            self.supervisor.send(what)
         except OSError:
             # The supervisor is gone; its end of the connection tells so, too.
             return
@@ -68,8 +76,8 @@ def supervise(count: int, *, once: bool = False, changed: Callable[[], str | Non
     """Forks so many processes, and returns in each of them; the supervisor itself ends with their exit code.
 
     Call it before anything has a thread or a connection. SIGTERM and SIGINT are passed on. A process that
-    ends otherwise is replaced, but with `once`. If one fails before any was ready, or again and again
-    while no other is, all end.
+    ends otherwise is replaced, but with `once`, and unless somebody asked for its end. If one fails before
+    any was ready, or again and again while no other is, all end.
 
     changed  is asked twice a second for a file that has changed: if there is one, all are replaced; failures
              are waited out
@@ -194,6 +202,7 @@ class _Supervisor:
 
     def _ended(self, pid: int, child: _Child, code: int) -> None:
         was_ready, others_are = _has_told(child), any(map(_has_told, self._children.values()))
+        leaves = _LEAVES in _words(child)
         self._was_ready = self._was_ready or was_ready or others_are
         child.line.close()
         if self._stopping or self._once:
@@ -202,6 +211,9 @@ class _Supervisor:
         if pid in self._replacing:
             self._replacing.discard(pid)
             self._due[child.number] = _Start()
+            return
+        if leaves:
+            logger.info("process %s (%s) was asked to stop, and is not replaced", child.number, pid)
             return
         how = f"was ended by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
         # Also with exit code 0: a module that ends the process would do so for ever.
@@ -229,10 +241,15 @@ def _note(signum: int, frame: object) -> None:
 
 def _has_told(child: _Child) -> bool:
     """Whether a process has told that it is ready."""
+    return _READY in _words(child)
+
+
+def _words(child: _Child) -> bytes:
+    """What a process has told until now."""
     try:
-        return child.line.recv(1, socket.MSG_PEEK) == _READY
+        return child.line.recv(16, socket.MSG_PEEK)
     except (BlockingIOError, ConnectionResetError):
-        return False
+        return b""
 
 
 def _longer(pause: float) -> float:

@@ -1,4 +1,4 @@
-"""`tidemill worker` and `tidemill workers`: running a worker, and listing those that run."""
+"""`tidemill worker` and `tidemill workers`: running a worker, listing those that run, stopping one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import typer
 from psycopg.rows import dict_row
 
 from tidemill.cli import worker_words
+from tidemill.cli.groups import listing_group
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, print_table
+from tidemill.cli.output import open_database, print_json, print_table, say
 from tidemill.cli.run_worker import DEFAULTS, run_worker
-from tidemill.database.connect import connect
+from tidemill.database.connect import connect, explained
 from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice
 
 
@@ -26,6 +27,9 @@ def _processes(text: str) -> int:
 _COLUMNS = ("id", "state", "in_hand", "concurrency", "tasks", "hostname", "pid", "started_at", "heartbeat_at")
 
 
+group = listing_group("List and stop workers; without a command, list them.")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     app.command(
@@ -33,7 +37,7 @@ def register(app: typer.Typer) -> None:
         epilog="Examples:\n\n`tidemill worker` (tasks in ./tasks)\n\n"
         "`tidemill worker --app shop.jobs:app --concurrency 50`\n\n`tidemill worker --once`",
     )(worker)
-    app.command("workers", epilog="Example: `tidemill workers --json`")(workers)
+    app.add_typer(group, name="workers")
 
 
 def worker(
@@ -156,7 +160,8 @@ def worker(
     )
 
 
-def workers(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+@group.command("list", epilog="Example: `tidemill workers --json`")
+def list_workers(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the running workers."""
     found = open_database(database)
     with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
@@ -165,3 +170,16 @@ def workers(database: DatabaseOption = None, as_json: JsonOption = False) -> Non
         print_json(rows)
     else:
         print_table(rows, _COLUMNS, empty="No worker is running; start one with: tidemill worker")
+
+
+@group.command("stop", epilog='Example: `tidemill workers stop worker-0123456789abcdef --reason "deploy"`')
+def stop(
+    worker_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the worker.")],
+    reason: Annotated[str | None, typer.Option(help="Goes to the worker's log.")] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Ask a worker to stop as SIGTERM does, wherever it runs."""
+    found = open_database(database)
+    with explained(), connect(found.conninfo) as connection:
+        connection.execute("select tidemill.stop_worker(%s, %s)", [worker_id, reason])
+    say(f"{worker_id} is asked to stop, and ends when its jobs have ended.")

@@ -5,8 +5,18 @@ from __future__ import annotations
 import re
 
 _REFUSED = re.compile(r'^permission denied for (schema|view|function) "?(\w+)"?$')
-_VIEWS = {"jobs", "workers", "actions", "action_stats", "action_history", "action_errors"}
-_SINGLE = {"add_job", "add_jobs", "next_start", "next_runs"}
+_VIEWS = {
+    "jobs",
+    "workers",
+    "pauses",
+    "acts",
+    "grants",
+    "actions",
+    "action_stats",
+    "action_history",
+    "action_errors",
+}
+_SINGLE = {"add_job", "add_jobs", "next_start", "next_runs", "why_waiting"}
 _ACTIONS = {
     "add_action",
     "alter_action",
@@ -14,13 +24,19 @@ _ACTIONS = {
     "set_action_owner",
     "run_action",
 }
-_OWNERS = {
+_OPERATORS = {
     "remove_job",
     "complete_jobs",
     "permanently_fail_jobs",
     "reschedule_jobs",
     "cancel_jobs",
     "force_unlock_workers",
+    "stop_worker",
+    "pause",
+    "resume",
+    "set_on_failure",
+    "_operate_on_jobs",
+    "_operator_requests",
 }
 
 
@@ -37,11 +53,8 @@ def missing_grant(message: str) -> str:
         grant = f"grant execute on function tidemill.{name} to ROLE"
     elif kind == "function" and name in _ACTIONS:
         grant = "select tidemill.grant_actions('ROLE')"
-    elif kind == "function" and name in _OWNERS:
-        return (
-            f"{name} changes private tables: connect as the role that ran `tidemill migrate`, "
-            "or as a member of that role."
-        )
+    elif name in _OPERATORS:
+        grant = "select tidemill.grant_role('operator', 'ROLE')"
     if grant is None:
         return "Connect as the role that ran `tidemill migrate`, or have it grant the right."
     return f"The role that ran `tidemill migrate` can grant it: {grant}"

@@ -38,6 +38,8 @@ class MigrationReport:
     dialects_laid: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     """Dialects that were left out, each with the reason and the remedy."""
+    has_owners_rights: bool = True
+    """Whether the role has the rights of the schema's owner; others may only find that nothing is due."""
     statements: list[str] = field(default_factory=list)
     """The SQL that was run, or with `dry_run` would be run: a script for psql, empty if nothing is due."""
 
@@ -102,13 +104,14 @@ def report_if_current(connection: psycopg.Connection) -> MigrationReport | None:
     Raises UnsupportedServerError.
     """
     check_encoding(connection)
-    if not all(found.trusted for found in find_foreign(connection)):
+    foreign = find_foreign(connection)
+    if not all(found.trusted for found in foreign):
         # Reading what others have made could run their code.
         return None
     state = _state(connection)
     if state is None or not state.fits:
         return None
-    report = MigrationReport()
+    report = MigrationReport(has_owners_rights=not foreign or may_run_actions(connection))
     for name in files.dialects():
         dialect = dialect_schemas.find(name)
         if dialect.part not in state.parts:
@@ -296,6 +299,12 @@ def require_schema(connection: psycopg.Connection) -> None:
         raise SchemaError(
             f"The database's functions are not those of this Tidemill, {ours}. Run `tidemill migrate`."
         )
+
+
+def may_run_actions(connection: psycopg.Connection) -> bool:
+    """Whether the role has the rights of the schema's owner. Without them a worker runs jobs alone."""
+    row = connection.execute(files.query("may_run_actions")).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _require_any_schema(connection: psycopg.Connection) -> None:

@@ -15,7 +15,7 @@ import psycopg
 from tidemill.database import sql
 from tidemill.database.connect import explain
 from tidemill.errors import InvalidJobError
-from tidemill.jobs import Job, JobSpec, checked_run_at
+from tidemill.jobs import Job, JobSpec, PauseKind, WhyWaiting, checked_run_at
 from tidemill.payloads import encode_payload
 from tidemill.times import moment
 
@@ -229,6 +229,43 @@ def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
         "select tidemill.force_unlock_workers(%(ids)s::pg_catalog.text[])",
         {"ids": list(worker_ids)},
         lambda rows: None,
+    )
+
+
+def stop_worker(worker_id: str, reason: str | None) -> Call[None]:
+    """Asks a worker to stop."""
+    return Call(
+        "select tidemill.stop_worker(%(id)s::pg_catalog.text, %(reason)s::pg_catalog.text)",
+        {"id": worker_id, "reason": reason},
+        lambda rows: None,
+    )
+
+
+def pause(kind: PauseKind, name: str | None, reason: str | None) -> Call[bool]:
+    """Pauses a task, a named queue, or everything; False if it is paused already."""
+    return Call(
+        "select tidemill.pause(%(kind)s::pg_catalog.text, %(name)s::pg_catalog.text, "
+        "%(reason)s::pg_catalog.text)",
+        {"kind": kind, "name": name, "reason": reason},
+        lambda rows: bool(rows[0][0]),
+    )
+
+
+def resume(kind: PauseKind, name: str | None) -> Call[bool]:
+    """Ends a pause; False if there was none."""
+    return Call(
+        "select tidemill.resume(%(kind)s::pg_catalog.text, %(name)s::pg_catalog.text)",
+        {"kind": kind, "name": name},
+        lambda rows: bool(rows[0][0]),
+    )
+
+
+def why_waiting(job_id: int) -> Call[WhyWaiting]:
+    """Why a job does not run."""
+    return Call(
+        "select reason, message, remedy from tidemill.why_waiting(%(id)s::bigint)",
+        {"id": job_id},
+        lambda rows: WhyWaiting(*rows[0]),
     )
 
 

@@ -52,7 +52,8 @@ class Heartbeat:
     """Beats in a thread of its own, over a connection of its own, and renews `own_lease`.
 
     So a long claim, or user code that blocks the event loop, cannot delay it. `on_term` is called
-    when a new term of the lease begins. Behind each beat, and at the end, it writes `reports`.
+    when a new term of the lease begins; `on_stop` once, when somebody asks the worker to stop, with who
+    and why. Behind each beat, and at the end, it writes `reports`.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Heartbeat:
         stopping: Callable[[], bool],
         on_term: Callable[[], None],
         on_cancel: Callable[[dict[int, str]], None],
+        on_stop: Callable[[str], None],
         on_outdated: Callable[[SchemaError], None],
     ) -> None:
         self._registration = registration
@@ -78,8 +80,10 @@ class Heartbeat:
         self._stopping = stopping
         self._on_term = on_term
         self._on_cancel = on_cancel
+        self._on_stop = on_stop
         self._on_outdated = on_outdated
         self._stopped = False
+        self._stop_is_told = False
         self._wake = threading.Event()
         self._outdated = False
         self._complaints = Complaints(logger)
@@ -105,7 +109,7 @@ class Heartbeat:
         self._thread.start()
 
     def look(self) -> None:
-        """Has the thread ask now which jobs were cancelled. Thread-safe."""
+        """Has the thread ask now which jobs were cancelled, and whether to stop. Thread-safe."""
         self._wake.set()
 
     def stop(self, patience: float) -> None:
@@ -135,7 +139,7 @@ class Heartbeat:
             wait = self._interval
             try:
                 if time.monotonic() < beat_at:
-                    self._ask_cancelled()
+                    self._ask_what_is_wanted()
                     continue
                 connection = self._connection.open()
                 self._beat(connection)
@@ -156,16 +160,20 @@ class Heartbeat:
                 )
             beat_at = time.monotonic() + wait
 
-    def _ask_cancelled(self) -> None:
+    def _ask_what_is_wanted(self) -> None:
         worker = {"worker_id": self._registration.worker_id}
         try:
             rows = self._connection.open().execute(query("cancelled_jobs"), worker)
         except psycopg.errors.LockNotAvailable:
             # Somebody changes the table of jobs: heartbeats must not wait for that.
             return
-        reasons: dict[int, str] = dict(rows.fetchall())
+        reasons: dict[int | None, str] = dict(rows.fetchall())
+        stop = reasons.pop(None, None)
+        if stop is not None and not self._stop_is_told:
+            self._stop_is_told = True
+            self._on_stop(stop)
         if reasons:
-            self._on_cancel(reasons)
+            self._on_cancel({job_id: why for job_id, why in reasons.items() if job_id is not None})
 
     def _beat(self, connection: psycopg.Connection) -> None:
         registration = self._registration
@@ -184,7 +192,7 @@ class Heartbeat:
         elif self._own_lease.renew(sent_at, kept=True):
             logger.warning("heartbeats arrive again, and nobody has freed this worker's jobs; it continues")
             self._on_term()
-        self._ask_cancelled()
+        self._ask_what_is_wanted()
         refuse_newer_schema(connection)
 
     def _report(self, connection: psycopg.Connection) -> None:

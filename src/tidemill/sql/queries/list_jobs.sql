@@ -1,7 +1,8 @@
 -- Times are cut to the years that Python knows. Payloads may be large, so they are read only on request.
 select id, state, identifier, queue_name, case when %(payloads)s::boolean then payload::pg_catalog.text end as payload,
   priority, least(greatest(run_at, '0001-01-02Z'), '9999-12-30Z') as run_at, attempts, max_attempts, last_error,
-  created_at, updated_at, key, locked_at, locked_by, revision, flags, has_worker, retrying, progress, progress_message
+  created_at, updated_at, key, locked_at, locked_by, revision, flags, has_worker, retrying, progress, progress_message,
+  paused_at
 from tidemill.jobs
 where (%(id)s::bigint is null or id operator(pg_catalog.=) %(id)s)
   and (%(state)s::pg_catalog.text is null or state operator(pg_catalog.=) %(state)s)

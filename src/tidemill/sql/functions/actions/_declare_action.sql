@@ -12,7 +12,10 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
+  -- Not by the public functions: these note who did it, and a worker's start is nobody's act.
+  caller constant regrole := tidemill._who(current_user);
   a tidemill._actions;
+  given tidemill._actions;
   same_slots boolean;
   grid timestamptz;
   first_slot timestamptz;
@@ -27,7 +30,9 @@ begin
     outcome := 'kept';
     if a.missed <> missed then
       outcome := 'changed';
-      perform tidemill.alter_action(action_id, missed => missed);
+      given.id := action_id;
+      given.missed := missed;
+      perform tidemill._apply_alteration(caller, given, null, null, null, false, 'action');
     end if;
     return next;
     return;
@@ -40,23 +45,32 @@ begin
   end if;
   if action_id is null then
     outcome := 'added';
-    action_id := tidemill.add_action(
-      task => identifier, name => identifier, schedule_interval => schedule_interval, schedule => cron,
-      initial_start => grid, timezone => timezone, missed => missed);
+    given.task := identifier;
+    given.name := identifier;
+    given.schedule_interval := schedule_interval;
+    given.cron := cron;
+    given.initial_start := grid;
+    given.timezone := timezone;
+    given.missed := missed;
+    select i.action_id into action_id from tidemill._insert_action(caller, given, null, false, 'action') i;
     update tidemill._actions x set declared = true where x.id = action_id;
     if first_slot is not null then
       -- Otherwise all slots since the grid began would count as missed.
-      perform tidemill.alter_action(action_id, next_start => first_slot);
+      given := null;
+      given.id := action_id;
+      perform tidemill._apply_alteration(caller, given, null, null, first_slot, false, 'action');
     end if;
   else
     outcome := 'changed';
-    perform tidemill.alter_action(
-      action_id,
-      schedule_interval => case when a.schedule_interval::text is distinct from schedule_interval::text
-        then schedule_interval end,
-      schedule => nullif(cron, a.cron),
-      fixed_schedule => true, initial_start => grid, next_start => first_slot,
-      timezone => coalesce(timezone, ''), missed => missed);
+    given.id := action_id;
+    given.schedule_interval := case when a.schedule_interval::text is distinct from schedule_interval::text
+      then schedule_interval end;
+    given.cron := nullif(cron, a.cron);
+    given.fixed_schedule := true;
+    given.initial_start := grid;
+    given.timezone := coalesce(timezone, '');
+    given.missed := missed;
+    perform tidemill._apply_alteration(caller, given, null, null, first_slot, false, 'action');
   end if;
   if first_slot is not null then
     -- It is a slot like the others.
@@ -86,7 +100,7 @@ begin
     select x.id, x.task from tidemill._actions x
     where x.declared and x.task = any(identifiers) order by x.id
   loop
-    perform tidemill.delete_action(a.id);
+    perform tidemill._remove_action(tidemill._who(current_user), a.id, 'action');
     action_id := a.id;
     identifier := a.task;
     return next;

@@ -20,10 +20,18 @@ comment on view tidemill._add_requests is 'Inserting calls tidemill._insert_acti
 create or replace function tidemill._answer_add() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  last integer := (select i.last_value - case when i.is_called then 0 else 1 end from tidemill._action_ids i);
 begin
   select i.action_id, i.check_call into new.action_id, new.check_call
     from tidemill._insert_action(
       tidemill._who(new.who), new.a, new.check_config, new.if_not_exists, new.noun) i;
+  -- Else it was there already (if_not_exists).
+  if new.action_id > last then
+    perform tidemill._note_act(
+        new.who, 'add_action', array[x.id::text], 1, after => jsonb_strip_nulls(tidemill._action_in_short(x)))
+      from tidemill._actions x where x.id = new.action_id;
+  end if;
   return new;
 end
 $$;
@@ -43,6 +51,8 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   altered record;
+  before jsonb;
+  after jsonb;
 begin
   select * into altered from tidemill._apply_alteration(
     tidemill._who(new.who), new.given, new.check_config, new.config_merge, new.new_start, new.if_exists, new.noun);
@@ -51,6 +61,14 @@ begin
   new.checked_by := altered.checked_by;
   new.application_name := altered.application_name;
   new.check_call := altered.check_call;
+  before := tidemill._action_in_short(altered.before);
+  after := tidemill._action_in_short(new.a);
+  if before <> after or new.new_start is not null then
+    perform tidemill._note_act(
+      new.who, 'alter_action', array[(new.a).id::text], 1, null, tidemill._difference(before, after),
+      jsonb_strip_nulls(coalesce(tidemill._difference(after, before), '{}')
+        || jsonb_build_object('next_start', new.new_start)));
+  end if;
   return new;
 end
 $$;
@@ -63,8 +81,13 @@ comment on view tidemill._delete_requests is 'Inserting calls tidemill._remove_a
 create or replace function tidemill._answer_delete() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  a tidemill._actions;
 begin
+  select x.* into a from tidemill._actions x where x.id = new.action_id;
   perform tidemill._remove_action(tidemill._who(new.who), new.action_id, new.noun);
+  perform tidemill._note_act(
+    new.who, 'delete_action', array[new.action_id::text], 1, null, jsonb_strip_nulls(tidemill._action_in_short(a)));
   return new;
 end
 $$;
@@ -85,6 +108,9 @@ begin
   select b.run_id, b.way, b.alone, b.call, b.shown, b.config, b.job_id
     into new.run_id, new.way, new.alone, new.call, new.shown, new.config, new.job_id
     from tidemill._begin_hand_run(tidemill._who(new.who), new.action_id, new.noun, new.refusal, new.stack) b;
+  perform tidemill._note_act(
+    new.who, 'run_action', array[new.action_id::text], 1, after => jsonb_strip_nulls(jsonb_build_object(
+      'run_id', new.run_id, 'job_id', new.job_id)));
   return new;
 end
 $$;
@@ -121,8 +147,13 @@ comment on view tidemill._owner_requests is 'Inserting calls tidemill._change_ow
 create or replace function tidemill._answer_owner() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  before text := (select x.owner::text from tidemill._actions x where x.id = new.action_id);
 begin
   perform tidemill._change_owner(tidemill._who(new.who), new.action_id, new.new_owner);
+  perform tidemill._note_act(
+    new.who, 'set_action_owner', array[new.action_id::text], 1, null, jsonb_build_object('owner', before),
+    jsonb_build_object('owner', new.new_owner::text));
   return new;
 end
 $$;

@@ -158,12 +158,12 @@ create or replace function tidemill._apply_alteration(
   out starts timestamptz,
   out checked_by text,
   out application_name name,
-  out check_call text
+  out check_call text,
+  out before tidemill._actions
 )
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  before tidemill._actions;
   found oid;
 begin
   if if_exists is not true or exists (select from tidemill._actions o where o.id = given.id) then
@@ -255,7 +255,8 @@ begin
 end
 $$;
 comment on function tidemill._apply_alteration is
-$$Changes an action that the caller may manage; returns it, its next start, and the call of its check function.
+$$Changes an action that the caller may manage; returns it, its next start, the call of its check function, and the
+action as it was.
 
 The call is NULL unless the config or its check changes.
 

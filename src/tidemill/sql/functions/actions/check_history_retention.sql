@@ -12,6 +12,7 @@ begin
     raise exception using errcode = 'invalid_parameter_value',
       message = 'drop_after interval not provided';
   end if;
+  perform (config ->> 'drop_acts_after')::interval;
   foreach cap in array array['max_successes_per_job', 'max_failures_per_job'] loop
     if config ->> cap is null then
       raise exception using errcode = 'invalid_parameter_value', message = cap || ' not provided';

@@ -1,33 +1,8 @@
 create or replace function tidemill.grant_actions(to_role regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  callee regprocedure;
-  requests record;
 begin
-  if to_role is null then
-    raise exception using errcode = 'invalid_parameter_value', message = 'role cannot be NULL';
-  end if;
-  execute format('grant usage on schema tidemill to %s', to_role);
-  execute format(
-    'grant select on tidemill.actions, tidemill.action_stats, tidemill.action_history, '
-    'tidemill.action_errors to %s', to_role);
-  for callee in
-    select p.oid from pg_proc p
-    where p.pronamespace = 'tidemill'::regnamespace and p.proname = any(tidemill._functions_for_actions())
-  loop
-    execute format('grant execute on routine %s to %s', callee, to_role);
-  end loop;
-  -- All columns but the one that says who asks.
-  for requests in
-    select c.oid::regclass as name, string_agg(quote_ident(a.attname), ', ') as columns
-    from pg_class c join pg_attribute a on a.attrelid = c.oid
-    where c.relnamespace = 'tidemill'::regnamespace and c.relname = any(tidemill._requests_for_actions())
-      and a.attnum > 0 and not a.attisdropped and a.attname <> 'who'
-    group by c.oid
-  loop
-    execute format('grant insert (%1$s), select (%1$s) on %2$s to %3$s', requests.columns, requests.name, to_role);
-  end loop;
+  perform tidemill.grant_role('actions', to_role);
 end
 $$;
 comment on function tidemill.grant_actions is
@@ -35,7 +10,7 @@ $$Lets a role work with actions: add its own, manage those of roles that it is a
 
 For the owner of the schema tidemill to call. The role needs LOGIN to own actions. It sees the definitions
 of all actions, with their config, but the history only of those that it may manage.
-Take it back with revoke, or drop owned by.$$;
+The same as tidemill.grant_role('actions', to_role): take it back with tidemill.revoke_role.$$;
 
 create or replace function tidemill._functions_for_actions() returns name[]
 language sql immutable
@@ -60,16 +35,3 @@ as $$
 $$;
 comment on function tidemill._requests_for_actions is
   'The views through which the functions of _functions_for_actions ask for what the caller may not write itself.';
-
-create or replace function tidemill._grant_actions_again() returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform tidemill.grant_actions(g.grantee::regrole)
-    from pg_proc p, aclexplode(p.proacl) g
-    where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'add_action'
-      and g.grantee <> p.proowner and g.grantee <> 0;
-end
-$$;
-comment on function tidemill._grant_actions_again is
-  'Gives the roles of grant_actions what this version''s functions need. For after they were laid.';

@@ -16,6 +16,13 @@ begin
     commit;
   end loop;
 
+  while tidemill._delete_old_acts(
+    pg_catalog.now() operator(pg_catalog.-) coalesce(config operator(pg_catalog.->>) 'drop_acts_after', '90 days')::interval,
+    batch) operator(pg_catalog.>) 0
+  loop
+    commit;
+  end loop;
+
   for of_action in select i from tidemill._action_ids_of_runs() i loop
     for kept in
       select true as successes, (config operator(pg_catalog.->>) 'max_successes_per_job')::integer as most
@@ -35,7 +42,8 @@ $$Deletes old rows of tidemill.action_history; the built-in action 3 runs it eve
 job_id  the action's id; not used
 config  drop_after (interval): runs that started longer ago are deleted; max_successes_per_job and
         max_failures_per_job (at least 10): how many runs of each action are kept, the newest ones.
-        Runs with any outcome other than success count as failures.
+        Runs with any outcome other than success count as failures. drop_acts_after (interval, 90 days if it is
+        left out): rows of tidemill.acts that are older are deleted.
 
 Runs without an end are kept. It commits after each 5,000 rows, so it cannot be called in a transaction.
 Errors: those of tidemill.check_history_retention. Behaviour follows TimescaleDB's job 3.$$;
@@ -57,6 +65,18 @@ as $$
 $$;
 comment on function tidemill._delete_old_runs is
   'Deletes up to a batch of runs that started before a time and have ended; returns how many.';
+
+create or replace function tidemill._delete_old_acts(until timestamptz, batch integer) returns integer
+language sql set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+as $$
+  with gone as (
+    delete from tidemill._acts a
+    where a.id = any(array(select o.id from tidemill._acts o where o.at < until order by o.at limit batch))
+    returning 1
+  )
+  select count(*)::integer from gone
+$$;
+comment on function tidemill._delete_old_acts is 'Deletes up to a batch of acts from before a time; returns how many.';
 
 create or replace function tidemill._delete_surplus_runs(
   action_id integer, successes boolean, kept integer, batch integer

@@ -1,7 +1,7 @@
 -- Counters: what workers have counted, added to the minutes; and what becomes of old minutes.
 
 create or replace function tidemill._count_attempts(counts json) returns void
-language sql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+language sql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
   insert into tidemill._task_minutes as m
     select date_bin('1 minute', statement_timestamp() - make_interval(secs => c.age), '2000-01-01Z') as minute, c.identifier,
@@ -30,7 +30,7 @@ age  how many seconds ago it was counted; times are in seconds, histograms as in
 Waits for a lock for 0.1 seconds at most, then fails with 55P03 and has added nothing: the worker keeps its counts.$$;
 
 create or replace function tidemill._roll_up_counts(most integer default 5000) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = off
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms' set enable_seqscan = off
 as $$
 declare
   places tid[] := array(

@@ -1,7 +1,7 @@
 -- Figures of the database for monitors: by indexes, or from tables that are small. No table of jobs is walked.
 
 create or replace function tidemill._figures() returns jsonb
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
   return jsonb_build_object(
@@ -19,7 +19,7 @@ $$;
 comment on function tidemill._figures is 'What tidemill worker --metrics tells of the database.';
 
 create or replace function tidemill._oldest_ready(most integer default 1000) returns table (identifier text, seconds double precision)
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$

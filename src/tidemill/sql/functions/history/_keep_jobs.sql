@@ -5,7 +5,7 @@ create or replace function tidemill._complete_kept_jobs(
   worker_id text, job_ids bigint[], tokens bigint[],
   keeps smallint[], with_payloads boolean[], durations float8[], ages float8[], results text[]
 ) returns table (id bigint, outcome text)
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
@@ -62,7 +62,7 @@ create or replace function tidemill._settle_kept_batch(
   worker_id text, job_ids bigint[], keeps smallint[], with_payloads boolean[], durations float8[], ages float8[],
   results text[]
 ) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
+language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 declare
@@ -129,7 +129,7 @@ comment on function tidemill._fingerprint is
   'The same for errors of one type at one place in the code whose first lines differ in numbers alone.';
 
 create or replace function tidemill._keep_ended(ended tidemill._ended_attempt[]) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   told_at constant timestamptz := clock_timestamp();
@@ -191,7 +191,7 @@ $$;
 comment on function tidemill._keep_removed is 'Writes history of jobs that are about to be deleted before they are done.';
 
 create or replace function tidemill._keeps_history() returns boolean
-language sql stable
+language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$ select exists (select from tidemill._history_keeps) $$;
 comment on function tidemill._keeps_history is 'Whether the history of any job is kept.';
 

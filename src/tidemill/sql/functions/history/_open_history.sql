@@ -47,7 +47,7 @@ comment on function tidemill._open_history is 'Makes the partitions of a keep, w
 
 create or replace function tidemill._declare_keeps(identifiers text[], keeps smallint[], with_payloads boolean[])
 returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform tidemill._open_history(k.keep) from (select distinct u from unnest(keeps) u where u > 0 order by u) k(keep);

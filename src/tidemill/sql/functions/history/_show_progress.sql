@@ -1,5 +1,5 @@
 create or replace function tidemill._show_progress(told json, gone json) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
 as $$
 begin
   -- A crash of the server may forget the last second of it: the jobs will tell again.
@@ -19,7 +19,7 @@ comment on function tidemill._show_progress is
   'Writes what running jobs of a worker have told since it did so last, and deletes that of jobs that have ended.';
 
 create or replace function tidemill._forget_progress() returns void
-language sql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+language sql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
   delete from tidemill._progress p where p.job_id = any(array(
     select o.job_id from tidemill._progress o

@@ -13,7 +13,10 @@ begin
     if found then
       return found_id;
     end if;
-    insert into tidemill._tasks as t (identifier) values (identifier)
+    -- So that a pause of everything sees it, or is seen here.
+    perform tidemill._lock('pauses', shared => true);
+    insert into tidemill._tasks as t (identifier, paused_at)
+      values (identifier, tidemill._paused_since('task', identifier))
       on conflict do nothing returning t.id into found_id;
     if found then
       return found_id;
@@ -34,7 +37,8 @@ begin
     if found then
       return found_id;
     end if;
-    insert into tidemill._queues as q (queue_name) values (queue_name)
+    insert into tidemill._queues as q (queue_name, paused_at)
+      values (queue_name, tidemill._paused_since('queue', queue_name))
       on conflict do nothing returning q.id into found_id;
     if found then
       return found_id;
@@ -47,9 +51,20 @@ create or replace function tidemill._task_ids(identifiers text[]) returns intege
 language plpgsql
 as $$
 begin
-  return array(select (select t.id from tidemill._tasks t where t.identifier = i.name)
+  return array(select (select t.id from tidemill._tasks t where t.identifier = i.name and t.paused_at is null)
                from unnest(identifiers) as i(name));
 end
 $$;
 comment on function tidemill._task_ids is
-  'Numbers of tasks in the order of their identifiers; NULL for a task of which no job was ever added.';
+  'Numbers of tasks in the order of their identifiers; NULL for a task that is paused, or of which no job was ever added.';
+
+create or replace function tidemill._task_ids_with_paused(identifiers text[]) returns integer[]
+language plpgsql
+as $$
+begin
+  return array(select (select case when t.paused_at is null then t.id else -t.id end
+                       from tidemill._tasks t where t.identifier = i.name)
+               from unnest(identifiers) as i(name));
+end
+$$;
+comment on function tidemill._task_ids_with_paused is 'As _task_ids, but a paused task has its number with a minus.';

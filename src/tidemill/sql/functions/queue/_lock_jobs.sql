@@ -33,6 +33,11 @@ declare
   only_tried constant boolean := not express and array_remove(task_ids, null) <@ quick_ids;
   jobs refcursor;
 begin
+  if array_remove(task_ids, null) = '{}' then
+    -- All of them are paused, or have never had a job: whatever is there, is not theirs.
+    return next row(null, null, null, null, now(), null, null, null, null, null, null)::tidemill._found_job;
+    return;
+  end if;
   if mark_priorities is null or after_priority is not null then
     -- One level for each priority in use, by its first job: if that one is due later, the level is left out.
     -- Its conditions have to match the index _jobs_ready.

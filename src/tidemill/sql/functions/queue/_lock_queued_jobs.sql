@@ -20,7 +20,10 @@ set enable_hashjoin = off set enable_mergejoin = off set jit = off
 as $$
 #variable_conflict use_column
 declare
-  task_ids constant integer[] := tidemill._task_ids(identifiers);
+  -- A job of a paused task holds its queue up. Of these the numbers have a minus, so that no job has one of them.
+  task_ids constant integer[] := tidemill._task_ids_with_paused(identifiers);
+  known_ids constant integer[] := array(select abs(t.id) from unnest(task_ids) t(id) where t.id is not null);
+  paused_ids constant integer[] := array(select -t.id from unnest(task_ids) t(id) where t.id < 0);
   quick_ids constant integer[] := array_remove(tidemill._task_ids(quick), null);
   -- Workers that do not know of the walk by time go from queue to queue alone.
   all_queues constant boolean := after_run_at is null;
@@ -67,6 +70,14 @@ declare
       for update of j skip locked
     ) r;
 begin
+  if known_ids <@ paused_ids then
+    -- As in _lock_jobs: there is nothing to look for.
+    if not all_queues then
+      return next row(null, null, null, null, '-infinity', null, null, null, null, null, null,
+                      0, null, 0)::tidemill._claimed_job;
+    end if;
+    return;
+  end if;
   foreach walk in array
     case when all_queues then '{queues}' when later_first then '{times,queues}' else '{queues,times}' end::text[]
   loop
@@ -129,11 +140,14 @@ begin
             select q.id, q.queue_name, n.run
             from tidemill._queues q
             cross join lateral (
-              -- Jobs at the head of the queue up to the first one for the other lane: order within a queue is exact.
+              -- Jobs at the head of the queue up to the first one for the other lane, or of a paused task: order
+              -- within a queue is exact.
               select (array_agg(c.id))
-                       [:coalesce(min(c.place) filter (where c.is_express <> express) - 1, count(*))::integer] as run
+                       [:coalesce(min(c.place) filter (where c.is_express <> express or c.is_paused) - 1,
+                                  count(*))::integer] as run
               from (
                 select j.id, j.key is null and j.attempts = 0 and j.task_id = any(quick_ids) as is_express,
+                       j.task_id = any(paused_ids) as is_paused,
                        row_number() over () as place
                 from (
                   select j.id, j.key, j.attempts, j.task_id from (
@@ -142,7 +156,7 @@ begin
                      -- The first two lines have to match the index _jobs_due_queued.
                      where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                        and j.run_at <= j.created_at
-                       and j.run_at <= now() and j.task_id = any(task_ids)
+                       and j.run_at <= now() and j.task_id = any(known_ids)
                        and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
                      order by j.priority, j.run_at, j.id
                      limit per_queue)
@@ -171,7 +185,7 @@ begin
                           -- The first two lines have to match the index _jobs_later_queued.
                           where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                             and j.run_at > j.created_at and j.priority = l.priority and l.depth < 5
-                            and j.run_at <= now() and j.task_id = any(task_ids)
+                            and j.run_at <= now() and j.task_id = any(known_ids)
                             and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
                           order by j.run_at, j.id
                           limit per_queue)
@@ -183,7 +197,7 @@ begin
                             -- The first two lines have to match the index _jobs_later_of_queue.
                             where j.queue_id = h.queue_id and j.locked_at is null and j.attempts < j.max_attempts
                               and j.run_at > j.created_at and j.run_at <= now()
-                              and j.priority >= l.priority and l.depth = 5 and j.task_id = any(task_ids)
+                              and j.priority >= l.priority and l.depth = 5 and j.task_id = any(known_ids)
                               and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
                             order by j.run_at, j.id
                           ) j
@@ -198,7 +212,7 @@ begin
                 ) j
               ) c
             ) n
-            where q.id = h.queue_id and q.locked_at is null and cardinality(n.run) > 0 and q.id <> all(taken)
+            where q.id = h.queue_id and q.locked_at is null and q.paused_at is null and cardinality(n.run) > 0 and q.id <> all(taken)
             for no key update of q skip locked
           ) f
           limit most

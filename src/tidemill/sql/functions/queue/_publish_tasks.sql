@@ -1,7 +1,7 @@
 -- What is known of tasks beside their names: workers tell it when they start.
 
 create or replace function tidemill._publish_tasks(tasks json) returns void
-language sql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
+language sql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
   insert into tidemill._task_specs as s (identifier, payload_schema, options, summary)
     select t.identifier, t.payload_schema, t.options, t.summary
@@ -20,7 +20,7 @@ comment on function tidemill._publish_tasks is
   'Writes the payload schemas and options of a worker''s tasks where they differ from what is there.';
 
 create or replace function tidemill._note_seen_tasks() returns void
-language sql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
+language sql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
   with seen as (
     select s.identifier from tidemill._task_specs s

@@ -29,7 +29,8 @@ select
   tidemill._keep_text(j.keep) as keep,
   j.trace,
   p.fraction as progress,
-  p.message as progress_message
+  p.message as progress_message,
+  least(t.paused_at, q.paused_at) as paused_at
 from tidemill._jobs j
 join tidemill._tasks t on t.id = j.task_id
 left join tidemill._queues q on q.id = j.queue_id
@@ -53,6 +54,8 @@ comment on column tidemill.jobs.trace is 'The trace context of whoever added it:
 comment on column tidemill.jobs.progress is
   'How far a running job says it is, from 0 to 1 (job.progress); NULL if it says nothing.';
 comment on column tidemill.jobs.progress_message is 'What it says of it.';
+comment on column tidemill.jobs.paused_at is
+  'Since when its task, its named queue or everything is paused (tidemill.pauses); NULL: none of them is.';
 
 create or replace view tidemill.workers as
 select
@@ -70,13 +73,15 @@ select
   w.identifiers as tasks,
   w.started_at,
   w.heartbeat_at,
-  w.expires_at
+  w.expires_at,
+  w.stop_asked
 from tidemill._workers w;
 comment on view tidemill.workers is
   'Worker processes that are running now, and for a minute those that were lost.';
 comment on column tidemill.workers.state is
   'running, stopping (finishes its jobs), or lost (its connection is gone, or it missed its deadline, when its leases end)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';
+comment on column tidemill.workers.stop_asked is 'Who has asked it to stop, and why: tidemill.stop_worker. NULL: nobody.';
 
 create or replace view tidemill.tasks as
 select

@@ -23,6 +23,6 @@ begin
 end
 $$;
 -- New functions may need more than was granted by the version before.
-select tidemill._grant_actions_again();
+select tidemill._grant_roles_again();
 select tidemill._grant_hypertables_again();
 select tidemill._anchor_owners_again();

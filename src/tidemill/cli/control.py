@@ -1,0 +1,136 @@
+"""`tidemill pause`, `resume`, `pauses` and `acts`: what runs, and who decided so."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from psycopg.rows import dict_row
+
+from tidemill.cli import parse
+from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
+from tidemill.cli.output import open_database, print_json, print_table, say, say_more
+from tidemill.database import sql
+from tidemill.database.connect import connect, explained
+from tidemill.jobs import PauseKind
+
+_PAUSES = ("kind", "name", "paused_at", "paused_by", "acts_as", "reason")
+_ACTS = ("id", "at", "who", "acts_as", "what", "subjects", "reason")
+
+KindArgument = Annotated[PauseKind, typer.Argument(metavar="KIND", help="task, queue or all.")]
+NameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Of the task or queue.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command(
+        "pause",
+        epilog='Examples:\n\n`tidemill pause task send_mail --reason "the provider is down"`\n\n'
+        "`tidemill pause all`",
+    )(pause)
+    app.command("resume", epilog="Example: `tidemill resume task send_mail`")(resume)
+    app.command("pauses", epilog="Example: `tidemill pauses --json`")(pauses)
+    app.command("acts", epilog="Example: `tidemill acts --what cancel_jobs --since 1d`")(acts)
+
+
+def pause(
+    kind: KindArgument,
+    name: NameArgument = None,
+    reason: Annotated[str | None, typer.Option(help="Shown where jobs wait for it.")] = None,
+    database: DatabaseOption = None,
+) -> None:
+    """Let no job of a task or named queue start, or none at all, until it is resumed."""
+    params = {"kind": kind, "name": name, "reason": reason}
+    changed = _change(database, "select tidemill.pause(%(kind)s, %(name)s, %(reason)s)", params)
+    what = _what(kind, name)
+    say(
+        f"{what} paused; jobs that have started run on. End it with: tidemill resume {_words(kind, name)}"
+        if changed
+        else f"{what} paused already: see tidemill pauses."
+    )
+
+
+def resume(kind: KindArgument, name: NameArgument = None, database: DatabaseOption = None) -> None:
+    """End a pause; workers look for the jobs that waited at once."""
+    params = {"kind": kind, "name": name}
+    changed = _change(database, "select tidemill.resume(%(kind)s, %(name)s)", params)
+    say(f"{_what(kind, name)} {'resumed' if changed else 'not paused'}.")
+
+
+def _change(database: str | None, statement: str, params: dict[str, Any]) -> bool:
+    found = open_database(database)
+    with explained(), connect(found.conninfo) as connection:
+        row = connection.execute(statement.encode(), params).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def _what(kind: PauseKind, name: str | None) -> str:
+    return "Everything is" if kind == "all" else f"The {kind} {name} is"
+
+
+def _words(kind: PauseKind, name: str | None) -> str:
+    return kind if name is None else f"{kind} {name}"
+
+
+def pauses(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """List what is paused."""
+    rows = _rows(database, "list_pauses", {})
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows, _PAUSES, empty="Nothing is paused.")
+
+
+def acts(
+    what: Annotated[
+        str | None, typer.Option("--what", metavar="FUNCTION", help="Only calls of this function.")
+    ] = None,
+    who: Annotated[str | None, typer.Option("--who", metavar="ROLE", help="Only those of this role.")] = None,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Only those on this id or name, such as a job's.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="Only those since: a time, or 2h, 7d (ago).")
+    ] = None,
+    limit: LimitOption = 50,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List who did what: changes of jobs, queues, actions, workers, pauses and roles; newest first."""
+    when: dict[str, Any] = parse.since(since) if since is not None else {}
+    params = {
+        "what": what,
+        "who": who,
+        "subject": subject,
+        "since": when.get("since"),
+        "within": when.get("within"),
+        "limit": limit + 1,
+    }
+    rows = _rows(database, "list_acts", params)
+    more = len(rows) > limit
+    rows = rows[:limit]
+    if as_json:
+        print_json(rows)
+        return
+    print_table([{**row, "subjects": _subjects(row)} for row in rows], _ACTS, empty="Nobody did anything.")
+    if more:
+        say_more(limit)
+
+
+def _subjects(row: dict[str, Any]) -> str:
+    shown = ", ".join(row["subjects"][:5])
+    left = row["subject_count"] - min(5, len(row["subjects"]))
+    return f"{shown} and {left:,} more" if left > 0 else shown
+
+
+def _rows(database: str | None, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
+    found = open_database(database)
+    with (
+        explained(),
+        connect(found.conninfo) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        return cursor.execute(sql.query(name), params).fetchall()

@@ -1,0 +1,88 @@
+-- How an operator asks for what it may not write itself, and who it is: as in actions/_requests.sql. There is one view
+-- for all of it, since the role operator may do all of it.
+
+create or replace view tidemill._operator_requests as
+select
+  null::name as who, null::text as verb, null::bigint[] as ids, null::text[] as names, null::text as reason,
+  null::timestamptz as run_at, null::integer as priority, null::integer as attempts, null::integer as max_attempts,
+  null::bigint as act, null::tidemill.job[] as jobs, null::boolean as changed
+where false;
+comment on view tidemill._operator_requests is
+$$Inserting calls the private function of the public function verb, and notes the act.
+
+act   where a call works in steps: the one of its first step, which is returned
+jobs, changed
+      what the function returns$$;
+alter view tidemill._operator_requests alter who set default current_user;
+
+create or replace function tidemill._answer_operator() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  before jsonb;
+begin
+  new.jobs := null;
+  new.changed := null;
+  case new.verb
+    when 'complete_jobs' then
+      select c.jobs, c.before into new.jobs, before from tidemill._complete_idle_jobs(new.ids) c;
+    when 'permanently_fail_jobs' then
+      select c.jobs, c.before into new.jobs, before from tidemill._fail_idle_jobs(new.ids, new.reason) c;
+    when 'reschedule_jobs' then
+      select c.jobs, c.before into new.jobs, before
+        from tidemill._reschedule_idle_jobs(new.ids, new.run_at, new.priority, new.attempts, new.max_attempts) c;
+    when 'cancel_jobs' then
+      select c.jobs, c.before into new.jobs, before from tidemill._cancel_open_jobs(new.ids, new.reason) c;
+    when 'remove_job' then
+      select c.jobs, c.before into new.jobs, before from tidemill._remove_keyed_job(new.names[1]) c;
+    when 'force_unlock_workers' then
+      perform tidemill._unlock_workers(new.who, new.names);
+    when 'stop_worker' then
+      perform tidemill._stop_worker(new.who, new.names[1], new.reason);
+    when 'pause' then
+      new.changed := tidemill._pause(new.who, new.names[1], new.names[2], new.reason);
+    when 'resume' then
+      new.changed := tidemill._resume(new.who, new.names[1], new.names[2]);
+    when 'set_on_failure' then
+      perform tidemill._set_on_failure(new.who, new.names[1]);
+    else
+      raise exception using errcode = 'invalid_parameter_value', message = format('there is no act %s', new.verb);
+  end case;
+  if cardinality(new.jobs) > 0 then
+    new.act := tidemill._note_act(
+      new.who, new.verb, array(select j.id::text from unnest(new.jobs) j), cardinality(new.jobs), new.reason, before,
+      case when new.verb not in ('complete_jobs', 'remove_job') or (new.jobs[1]).state = 'running'
+        then tidemill._in_short(new.jobs) end,
+      new.act);
+  end if;
+  return new;
+end
+$$;
+
+create or replace trigger answer instead of insert on tidemill._operator_requests
+  for each row execute function tidemill._answer_operator();
+
+create or replace function tidemill._operate_on_jobs(
+  verb text, job_ids bigint[], reason text default null, run_at timestamptz default null,
+  priority integer default null, attempts integer default null, max_attempts integer default null
+) returns setof tidemill.job
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  step constant integer := 1000;
+  ids constant bigint[] := array(select i from unnest(job_ids) i);
+  asked record;
+  act bigint;
+begin
+  -- In steps, since an array holds less than 1 GB, and jobs may be large. At least one: it checks the arguments.
+  for start in 1 .. greatest(cardinality(ids), 1) by step loop
+    insert into tidemill._operator_requests as q (verb, ids, reason, run_at, priority, attempts, max_attempts, act)
+      values (verb, ids[start:start + step - 1], reason, run_at, priority, attempts, max_attempts, act)
+      returning q.jobs, q.act into asked;
+    act := asked.act;
+    return query select (j).* from unnest(asked.jobs) j;
+  end loop;
+end
+$$;
+comment on function tidemill._operate_on_jobs is 'Asks for an act on jobs, as the caller; returns the jobs that were changed.';

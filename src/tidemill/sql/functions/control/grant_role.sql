@@ -1,0 +1,163 @@
+create or replace function tidemill.grant_role(role text, to_role regrole) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r record;
+begin
+  perform tidemill._check_role(role, to_role, 'to_role');
+  for r in select * from tidemill._rights_of(role) loop
+    execute format('grant %s on %s to %s', r.privileges, r.object, to_role);
+  end loop;
+  perform tidemill._note_act(current_user, 'grant_role', array[role, to_role::text], 1);
+end
+$$;
+comment on function tidemill.grant_role is
+$$Gives a role of PostgreSQL a role of Tidemill. For the owner of the schema tidemill to call.
+
+role     reader (the views), producer (adds jobs, and reads none), operator (reads, and changes jobs, queues, workers
+         and pauses), worker (runs jobs, but no actions), or actions (adds and runs actions of its own)
+to_role  who gets it; it may have several
+
+It is given again whenever functions are laid anew. Take it back with tidemill.revoke_role, or drop owned by.
+Errors: 22023 an unknown role, NULL, or the owner of the schema; 42704 a role that is not there; 42501.$$;
+
+create or replace function tidemill._check_role(role text, grantee regrole, parameter text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if role is null or not role = any(tidemill._roles()) then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('role %s is unknown', coalesce('"' || left(role, 128) || '"', 'NULL')),
+      hint = format('Use %s.', array_to_string(tidemill._roles(), ', '));
+  elsif grantee is null then
+    raise exception using errcode = 'invalid_parameter_value', message = format('%s cannot be NULL', parameter),
+      hint = 'Name a role of PostgreSQL.';
+  elsif not exists (select from pg_roles r where r.oid = grantee) then
+    -- A number is a regrole, too, whether there is such a role or not.
+    raise exception using errcode = 'undefined_object', message = format('the role with OID %s does not exist', grantee::oid),
+      hint = 'Name a role of PostgreSQL.';
+  elsif grantee = (select n.nspowner from pg_namespace n where n.nspname = 'tidemill') then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('"%s" owns the schema tidemill', grantee), hint = 'It may do everything, and that cannot be changed.';
+  end if;
+end
+$$;
+
+create or replace function tidemill._roles() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select '{reader,producer,operator,worker,actions}'::text[] $$;
+comment on function tidemill._roles is 'The roles of grant_role.';
+
+-- EXECUTE on these tells who has which role: by it grants are given again, and PostgreSQL takes it along when the role
+-- is renamed, dropped or restored. Of the role actions it is add_action.
+create or replace function tidemill._is_reader() returns void language sql set search_path = pg_catalog, pg_temp as 'select';
+create or replace function tidemill._is_producer() returns void language sql set search_path = pg_catalog, pg_temp as 'select';
+create or replace function tidemill._is_operator() returns void language sql set search_path = pg_catalog, pg_temp as 'select';
+create or replace function tidemill._is_worker() returns void language sql set search_path = pg_catalog, pg_temp as 'select';
+
+create or replace function tidemill._rights_of(role text) returns table (object text, privileges text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with included (role) as (
+    select _rights_of.role
+    union all
+    -- Who operates has to see; who runs jobs adds others, too.
+    select unnest(case _rights_of.role when 'operator' then '{reader}' when 'worker' then '{reader,producer}' end::text[])
+  ),
+  routines (role, name) as (
+    select 'reader', unnest('{next_runs,why_waiting,job_result,histogram_quantile,histogram_sum}'::name[])
+    union all select 'producer', unnest('{add_job,add_jobs}'::name[])
+    union all select 'operator', unnest(tidemill._functions_for_operators())
+    union all select 'worker', unnest(tidemill._functions_for_workers())
+    union all select 'actions', unnest(tidemill._functions_for_actions())
+    -- Of the role itself, not of those that it includes.
+    union all select _rights_of.role, ('_is_' || _rights_of.role)::name
+  ),
+  relations (role, name, privileges) as (
+    select 'reader', unnest('{jobs,job_history,tasks,task_stats,workers,pauses,acts,grants,actions,action_stats,action_history,action_errors,hypertables,
+      chunks,compression_settings}'::name[]), 'select'
+    union all select 'actions', unnest('{actions,action_stats,action_history,action_errors}'::name[]), 'select'
+    union all select 'worker', w.name, w.privileges from tidemill._relations_for_workers() w
+  )
+  select 'schema tidemill', 'usage'
+  union
+  select 'routine ' || p.oid::regprocedure, 'execute'
+  from included i join routines r on r.role = i.role
+  join pg_proc p on p.pronamespace = 'tidemill'::regnamespace and p.proname = r.name
+  union
+  select case c.relkind when 'S' then 'sequence ' else 'table ' end || c.oid::regclass, r.privileges
+  from included i join relations r on r.role = i.role
+  join pg_class c on c.relnamespace = 'tidemill'::regnamespace and c.relname = r.name
+  union
+  -- All columns but the one that says who asks.
+  select 'table ' || c.oid::regclass,
+         format('insert (%1$s), select (%1$s)', string_agg(quote_ident(a.attname), ', ' order by a.attnum))
+  from included i
+  join pg_class c on c.relnamespace = 'tidemill'::regnamespace
+    and c.relname = any(case i.role when 'actions' then tidemill._requests_for_actions()
+                          when 'operator' then '{_operator_requests}' end::name[])
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attname <> 'who'
+  group by c.oid
+$$;
+comment on function tidemill._rights_of is 'What a role of Tidemill may do, as the objects and privileges of GRANT.';
+
+create or replace function tidemill._functions_for_operators() returns name[]
+language sql immutable
+as $$
+  select array[
+    'complete_jobs', 'permanently_fail_jobs', 'reschedule_jobs', 'cancel_jobs', 'remove_job', 'force_unlock_workers',
+    'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs'
+  ]::name[]
+$$;
+comment on function tidemill._functions_for_operators is
+  'What an operator calls: the public functions, which ask by _operator_requests, and those that these call with its rights.';
+
+create or replace function tidemill._functions_for_workers() returns name[]
+language sql immutable
+as $$
+  select array[
+    '_bounded_error', '_cancelled_jobs', '_caution', '_claim_jobs', '_claim_queued_jobs', '_complete_jobs',
+    '_declare_listener', '_deregister_worker', '_draw_tokens', '_express_is_safe', '_fail_jobs', '_has_large_payloads',
+    '_heartbeat', '_is_lost', '_lease_ended', '_lock_jobs', '_lock_queued_jobs', '_notify_workers', '_register_worker',
+    '_release_leases', '_release_queues', '_return_jobs', '_return_unknown_jobs', '_settle_batch', '_slot_of_job',
+    '_start_jobs', '_suspect_workers', '_sweep_leases', '_task_ids', '_task_ids_with_paused', '_unknown_lease',
+    -- History, counters, progress, metrics: these write with the owner's rights.
+    '_complete_kept_jobs', '_settle_kept_batch', '_keep_ended', '_keeps_history', '_declare_keeps', '_open_history',
+    '_count_attempts', '_roll_up_counts', '_note_seen_tasks', '_show_progress', '_forget_progress', '_publish_tasks',
+    '_figures'
+  ]::name[]
+$$;
+comment on function tidemill._functions_for_workers is 'What a worker calls that is not the owner: it runs jobs, and no actions.';
+
+create or replace function tidemill._relations_for_workers() returns table (name name, privileges text)
+language sql immutable
+as $$
+  values ('_jobs'::name, 'select, update, delete'),
+    ('_queues', 'select, update'),
+    ('_tasks', 'select'),
+    ('_workers', 'select, insert, update, delete'),
+    ('_listeners', 'select, insert, delete'),
+    ('_unstarted', 'select, insert, update, delete'),
+    ('_claim_tokens', 'usage'),
+    -- Whether the schema fits.
+    ('_migrations', 'select'),
+    ('_installed', 'select')
+$$;
+comment on function tidemill._relations_for_workers is
+  'What a worker that is not the owner reads and writes. Nothing by which it would get rights that it lacks: no action.';
+
+create or replace function tidemill._grant_roles_again() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r record;
+begin
+  for r in
+    select x.object, x.privileges, g.grantee from tidemill.grants g, tidemill._rights_of(g.role) x
+  loop
+    execute format('grant %s on %s to %s', r.privileges, r.object, r.grantee);
+  end loop;
+end
+$$;
+comment on function tidemill._grant_roles_again is
+  'Gives everybody who has a role what this version''s functions need. For after they were laid.';
