@@ -35,7 +35,7 @@ declare
 begin
   if array_remove(task_ids, null) = '{}' then
     -- All of them are paused, or have never had a job: whatever is there, is not theirs.
-    return next row(null, null, null, null, now(), null, null, null, null, null, null)::tidemill._found_job;
+    return next row(null, null, null, null, now(), null, null, null, null, null, null, null, null)::tidemill._found_job;
     return;
   end if;
   if mark_priorities is null or after_priority is not null then

@@ -73,7 +73,7 @@ begin
   if known_ids <@ paused_ids then
     -- As in _lock_jobs: there is nothing to look for.
     if not all_queues then
-      return next row(null, null, null, null, '-infinity', null, null, null, null, null, null,
+      return next row(null, null, null, null, '-infinity', null, null, null, null, null, null, null, null,
                       0, null, 0)::tidemill._claimed_job;
     end if;
     return;
