@@ -35,6 +35,11 @@ COLUMNS = {
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
     ),
+    "tidemill.bulk_acts": (
+        "id bigint, act text, filter jsonb, options jsonb, state text, asked_by text, application_name text,"
+        " created_at timestamptz, cutoff timestamptz, matching integer, progress real, changed bigint,"
+        " passed_over jsonb, started_at timestamptz, moved_at timestamptz, finished_at timestamptz"
+    ),
     "tidemill.actions": (
         "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
         " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
@@ -168,6 +173,18 @@ ACTIONS = {
     "grant_actions": ("to_role regrole", "void"),
     "prune_action_history": ("IN job_id integer, IN config jsonb", None),
     "check_history_retention": ("config jsonb", "void"),
+}
+STEP = (
+    "bulk_act_id bigint, most integer DEFAULT 1000, OUT state text, OUT progress real, OUT changed bigint[],"
+    " OUT passed_over jsonb"
+)
+OPERATING = {
+    "begin_bulk_act": ("act text, filter jsonb, options jsonb DEFAULT '{}'::jsonb", "bigint"),
+    "step_bulk_act": (STEP, "record"),
+    "run_bulk_act": ("IN bulk_act_id bigint", None),
+    "abort_bulk_act": ("bulk_act_id bigint", "boolean"),
+    "cleanup": ("IN job_id integer DEFAULT NULL::integer, IN config jsonb DEFAULT NULL::jsonb", None),
+    "check_cleanup": ("config jsonb", "void"),
 }
 CREATE_HYPERTABLE = (
     "relation regclass, time_column_name name, partitioning_column name DEFAULT NULL::name,"
@@ -406,9 +423,9 @@ def test_all_other_public_functions(queue: Queue) -> None:
         )
         for row in rows
     )
-    wanted = [(name, arguments, str(result)) for name, (arguments, result) in ACTIONS.items()]
+    wanted = [(name, arguments, str(result)) for name, (arguments, result) in (ACTIONS | OPERATING).items()]
     assert told == sorted(wanted + HYPERTABLES), (
-        "name each public function, with its signature, in FUNCTIONS, ACTIONS or HYPERTABLES"
+        "name each public function, with its signature, in FUNCTIONS, ACTIONS, OPERATING or HYPERTABLES"
     )
 
 

@@ -10,6 +10,7 @@ _COMPUTING = {
     "first",
     "last",
     "_bucket_instant",
+    "_job_passes",
     "_is_fixed_width",
     "_is_whole_days",
     "_month_bucket",

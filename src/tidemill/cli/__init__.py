@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 # Each command and its module, in the order of the help. A command imports only its own module.
 _MODULES = {
     "demo": "demo",
+    "up": "up",
     "worker": "workers",
     "workers": "workers",
     "add": "add",
     "jobs": "jobs",
+    "bulk": "bulk",
+    "tasks": "tasks",
+    "queues": "tasks",
+    "cleanup": "cleanup",
     "actions": "actions",
     "hypertables": "hypertables",
+    "doctor": "doctor",
     "migrate": "schema",
     "uninstall": "schema",
     "dialect": "schema",
@@ -62,7 +68,7 @@ def _main() -> None:
     try:
         try:
             step_down()
-            if sys.argv[1:2] == ["worker"]:
+            if sys.argv[1:2] in (["worker"], ["up"]):
                 early_stop.arm()
             _run(sys.argv[1:])
         finally:

@@ -15,8 +15,9 @@ from tidemill.worker_options import SAME_SIGNAL_SECONDS
 class Stop:
     """Whether Ctrl-C or SIGTERM has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: str) -> None:
         self.asked = False
+        self._work = work
         self._at = 0.0
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
@@ -28,13 +29,18 @@ class Stop:
             # The driver cancels its statement, which leaves nothing half-done.
             raise KeyboardInterrupt
         self.asked = True
-        note("Stopping after the chunk in work; a second signal takes that one back and stops at once.")
+        note(
+            f"Stopping after the {self._work} in work; a second signal takes that one back and stops at once."
+        )
 
 
 @contextmanager
-def stop_between() -> Iterator[Stop]:
-    """Inside of the block the first signal is an attribute, and a second one KeyboardInterrupt."""
-    stop = Stop()
+def stop_between(work: str = "chunk") -> Iterator[Stop]:
+    """Inside of the block the first signal is an attribute, and a second one KeyboardInterrupt.
+
+    work  what is finished after the first, as the note about it says
+    """
+    stop = Stop(work)
     with _handled(stop._ask):
         yield stop
 

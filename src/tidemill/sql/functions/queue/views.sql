@@ -66,3 +66,36 @@ comment on view tidemill.workers is
 comment on column tidemill.workers.state is
   'running, stopping (finishes its jobs), or lost (its connection is gone, or it missed its deadline, when its leases end)';
 comment on column tidemill.workers.in_hand is 'Jobs claimed and not yet settled, as of heartbeat_at.';
+
+create or replace view tidemill.bulk_acts as
+select
+  b.id,
+  b.act,
+  b.filter,
+  b.options,
+  b.state,
+  b.asked_by,
+  b.application_name,
+  b.created_at,
+  b.cutoff,
+  b.matching,
+  case
+    when b.state = 'done' or b.last_id < b.first_id then 1
+    else (b.reached_id - b.first_id + 1)::real / (b.last_id - b.first_id + 1) end::real as progress,
+  b.changed,
+  b.passed_over,
+  b.started_at,
+  b.moved_at,
+  b.finished_at
+from tidemill._bulk_acts b;
+comment on view tidemill.bulk_acts is
+  'Changes of many jobs by a filter, for 90 days: see tidemill.begin_bulk_act.';
+comment on column tidemill.bulk_acts.act is 'retry, cancel, remove or reschedule.';
+comment on column tidemill.bulk_acts.state is
+  'planned, running (also if whoever ran it has gone: call tidemill.run_bulk_act again), done or aborted';
+comment on column tidemill.bulk_acts.cutoff is 'Jobs that were added or changed after it are not taken.';
+comment on column tidemill.bulk_acts.matching is 'How many jobs there were when it was planned; 10001 stands for more than 10,000.';
+comment on column tidemill.bulk_acts.progress is '0 to 1.';
+comment on column tidemill.bulk_acts.passed_over is
+  'For each reason how many jobs were passed over, and the ids of the first 20: see tidemill.step_bulk_act.';
+comment on column tidemill.bulk_acts.moved_at is 'When its last batch ended.';
