@@ -132,12 +132,15 @@ def carry_out(
     changed = list[int]()
     passed_over = dict[str, list[int]]()
     state = "running"
+    # Behind a pooler the role's default may be another one.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     with _refusals(), stop_between("batch") as stop, _bar(shown=shown) as progress:
         bar = progress.add_task(title, total=1.0, changed=0)
         while state == "running" and not stop.asked:
-            row = connection.execute(
-                "select state, progress, changed, passed_over from tidemill.step_bulk_act(%s)", [number]
-            ).fetchone()
+            with connection.transaction():
+                row = connection.execute(
+                    "select state, progress, changed, passed_over from tidemill.step_bulk_act(%s)", [number]
+                ).fetchone()
             assert row is not None
             state, part, some, others = row
             changed += some

@@ -80,10 +80,13 @@ def _delete_jobs(connection: psycopg.Connection[Any], age: timedelta, stop: Stop
 
 def _delete_queues(connection: psycopg.Connection[Any], stop: Stop) -> tuple[int, str | None]:
     deleted = 0
+    # Behind a pooler the role's default may be another one, and an older snapshot would not do.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     while True:
-        [(some, because)] = connection.execute(
-            "select deleted, because from tidemill._delete_unused_queues()"
-        )
+        with connection.transaction():
+            [(some, because)] = connection.execute(
+                "select deleted, because from tidemill._delete_unused_queues()"
+            )
         deleted += some
         if not some or stop.asked:
             return deleted, because

@@ -128,12 +128,11 @@ def _place(processes: int, watched: tuple[Path, Path | None] | None, *, once: bo
 async def _run(worker: Worker, place: Place | None, once_ready: Callable[[], None] | None) -> None:
     import asyncio
 
-    async def tell() -> None:
+    async def tell(say: Callable[[], None]) -> None:
         await worker.ready.wait()
-        if once_ready is not None:
-            once_ready()
+        say()
 
-    telling = asyncio.get_running_loop().create_task(tell())
+    telling = asyncio.create_task(tell(once_ready)) if once_ready is not None else None
     try:
         if place is None:
             await worker.run(handle_signals=True)
@@ -143,7 +142,8 @@ async def _run(worker: Worker, place: Place | None, once_ready: Callable[[], Non
         early_stop.ended(1)
         raise
     finally:
-        telling.cancel()
+        if telling is not None:
+            telling.cancel()
     early_stop.ended(0)
 
 

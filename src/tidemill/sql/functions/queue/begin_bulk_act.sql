@@ -5,11 +5,6 @@ as $$
 declare
   planned tidemill._bulk_acts;
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception using errcode = 'invalid_transaction_state',
-      message = 'a bulk act is planned and carried out in transactions that are read committed',
-      hint = 'set default_transaction_isolation = ''read committed''';
-  end if;
   planned.act := act;
   planned.cutoff := clock_timestamp();
   planned.filter := tidemill._bulk_filter(filter, planned.cutoff);

@@ -6,8 +6,10 @@ declare
   step record;
 begin
   loop
-    select s.state into step from tidemill.step_bulk_act(bulk_act_id) s;
     commit;
+    -- Above it, a step would fail where a job has changed beside it.
+    set transaction isolation level read committed;
+    select s.state into step from tidemill.step_bulk_act(bulk_act_id) s;
     exit when step.state operator(pg_catalog.<>) 'running';
   end loop;
 end
