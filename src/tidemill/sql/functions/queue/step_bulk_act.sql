@@ -2,7 +2,7 @@ create or replace function tidemill.step_bulk_act(
   bulk_act_id bigint, most integer default 1000, out state text, out progress real, out changed bigint[], out passed_over jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -20,15 +20,17 @@ begin
   changed := '{}';
   passed_over := '{}';
   if b.state in ('planned', 'running') then
-    select array_agg(w.id order by w.id) filter (where w.is_for_it), max(w.id), count(*) into found_ids, reached, seen
+    -- First where to look up to: a limit behind the joins to the names would sort all jobs.
+    select max(w.id), count(*) into reached, seen
       from (
-        select j.id, tidemill._is_for_bulk_act(
-          b, j.state, j.identifier, j.queue_name, j.retrying, j.last_error, j.updated_at) as is_for_it
-        from tidemill.jobs j
-        where j.id > b.reached_id and j.id <= b.last_id
-        order by j.id
-        limit examined
+        select j.id from tidemill._jobs j where j.id > b.reached_id and j.id <= b.last_id order by j.id limit examined
       ) w;
+    found_ids := array(
+      select j.id from tidemill.jobs j
+      where j.id > b.reached_id and j.id <= reached and tidemill._is_for_bulk_act(
+        b, j.state, j.identifier, j.queue_name, j.retrying, j.last_error, j.updated_at)
+      order by j.id
+      limit most + 1);
     if cardinality(found_ids) > most then
       found_ids := found_ids[:most];
       reached := found_ids[most];

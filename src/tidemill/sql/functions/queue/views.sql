@@ -23,7 +23,8 @@ select
   j.flags,
   exists (
     select from tidemill._workers w
-    where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
+    -- Not clock_timestamp(): who leaves this column out would pay for it, and their filters would come after the joins.
+    where w.expires_at > statement_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
   j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
   coalesce(j.slot, j.run_at) as slot
 from tidemill._jobs j

@@ -14,8 +14,10 @@ waiting as (
 )
 select 'error' as severity,
   format('No worker that runs knows %s: %s, one since %s.', t.identifier,
-    case when count(*) > 10000 then 'over 10,000 jobs wait' when count(*) = 1 then 'a job waits'
-      else count(*) || ' jobs wait' end,
+    case
+      when (select count(*) from waiting) > 10000 then 'at least ' || to_char(count(*), 'FM99,999') || ' jobs wait'
+      when count(*) = 1 then 'a job waits'
+      else to_char(count(*), 'FM99,999') || ' jobs wait' end,
     date_trunc('second', min(w.run_at))) as finding,
   format('Deploy a worker that has the task, or correct the name where jobs are added. To drop them: '
     'tidemill jobs remove --state ready --task %L', t.identifier) as remedy
