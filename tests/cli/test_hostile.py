@@ -248,7 +248,7 @@ def test_a_progress_bar_for_more_than_a_batch(
     cli: CommandLine, connection: psycopg.Connection, count: int, is_shown: bool
 ) -> None:
     (cli.directory / "jobs.jsonl").write_text('{"identifier": "a"}\n' * count)
-    for arguments in ("add --from jobs.jsonl", "jobs retry --task a"):
+    for arguments in ("add --from jobs.jsonl", "jobs retry --task a --yes"):
         assert ("\u2501" in _on_a_terminal(cli, arguments)) is is_shown
     assert connection.execute("select count(*) from tidemill.jobs").fetchone() == (count,)
 

@@ -170,7 +170,8 @@ def test_retry_cancel_and_reschedule(cli: CommandLine, connection: psycopg.Conne
     for _ in range(3):
         connection.execute("select tidemill.add_job('a')")
     _fail(connection, 1, 2)
-    assert cli.json("jobs", "retry", "--state", "failed") == {"changed": [1, 2], "passed_over": []}
+    retried = cli.json("jobs", "retry", "--state", "failed")
+    assert retried == {"changed": [1, 2], "passed_over": [], "bulk_act": 1, "state": "done"}
     assert {job["state"] for job in cli.json("jobs")} == {"ready"}
 
     assert cli.json("jobs", "cancel", "3", "--reason", "by hand")["changed"] == [3]

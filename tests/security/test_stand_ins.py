@@ -253,7 +253,7 @@ class TestNamesOfActions:
         for role, number in ((superuser, mine), (connection, owners)):
             assert row(role, "select tidemill.action_id('backup') as id") == {"id": number}
             found = role.execute(statements.query("find_actions"), {"words": ["backup"]}).fetchall()
-            assert [(each[1], each[3]) for each in found] == [
+            assert [(each[1], each[4]) for each in found] == [
                 (each, each == number) for each in (squatter, mine, owners)
             ]
 

@@ -64,6 +64,11 @@ COLUMNS = {
         " subjects text[], subject_count bigint, reason text, before jsonb, after jsonb"
     ),
     "tidemill.grants": "role text, grantee regrole",
+    "tidemill.bulk_acts": (
+        "id bigint, act text, filter jsonb, options jsonb, state text, asked_by text, application_name text,"
+        " created_at timestamptz, cutoff timestamptz, matching integer, progress real, changed bigint,"
+        " passed_over jsonb, started_at timestamptz, moved_at timestamptz, finished_at timestamptz"
+    ),
     "tidemill.actions": (
         "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
         " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
@@ -214,6 +219,18 @@ CONTROL = {
     "why_waiting": ("job_id bigint", "TABLE(reason text, message text, remedy text)"),
     "grant_role": ("role text, to_role regrole", "void"),
     "revoke_role": ("role text, from_role regrole", "void"),
+}
+STEP = (
+    "bulk_act_id bigint, most integer DEFAULT 1000, OUT state text, OUT progress real, OUT changed bigint[],"
+    " OUT passed_over jsonb"
+)
+OPERATING = {
+    "begin_bulk_act": ("act text, filter jsonb, options jsonb DEFAULT '{}'::jsonb", "bigint"),
+    "step_bulk_act": (STEP, "record"),
+    "run_bulk_act": ("IN bulk_act_id bigint", None),
+    "abort_bulk_act": ("bulk_act_id bigint", "boolean"),
+    "cleanup": ("IN job_id integer DEFAULT NULL::integer, IN config jsonb DEFAULT NULL::jsonb", None),
+    "check_cleanup": ("config jsonb", "void"),
 }
 CREATE_HYPERTABLE = (
     "relation regclass, time_column_name name, partitioning_column name DEFAULT NULL::name,"
@@ -457,7 +474,8 @@ def test_all_other_public_functions(queue: Queue) -> None:
         for row in rows
     )
     wanted = [
-        (name, arguments, str(result)) for name, (arguments, result) in (ACTIONS | HISTORY | CONTROL).items()
+        (name, arguments, str(result))
+        for name, (arguments, result) in (ACTIONS | HISTORY | CONTROL | OPERATING).items()
     ]
     assert told == sorted(wanted + HYPERTABLES + COUNTERS), (
         "name each public function, with its signature, in one of these tables"

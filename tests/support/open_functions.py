@@ -13,6 +13,7 @@ _COMPUTING = {
     "histogram_sum",
     "_added",
     "_bucket_instant",
+    "_job_passes",
     "_is_fixed_width",
     "_is_whole_days",
     "_month_bucket",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Each command and its module, in the order of the help. A command imports only its own module.
 _MODULES = {
     "demo": "demo",
+    "up": "up",
     "worker": "workers",
     "workers": "workers",
     "add": "add",
@@ -29,8 +30,13 @@ _MODULES = {
     "resume": "control",
     "pauses": "control",
     "acts": "control",
+    "bulk": "bulk",
+    "tasks": "tasks",
+    "queues": "tasks",
+    "cleanup": "cleanup",
     "actions": "actions",
     "hypertables": "hypertables",
+    "doctor": "doctor",
     "migrate": "schema",
     "uninstall": "schema",
     "dialect": "schema",
@@ -69,7 +75,7 @@ def _main() -> None:
     try:
         try:
             step_down()
-            if sys.argv[1:2] == ["worker"]:
+            if sys.argv[1:2] in (["worker"], ["up"]):
                 early_stop.arm()
             _run(sys.argv[1:])
         finally:

@@ -94,7 +94,9 @@ def find_ids(
     for word in words:
         meant = found.get(word, [])
         # If a word is the id of one action and the name of another, the id counts; of names, one's own.
-        counting = [row for row in meant if row["by_id"]] or [row for row in meant if row["own"]] or meant
+        named = [row for row in meant if row["by_name"]]
+        same = named or meant
+        counting = [row for row in meant if row["by_id"]] or [row for row in same if row["own"]] or same
         chosen = [row["id"] for row in counting]
         if not chosen and or_gone and word.isdecimal() and word.isascii() and len(word) < 10:
             chosen = [int(word)]
@@ -102,7 +104,7 @@ def find_ids(
             raise ActionError(f"There is no action {word!r}; see them with: tidemill actions")
         if len(chosen) > 1:
             raise ActionError(
-                f"{len(chosen)} actions have the name {word!r}: give one of the ids "
+                f"{len(chosen)} actions {'have the name' if named else 'run'} {word!r}: give one of the ids "
                 f"{', '.join(map(str, chosen))} instead."
             )
         ids[chosen[0]] = None

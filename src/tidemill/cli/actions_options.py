@@ -6,15 +6,34 @@ from typing import Annotated, Literal
 
 import typer
 
+from tidemill.cli import completion
+
 ActionArgument = Annotated[
-    str, typer.Argument(metavar="ACTION", help="Id or name of the action.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ACTION",
+        help="Id or name of the action.",
+        show_default=False,
+        autocompletion=completion.actions,
+    ),
 ]
 ActionsArgument = Annotated[
-    list[str], typer.Argument(metavar="ACTION...", help="Ids or names of actions.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="ACTION...",
+        help="Ids or names of actions.",
+        show_default=False,
+        autocompletion=completion.actions,
+    ),
 ]
 TaskOption = Annotated[
     str | None,
-    typer.Option("--task", metavar="TASK", help="Add a job of this task; the config is its payload."),
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="Add a job of this task; the config is its payload.",
+        autocompletion=completion.tasks,
+    ),
 ]
 EveryOption = Annotated[
     str | None, typer.Option(metavar="INTERVAL", help="An interval of PostgreSQL: 90s, 10m, 1 day, 1 month.")

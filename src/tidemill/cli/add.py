@@ -14,7 +14,7 @@ import psycopg
 import typer
 from psycopg.errors import InsufficientPrivilege
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.jobs_find import job_row, say_what_waits
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, progress_bar, say
@@ -39,12 +39,18 @@ def register(app: typer.Typer) -> None:
 
 def add(
     identifier: Annotated[
-        str | None, typer.Argument(metavar="TASK", help="The task to run.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="TASK", help="The task to run.", show_default=False, autocompletion=completion.tasks
+        ),
     ] = None,
     payload: Annotated[
         str | None, typer.Argument(metavar="PAYLOAD", help="JSON for the task [default: {}].")
     ] = None,
-    queue: Annotated[str | None, typer.Option(help="Named queue: its jobs run one at a time.")] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(help="Named queue: its jobs run one at a time.", autocompletion=completion.queues),
+    ] = None,
     run_at: Annotated[str | None, typer.Option(metavar="TIME", help="Earliest start, ISO 8601.")] = None,
     wait: Annotated[
         str | None, typer.Option("--in", metavar="DURATION", help="Or a wait: 90s, 10m, 2d.")

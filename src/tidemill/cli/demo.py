@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +19,7 @@ from tidemill.cli.demo_words import show, title
 from tidemill.cli.jobs_find import say_what_waits
 from tidemill.cli.options import DatabaseOption
 from tidemill.cli.output import errors, print_table, say
+from tidemill.cli.welcome import program
 from tidemill.context import JobContext
 from tidemill.database import sql
 from tidemill.database.connect import connect
@@ -235,13 +233,8 @@ class _Tour:
         show(
             "mkdir tasks\n"
             'echo \'def task(payload): print("Hello", payload["name"])\' > tasks/hello.py\n'
-            f'{_program()} add hello \'{{"name": "you"}}\'\n'
-            f"{_program()} worker --once\n"
-            f"{_program()} psql    # select * from tidemill.jobs;",
+            f'{program()} add hello \'{{"name": "you"}}\'\n'
+            f"{program()} worker --once\n"
+            f"{program()} psql    # select * from tidemill.jobs;",
         )
         say("Then read docs/tutorial.md. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")
-
-
-def _program() -> str:
-    """The command to type here: `tidemill` if the shell finds it, else its path as in `make demo`."""
-    return "tidemill" if shutil.which("tidemill") else os.path.relpath(sys.argv[0])

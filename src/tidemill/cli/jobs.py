@@ -10,9 +10,10 @@ import typer
 from psycopg.errors import InsufficientPrivilege
 
 from tidemill.cli import jobs_history, parse
+from tidemill.cli.bulk import DOING, change_by_filter
 from tidemill.cli.groups import listing_group
-from tidemill.cli.jobs_find import JobFilter, find_job_ids, job_row, job_rows, say_what_waits, why_waiting
-from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
+from tidemill.cli.jobs_find import JobFilter, job_row, job_rows, say_what_waits, why_waiting
+from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, YesOption, spread
 from tidemill.cli.output import (
     note,
     open_database,
@@ -48,6 +49,14 @@ _WAITING = {
 group = listing_group(
     "List and change jobs; without a command, list them (for filters see `tidemill jobs list -h`)."
 )
+
+_CHANGES: dict[str, LiteralString] = {
+    "retry": "select id from tidemill.reschedule_jobs("
+    "%(ids)s::bigint[], run_at => pg_catalog.now(), attempts => 0)",
+    "cancel": "select id from tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)",
+    "reschedule": sql.query("reschedule_jobs"),
+    "remove": "select id from tidemill.complete_jobs(%(ids)s::bigint[])",
+}
 
 IdsArgument = Annotated[
     list[int] | None,
@@ -126,25 +135,19 @@ def _ends(conninfo: str, job_id: int) -> list[dict[str, Any]]:
 
 
 @group.command(
-    "retry", epilog="Examples:\n\n`tidemill jobs retry 42 43`\n\n`tidemill jobs retry --state failed`"
+    "retry",
+    epilog="Examples:\n\n`tidemill jobs retry 42 43`\n\n`tidemill jobs retry --state failed --since 1d`",
 )
 @spread
 def retry(
     jobs: JobFilter,
     ids: IdsArgument = None,
+    yes: YesOption = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run jobs again, now and with all attempts."""
-    _change(
-        "Retrying",
-        ids,
-        jobs,
-        database,
-        as_json,
-        "select id from tidemill.reschedule_jobs("
-        "%(ids)s::bigint[], run_at => pg_catalog.now(), attempts => 0)",
-    )
+    _change("retry", ids, jobs, {}, database, yes=yes, as_json=as_json)
 
 
 @group.command("cancel", epilog='Example: `tidemill jobs cancel 42 --reason "sent by hand"`')
@@ -153,19 +156,12 @@ def cancel(
     jobs: JobFilter,
     ids: IdsArgument = None,
     reason: Annotated[str | None, typer.Option(help="Goes to last_error and to the log.")] = None,
+    yes: YesOption = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cancel jobs: they are not tried again; running ones are asked to stop."""
-    _change(
-        "Cancelling",
-        ids,
-        jobs,
-        database,
-        as_json,
-        "select id from tidemill.cancel_jobs(%(ids)s::bigint[], %(reason)s)",
-        {"reason": reason},
-    )
+    _change("cancel", ids, jobs, {"reason": reason}, database, yes=yes, as_json=as_json)
 
 
 @group.command("reschedule", epilog="Example: `tidemill jobs reschedule 42 --in 1h --priority -5`")
@@ -182,30 +178,22 @@ def reschedule(
     max_attempts: Annotated[
         int | None, typer.Option(min=1, max=32767, help="Attempts before it fails for good.")
     ] = None,
+    yes: YesOption = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Change when and how jobs run."""
-    when = parse.start(run_at, wait)
-    if when is None and priority is None and attempts is None and max_attempts is None:
+    options = {
+        "run_at": parse.start(run_at, wait),
+        "priority": priority,
+        "attempts": attempts,
+        "max_attempts": max_attempts,
+    }
+    if all(value is None for value in options.values()):
         raise typer.BadParameter(
             "say what to change: --run-at, --in, --priority, --attempts or --max-attempts."
         )
-    _change(
-        "Rescheduling",
-        ids,
-        jobs,
-        database,
-        as_json,
-        sql.query("reschedule_jobs"),
-        {
-            "run_at": when if isinstance(when, datetime) else None,
-            "run_in": when if isinstance(when, timedelta) else None,
-            "priority": priority,
-            "attempts": attempts,
-            "max_attempts": max_attempts,
-        },
-    )
+    _change("reschedule", ids, jobs, options, database, yes=yes, as_json=as_json)
 
 
 @group.command("remove", epilog="Example: `tidemill jobs remove 42`")
@@ -213,55 +201,64 @@ def reschedule(
 def remove(
     jobs: JobFilter,
     ids: IdsArgument = None,
+    yes: YesOption = False,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete jobs that are not running, as if they were done."""
-    _change(
-        "Removing",
-        ids,
-        jobs,
-        database,
-        as_json,
-        "select id from tidemill.complete_jobs(%(ids)s::bigint[])",
-    )
+    _change("remove", ids, jobs, {}, database, yes=yes, as_json=as_json)
 
 
 def _change(
-    title: str,
+    act: str,
     ids: list[int] | None,
     jobs: JobFilter,
+    options: dict[str, Any],
     database: str | None,
+    *,
+    yes: bool,
     as_json: bool,
-    change: LiteralString,
-    params: dict[str, Any] | None = None,
 ) -> None:
-    """Changes jobs by id or by filter, in batches that each commit, with a progress bar."""
+    """Changes jobs by id, or those that pass a filter."""
     if bool(ids) == bool(jobs):
         raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
-    found = open_database(database)
+    with explained(), connect(open_database(database).conninfo) as connection:
+        if ids:
+            _change_some(connection, act, ids, options, as_json=as_json)
+        else:
+            change_by_filter(connection, act, jobs, options, yes=yes, as_json=as_json)
+
+
+def _change_some(
+    connection: psycopg.Connection[Any], act: str, ids: list[int], options: dict[str, Any], *, as_json: bool
+) -> None:
     changed = list[int]()
-    with explained(), connect(found.conninfo) as connection:
-        if not ids:
-            ids = find_job_ids(connection, jobs)
-        with progress_bar(shown=len(ids) > _BATCH) as progress:
-            bar = progress.add_task(title, total=len(ids))
-            for start in range(0, len(ids), _BATCH):
-                some = ids[start : start + _BATCH]
-                done = connection.execute(change, {**(params or {}), "ids": some}).fetchall()
-                changed += [row[0] for row in done]
-                progress.update(bar, advance=len(some))
-        passed_over = sorted(set(ids) - set(changed))
-        why = _reasons(connection, passed_over, cancelling=title == "Cancelling")
+    with progress_bar(shown=len(ids) > _BATCH) as progress:
+        bar = progress.add_task(DOING[act], total=len(ids))
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
+            done = connection.execute(_CHANGES[act], {**_times(options), "ids": some}).fetchall()
+            changed += [row[0] for row in done]
+            progress.update(bar, advance=len(some))
+    passed_over = sorted(set(ids) - set(changed))
     if as_json:
         print_json({"changed": sorted(changed), "passed_over": passed_over})
     else:
-        say(f"{title}: {len(changed)} of {len(ids)} jobs changed.")
-        for reason, some in why.items():
+        say(f"{DOING[act]}: {len(changed)} of {len(ids)} jobs changed.")
+        for reason, some in _reasons(connection, passed_over, cancelling=act == "cancel").items():
             shown = ", ".join(map(str, some[:20])) + (" ..." if len(some) > 20 else "")
             note(f"Passed over, as {reason}: {shown}")
     if passed_over and not changed:
         raise typer.Exit(1)
+
+
+def _times(options: dict[str, Any]) -> dict[str, Any]:
+    """A wait is counted on the database's clock."""
+    when = options.get("run_at")
+    return options | {
+        "run_at": when if isinstance(when, datetime) else None,
+        "run_in": when if isinstance(when, timedelta) else None,
+    }
 
 
 def _reasons(

@@ -12,7 +12,7 @@ import psycopg
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.output import ago, note
 from tidemill.cli.visible import visible
 from tidemill.database import sql
@@ -24,7 +24,7 @@ from tidemill.jobs import State
 class JobFilter:
     """The filters of all commands that take many jobs. It is false if no filter is given.
 
-    To add one, add a field here and a condition in list_jobs.sql.
+    To add one, add a field here, and its condition to tidemill._job_passes.
     """
 
     state: Annotated[
@@ -34,8 +34,13 @@ class JobFilter:
     retrying: Annotated[
         bool, typer.Option("--retrying", help="Only jobs that have failed and wait for their next attempt.")
     ] = False
-    task: Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")] = None
-    queue: Annotated[str | None, typer.Option("--queue", help="Only jobs of this named queue.")] = None
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only jobs of this task.", autocompletion=completion.tasks)
+    ] = None
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", help="Only jobs of this named queue.", autocompletion=completion.queues),
+    ] = None
     error: Annotated[
         str | None,
         typer.Option("--error", metavar="TEXT", help="Only jobs with this text in last_error, in any case."),
@@ -72,13 +77,6 @@ class JobFilter:
             "until": to_when.get("since"),
             "until_within": to_when.get("within"),
         }
-
-
-def find_job_ids(connection: psycopg.Connection[Any], jobs: JobFilter) -> list[int]:
-    """The ids of the jobs that pass a filter."""
-    # Nothing else is read: jobs may be large, or hold values that Python cannot.
-    query = f"select j.id from (\n{sql.query('list_jobs')}\n) j order by j.id"
-    return [row[0] for row in connection.execute(query, _wanted(jobs, payloads=False)).fetchall()]
 
 
 def job_rows(

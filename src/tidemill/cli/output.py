@@ -65,6 +65,16 @@ _NUMBERS = {
     "before",
     "after",
     "ratio",
+    "workers",
+    "ready",
+    "running",
+    "scheduled",
+    "retrying",
+    "failed",
+    "cancelled",
+    "changed",
+    "passed over",
+    "done",
 }
 
 

@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -56,8 +57,12 @@ def run_worker(
     log_format: Literal["text", "json"] = "text",
     log_level: Literal["debug", "info", "warning", "error"] = "info",
     database: str | None = None,
+    welcomes: bool = False,
 ) -> None:
-    """Runs a worker until it is stopped; see `tidemill worker`. Raises TidemillError."""
+    """Runs a worker until it is stopped; see `tidemill worker`. Raises TidemillError.
+
+    With `welcomes` it says when it is ready and what to type next, as `tidemill up` does.
+    """
     with paused():
         from tidemill.cli import logs
         from tidemill.database import conninfo
@@ -111,7 +116,9 @@ def run_worker(
         worker = Worker(loaded, options)
         if share is not None:
             worker._share_metrics(share if place is None else share.of_process(place.number))
-        runner.run(_run(worker, place))
+        tells = welcomes and (place is None or place.number == 1)
+        once_ready = partial(_welcome, loaded, named=database is not None) if tells else None
+        runner.run(_run(worker, place, once_ready))
 
 
 def _share(address: str | None, processes: int) -> Share | None:
@@ -140,7 +147,14 @@ def _place(processes: int, watched: tuple[Path, Path | None] | None, *, once: bo
     return supervise(processes, changed=Files(*watched).changed)
 
 
-async def _run(worker: Worker, place: Place | None) -> None:
+async def _run(worker: Worker, place: Place | None, once_ready: Callable[[], None] | None) -> None:
+    import asyncio
+
+    async def tell(say: Callable[[], None]) -> None:
+        await worker.ready.wait()
+        say()
+
+    telling = asyncio.create_task(tell(once_ready)) if once_ready is not None else None
     try:
         if place is None:
             await worker.run(handle_signals=True)
@@ -149,7 +163,16 @@ async def _run(worker: Worker, place: Place | None) -> None:
     except BaseException:
         early_stop.ended(1)
         raise
+    finally:
+        if telling is not None:
+            telling.cancel()
     early_stop.ended(0)
+
+
+def _welcome(app: App, *, named: bool) -> None:
+    from tidemill.cli.welcome import welcome
+
+    print(welcome(app, named=named), file=sys.stderr, flush=True)
 
 
 async def _run_at(place: Place, worker: Worker) -> None:

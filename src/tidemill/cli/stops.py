@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from tidemill.worker_options import SAME_SIGNAL_SECONDS
 class Stop:
     """Whether Ctrl-C or SIGTERM has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: str) -> None:
         self.asked = False
+        self._work = work
         self._at = 0.0
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
@@ -28,13 +30,18 @@ class Stop:
             # The driver cancels its statement, which leaves nothing half-done.
             raise KeyboardInterrupt
         self.asked = True
-        note("Stopping after the chunk in work; a second signal takes that one back and stops at once.")
+        note(
+            f"Stopping after the {self._work} in work; a second signal takes that one back and stops at once."
+        )
 
 
 @contextmanager
-def stop_between() -> Iterator[Stop]:
-    """Inside of the block the first signal is an attribute, and a second one KeyboardInterrupt."""
-    stop = Stop()
+def stop_between(work: str = "chunk") -> Iterator[Stop]:
+    """Inside of the block the first signal is an attribute, and a second one KeyboardInterrupt.
+
+    work  what is finished after the first, as the note about it says
+    """
+    stop = Stop(work)
     with _handled(stop._ask):
         yield stop
 
@@ -48,6 +55,10 @@ def interrupted_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled(handler: signal._HANDLER) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        # A program has called the command in a thread, which gets no signals.
+        yield
+        return
     before = {signum: signal.signal(signum, handler) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

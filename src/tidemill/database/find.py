@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tidemill.database import conninfo as conninfos
@@ -87,6 +88,20 @@ def _embedded(folder: Path, *, is_default: bool) -> Database:
     )
     conninfo = make_conninfo(server.conninfo(), **_missing(server.conninfo(), _DEFAULTS))
     return Database(conninfo, server, f"{folder.absolute()}/" if is_default else None)
+
+
+def running_embedded() -> str | None:
+    """The conninfo of the embedded server that `find_database` would use, if that is running by itself."""
+    from tidemill.database.server_programs import ask
+
+    folder = nearest_folder()
+    if not _is_ours(folder):
+        return None
+    answers = (ask(cluster) for cluster in sorted(folder.glob("data-*"), reverse=True))
+    found = next((answer for answer in answers if answer.ping == pq.Ping.OK), None)
+    if found is None:
+        return None
+    return make_conninfo(host=str(found.socket_dir), port=found.port, dbname="postgres", user="postgres")
 
 
 def nearest_folder() -> Path:

@@ -11,12 +11,16 @@ _VIEWS = {
     "pauses",
     "acts",
     "grants",
+    "bulk_acts",
+    "job_history",
+    "tasks",
+    "task_stats",
     "actions",
     "action_stats",
     "action_history",
     "action_errors",
 }
-_SINGLE = {"add_job", "add_jobs", "next_start", "next_runs", "why_waiting"}
+_SINGLE = {"add_job", "add_jobs", "next_start", "next_runs", "why_waiting", "job_result"}
 _ACTIONS = {
     "add_action",
     "alter_action",
@@ -38,6 +42,7 @@ _OPERATORS = {
     "_operate_on_jobs",
     "_operator_requests",
 }
+_OWNERS = {"begin_bulk_act", "step_bulk_act", "run_bulk_act", "abort_bulk_act", "cleanup"}
 
 
 def missing_grant(message: str) -> str:
@@ -55,6 +60,11 @@ def missing_grant(message: str) -> str:
         grant = "select tidemill.grant_actions('ROLE')"
     elif name in _OPERATORS:
         grant = "select tidemill.grant_role('operator', 'ROLE')"
+    elif name in _OWNERS:
+        return (
+            f"{name} changes private tables: connect as the role that ran `tidemill migrate`, "
+            "or as a member of that role."
+        )
     if grant is None:
         return "Connect as the role that ran `tidemill migrate`, or have it grant the right."
     return f"The role that ran `tidemill migrate` can grant it: {grant}"

@@ -5,18 +5,13 @@ select id, state, identifier, queue_name, case when %(payloads)s::boolean then p
   paused_at
 from tidemill.jobs
 where (%(id)s::bigint is null or id operator(pg_catalog.=) %(id)s)
-  and (%(state)s::pg_catalog.text is null or state operator(pg_catalog.=) %(state)s)
-  and (%(task)s::pg_catalog.text is null or identifier operator(pg_catalog.=) %(task)s)
-  and (%(queue)s::pg_catalog.text is null or queue_name operator(pg_catalog.=) %(queue)s)
-  and (not %(retrying)s or retrying)
-  and (%(error)s::pg_catalog.text is null
-    or pg_catalog.strpos(pg_catalog.lower(last_error), pg_catalog.lower(%(error)s)) operator(pg_catalog.>) 0)
-  and (%(since)s::pg_catalog.timestamptz is null or updated_at operator(pg_catalog.>=) %(since)s)
-  and (%(within)s::interval is null
-    or updated_at operator(pg_catalog.>=) (pg_catalog.now() operator(pg_catalog.-) %(within)s::interval))
-  and (%(until)s::pg_catalog.timestamptz is null or updated_at operator(pg_catalog.<) %(until)s)
-  and (%(until_within)s::interval is null
-    or updated_at operator(pg_catalog.<) (pg_catalog.now() operator(pg_catalog.-) %(until_within)s::interval))
   and (%(key)s::pg_catalog.text is null or key operator(pg_catalog.=) %(key)s)
+  and tidemill._job_passes(
+    state, identifier, queue_name, retrying, last_error, updated_at,
+    of_state => %(state)s, of_task => %(task)s, of_queue => %(queue)s, is_retrying => %(retrying)s,
+    with_error => %(error)s,
+    since => coalesce(%(since)s::pg_catalog.timestamptz, pg_catalog.now() operator(pg_catalog.-) %(within)s::interval),
+    before => coalesce(
+      %(until)s::pg_catalog.timestamptz, pg_catalog.now() operator(pg_catalog.-) %(until_within)s::interval))
 order by id desc
 limit %(limit)s

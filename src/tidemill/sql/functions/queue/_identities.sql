@@ -35,6 +35,10 @@ begin
   loop
     select q.id into found_id from tidemill._queues q where q.queue_name = queue_name;
     if found then
+      -- An older snapshot shows queues that cleanup has deleted since: then this fails with 40001.
+      if current_setting('transaction_isolation') <> 'read committed' then
+        perform from tidemill._queues q where q.id = found_id for key share;
+      end if;
       return found_id;
     end if;
     insert into tidemill._queues as q (queue_name, paused_at)

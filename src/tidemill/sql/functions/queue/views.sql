@@ -23,7 +23,8 @@ select
   j.flags,
   exists (
     select from tidemill._workers w
-    where w.expires_at > clock_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
+    -- Not clock_timestamp(): who leaves this column out would pay for it, and their filters would come after the joins.
+    where w.expires_at > statement_timestamp() and t.identifier = any(w.identifiers)) as has_worker,
   j.locked_at is null and j.attempts > 0 and j.attempts < j.max_attempts as retrying,
   coalesce(j.slot, j.run_at) as slot,
   tidemill._keep_text(j.keep) as keep,
@@ -106,3 +107,36 @@ comment on column tidemill.tasks.summary is 'The first line of its docstring, up
 comment on column tidemill.tasks.workers is 'How many live workers know it.';
 comment on column tidemill.tasks.last_seen is
   'When a live worker last knew it: the last heartbeat; of workers that have gone, to about an hour. NULL: never.';
+
+create or replace view tidemill.bulk_acts as
+select
+  b.id,
+  b.act,
+  b.filter,
+  b.options,
+  b.state,
+  b.asked_by,
+  b.application_name,
+  b.created_at,
+  b.cutoff,
+  b.matching,
+  case
+    when b.state = 'done' or b.last_id < b.first_id then 1
+    else (b.reached_id - b.first_id + 1)::real / (b.last_id - b.first_id + 1) end::real as progress,
+  b.changed,
+  b.passed_over,
+  b.started_at,
+  b.moved_at,
+  b.finished_at
+from tidemill._bulk_acts b;
+comment on view tidemill.bulk_acts is
+  'Changes of many jobs by a filter, for 90 days: see tidemill.begin_bulk_act.';
+comment on column tidemill.bulk_acts.act is 'retry, cancel, remove or reschedule.';
+comment on column tidemill.bulk_acts.state is
+  'planned, running (also if whoever ran it has gone: call tidemill.run_bulk_act again), done or aborted';
+comment on column tidemill.bulk_acts.cutoff is 'Jobs that were added or changed after it are not taken.';
+comment on column tidemill.bulk_acts.matching is 'How many jobs there were when it was planned; 10001 stands for more than 10,000.';
+comment on column tidemill.bulk_acts.progress is '0 to 1.';
+comment on column tidemill.bulk_acts.passed_over is
+  'For each reason how many jobs were passed over, and the ids of the first 20: see tidemill.step_bulk_act.';
+comment on column tidemill.bulk_acts.moved_at is 'When its last batch ended.';

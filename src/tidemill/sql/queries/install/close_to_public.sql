@@ -16,7 +16,7 @@ begin
     where p.pronamespace = 'tidemill'::regnamespace
       and p.proname in (
         'time_bucket', '_is_fixed_width', '_is_whole_days', '_month_bucket', '_bucket_instant', '_refuse_bucket_width',
-        'first', 'last', 'histogram_quantile', 'histogram_sum', '_added')
+        'first', 'last', 'histogram_quantile', 'histogram_sum', '_added', '_job_passes')
   loop
     execute format('grant execute on routine %s to public', computing);
   end loop;

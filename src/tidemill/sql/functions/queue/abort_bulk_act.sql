@@ -1,0 +1,17 @@
+create or replace function tidemill.abort_bulk_act(bulk_act_id bigint) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  b constant tidemill._bulk_acts := tidemill._locked_bulk_act(bulk_act_id);
+begin
+  update tidemill._bulk_acts a set state = 'aborted', finished_at = clock_timestamp()
+    where a.id = b.id and a.state in ('planned', 'running');
+  return found;
+end
+$$;
+comment on function tidemill.abort_bulk_act is
+$$Ends a bulk act after the batch in work; what it has changed stays so. Returns false if it had ended.
+
+bulk_act_id  what tidemill.begin_bulk_act has returned
+
+Errors: 42704 an unknown id.$$;

@@ -1,0 +1,182 @@
+"""tidemill doctor, bulk, cleanup, tasks, queues and up, and names that the Tab key completes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+import typer
+
+from tests.cli.actions import add_action
+from tests.support.commands import PROGRAM, CommandLine
+from tests.support.waiting import wait_until
+from tidemill.cli import command_line, completion
+
+_SPAWN = """
+import os, pty, sys
+code = pty.spawn([sys.executable, '-c', 'from tidemill.cli import main; main()', *sys.argv[1:]])
+sys.exit(os.waitstatus_to_exitcode(code))
+"""
+
+
+@contextmanager
+def running(cli: CommandLine, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on, with its stderr in the file `told`."""
+    with (cli.directory / "told").open("w") as told:
+        process = subprocess.Popen(
+            [*PROGRAM, *arguments], cwd=cli.directory, env=cli.environment(), stderr=told, text=True
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answered(cli: CommandLine, answer: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command on a terminal where somebody answers."""
+    (cli.directory / "spawn.py").write_text(_SPAWN)
+    return cli.shell(f"echo {answer} | TERM=xterm {sys.executable} spawn.py {' '.join(arguments)}")
+
+
+@pytest.mark.slow
+def test_the_doctors_exit_code_is_for_monitors(cli: CommandLine, database: str) -> None:
+    assert cli.ok("doctor") == "All 27 checks passed.\n"
+    cli.ok("add", "x")
+    done = cli.run("doctor", "--json")
+    assert (done.returncode, [each["code"] for each in json.loads(done.stdout)["findings"]]) == (
+        1,
+        ["no_worker"],
+    )
+    assert cli.json("doctor", "--ignore", "no_worker")["ok"] is True
+    assert "there is no check 'no-worker'" in cli.refused("doctor", "--ignore", "no-worker")
+
+    nowhere = CommandLine(cli.directory, database.replace("port=", "port=1"))
+    gone = nowhere.run("doctor", "--json")
+    assert (gone.returncode, json.loads(gone.stdout)["ok"]) == (2, False)
+    assert "Cannot reach the database" in gone.stderr
+
+
+@pytest.mark.slow
+def test_a_filter_asks_on_a_terminal(cli: CommandLine, connection: psycopg.Connection) -> None:
+    cli.ok("add", "x")
+    declined = answered(cli, "n", "jobs", "remove", "--task", "x")
+    assert (declined.returncode, "Remove 1 job? [y/N]" in declined.stdout) == (1, True)
+    assert cli.json("bulk")[0]["state"] == "aborted"
+    assert "Removing: 1 of 1 jobs changed." in answered(cli, "y", "jobs", "remove", "--task", "x").stdout
+    assert cli.json("jobs") == []
+    # There is nothing to ask.
+    assert "0 of 0 jobs" in answered(cli, "", "jobs", "remove", "--task", "x").stdout
+
+
+@pytest.mark.slow
+def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute(
+        "select count(*) from tidemill.add_jobs(array("
+        "select row('x', null, null, null, null, null, null, null)::tidemill.job_spec"
+        " from generate_series(1, 3000)))"
+    )
+    # A gate between its plan and its first step.
+    connection.execute(
+        "create function tidemill.wait() returns trigger language plpgsql"
+        " as $$ begin perform pg_catalog.pg_advisory_xact_lock(7); return new; end $$;"
+        "create trigger wait before update on tidemill._bulk_acts"
+        " for each row execute function tidemill.wait()"
+    )
+    with running(cli, "jobs", "cancel", "--task", "x") as process:
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(7)")
+            wait_until(
+                lambda: connection.execute("select from pg_locks where not granted").fetchall(),
+                "the first step",
+            )
+            process.send_signal(signal.SIGINT)
+            told = cli.directory / "told"
+            wait_until(lambda: "Stopping after the batch in work" in told.read_text(), "the note")
+        assert process.wait(30) == 130
+    assert "Stopped. Go on with: tidemill bulk run 1" in told.read_text()
+    [act] = cli.json("bulk")
+    assert (act["state"], act["changed"]) == ("running", 1000)
+    assert len(cli.json("bulk", "run", "1")["changed"]) == 2000
+    assert "There is no bulk act 7" in cli.refused("bulk", "run", "7")
+    assert "there is no bulk act 7; see them with" in cli.refused("bulk", "abort", "7")
+
+
+@pytest.mark.slow
+def test_tasks_queues_and_cleanup(cli: CommandLine, connection: psycopg.Connection) -> None:
+    cli.ok("add", "x", "--queue", "q")
+    cli.ok("add", "x", "--in", "1h")
+    connection.execute("select tidemill._register_worker('w', 'host', 1, '0', 4, '{x,y}', '1 hour')")
+    tasks = cli.json("tasks")
+    assert [(row["task"], row["workers"], row["ready"], row["scheduled"]) for row in tasks["tasks"]] == [
+        ("x", 1, 1, 1),
+        ("y", 1, 0, 0),
+    ]
+    assert (tasks["jobs_counted"], tasks["tasks"][1]["oldest_ready"]) == (None, None)
+    [queue] = cli.json("queues")["queues"]
+    assert (queue["queue"], queue["ready"], queue["worker"]) == ("q", 1, None)
+
+    cli.ok("jobs", "cancel", "--queue", "q")
+    assert "Aborted" in answered(cli, "n", "cleanup", "--failed-after", "0s").stdout
+    done = cli.json("cleanup", "--failed-after", "0s")
+    assert done == {"jobs": 1, "queues": 1, "queues_left_because": None}
+
+
+@pytest.mark.slow
+def test_an_action_is_found_by_what_it_runs(cli: CommandLine, routines: psycopg.Connection) -> None:
+    first = add_action(routines)
+    named = add_action(routines, "say", "app.fail")
+    assert cli.json("actions", "show", "app.say")["id"] == first
+    assert cli.json("actions", "show", "fail")["id"] == named
+    # Names come before routines.
+    assert cli.json("actions", "show", "say")["id"] == named
+    add_action(routines)
+    assert f"2 actions run 'app.say': give one of the ids {first}" in cli.refused(
+        "actions", "pause", "app.say"
+    )
+
+
+def test_names_are_completed(database: str, routines: psycopg.Connection) -> None:
+    context = typer.Context(typer.main.get_command(command_line(["doctor"])))
+    context.params = {"database": database}
+    routines.execute(
+        "select tidemill.add_job('send_mail', queue_name => 'mail'), tidemill.add_job('with space')"
+    )
+    routines.execute("select tidemill._register_worker('w', 'host', 1, '0', 4, '{send_fax}', '1 hour')")
+    add_action(routines, "nightly")
+    add_action(routines)
+    assert completion.tasks(context, "") == ["send_fax", "send_mail"]
+    assert completion.tasks(context, "send_m") == ["send_mail"]
+    assert completion.queues(context, "") == ["mail"]
+    assert completion.actions(context, "") == ["app.say", "nightly"]
+
+
+def test_nothing_is_started_to_complete_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    context = typer.Context(typer.main.get_command(command_line(["doctor"])))
+    assert completion.tasks(context, "") == []
+    assert list(tmp_path.iterdir()) == []
+    context.params = {"database": "host=/nowhere"}
+    assert completion.tasks(context, "") == []
+
+
+@pytest.mark.slow
+def test_up_brings_everything_up(cli: CommandLine, connection: psycopg.Connection) -> None:
+    (cli.directory / "tasks").mkdir()
+    (cli.directory / "tasks/hello.py").write_text("def task(payload): pass\n")
+    with running(cli, "up") as process:
+        told = cli.directory / "told"
+        wait_until(lambda: "It ends by Ctrl-C." in told.read_text(), "the welcome")
+        assert """ add hello '{"name": "you"}'\n""" in told.read_text()
+        cli.ok("add", "hello")
+        wait_until(lambda: not connection.execute("select from tidemill.jobs").fetchall(), "the job")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
