@@ -17,7 +17,7 @@ PACKAGE = Path(tidemill.__file__).parent
 TIERS = (
     ["errors retry coroutines forks texts times complaints"],
     [
-        "jobs schedule context payloads signatures task_options tasks middleware executables task_directory "
+        "jobs limits schedule context payloads signatures task_options tasks middleware executables task_directory "
         "worker_options",
         "database",
     ],

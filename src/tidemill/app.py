@@ -171,6 +171,7 @@ class App:
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        limit_name: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Job:
         """Adds one job and returns it; the options are those of SQL's `tidemill.add_job`.
@@ -181,7 +182,16 @@ class App:
         Raises InvalidJobError, SchemaError, MissingRightsError, DatabaseUnavailableError.
         """
         spec = JobSpec(
-            identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
+            identifier,
+            payload,
+            queue_name,
+            run_at,
+            max_attempts,
+            job_key,
+            priority,
+            flags,
+            job_key_mode,
+            limit_name,
         )
         [job] = await self.add_jobs([spec], connection=connection)
         return job

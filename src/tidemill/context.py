@@ -38,6 +38,7 @@ class SyncProducer(Protocol):
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        limit_name: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
@@ -70,6 +71,7 @@ class Producer(Protocol):
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        limit_name: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Coroutine[Any, Any, Job]:
         """See `App.add_job`."""

@@ -26,6 +26,7 @@ class JobOptions(TypedDict, total=False):
     priority: int | None
     flags: Sequence[str] | None
     job_key_mode: JobKeyMode | None
+    limit_name: str | None
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ class JobSpec:
     """Smaller runs first; default 0."""
     flags: Sequence[str] | None = None
     job_key_mode: JobKeyMode | None = None
+    limit_name: str | None = None
+    """A limit that `tidemill.set_limit` has made; default that of the task."""
 
     def __post_init__(self) -> None:
         # Callers without a type checker may pass any value.
@@ -67,7 +70,7 @@ class JobSpec:
                 raise InvalidJobError(
                     f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
                 )
-        for name in ("queue_name", "job_key", "job_key_mode"):
+        for name in ("queue_name", "job_key", "job_key_mode", "limit_name"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidJobError(f"{name} {shown(value)} of job {self.identifier!r} is not a string.")

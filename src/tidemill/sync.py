@@ -84,11 +84,21 @@ class SyncApp:
         priority: int | None = None,
         flags: Sequence[str] | None = None,
         job_key_mode: JobKeyMode | None = None,
+        limit_name: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
         spec = JobSpec(
-            identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode
+            identifier,
+            payload,
+            queue_name,
+            run_at,
+            max_attempts,
+            job_key,
+            priority,
+            flags,
+            job_key_mode,
+            limit_name,
         )
         [job] = self.add_jobs([spec], connection=connection)
         return job

@@ -8,6 +8,7 @@ from typing import Any, NoReturn, TypedDict
 
 from tidemill import retry as strategies
 from tidemill.errors import TaskLoadError
+from tidemill.limits import Limit, TaskLimit, read_limit
 from tidemill.retry import Delay, Strategy, seconds
 from tidemill.schedule import Every, Missed, Schedule, read_schedule
 
@@ -20,6 +21,7 @@ class TaskOptions(TypedDict, total=False):
     timeout: Delay | None
     queue: str | None
     priority: int | None
+    limit: TaskLimit | None
     every: Every | None
     cron: str | None
     timezone: str | None
@@ -37,6 +39,7 @@ class Settings:
     queue: str | None = None
     priority: int | None = None
     schedule: Schedule | None = None
+    limit: Limit | str | None = None
 
 
 def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
@@ -57,6 +60,12 @@ def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
     for name, check in _CHECKS.items():
         if name in given:
             check(identifier, name, given[name])
+    limit = read_limit(identifier, options.get("limit"))
+    if limit is not None and "queue" in given:
+        raise TaskLoadError(
+            f"Task {identifier!r} has a limit and the queue {given['queue']!r}; a job has one of them. "
+            "limit=Limit(1, per=...) keeps jobs one at a time, too."
+        )
     return Settings(
         given.get("max_attempts"),
         given.get("retry"),
@@ -66,6 +75,7 @@ def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
         read_schedule(
             identifier, **{name: options.get(name) for name in ("every", "cron", "timezone", "missed")}
         ),
+        limit,
     )
 
 

@@ -25,6 +25,7 @@ from tidemill.database.words import words
 from tidemill.errors import TidemillError
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
+from tidemill.queue.declared_limits import declare_limits
 from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options
 
 logger = logging.getLogger("tidemill")
@@ -176,7 +177,9 @@ class Worker:
             with connect(database.conninfo) as connection:
                 require_schema(connection)
         with explained():
-            parts.actions.declare(parts.heartbeat.register())
+            connection = parts.heartbeat.register()
+            declare_limits(connection, self._app.tasks)
+            parts.actions.declare(connection)
 
     async def _work(self, parts: Parts) -> None:
         options = self._options

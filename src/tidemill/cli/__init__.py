@@ -25,6 +25,7 @@ _MODULES = {
     "workers": "workers",
     "add": "add",
     "jobs": "jobs",
+    "limits": "limits",
     "actions": "actions",
     "hypertables": "hypertables",
     "migrate": "schema",

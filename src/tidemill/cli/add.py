@@ -57,13 +57,17 @@ def add(
     ] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first; default 0.")] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The limit that the job has; see `tidemill limits`.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="FILE",
             help="Add many: a file (- for stdin) with one JSON object a line, with the fields identifier, "
-            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode. All or none.",
+            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode, limit_name. "
+            "All or none.",
         ),
     ] = None,
     database: DatabaseOption = None,
@@ -85,6 +89,7 @@ def add(
         priority,
         flag,
         key_mode,
+        limit,
     )
     found = open_database(database)
     with connect(found.conninfo) as connection:
@@ -217,3 +222,4 @@ class _Line(msgspec.Struct):
     priority: int | None = None
     flags: list[str] | None = None
     job_key_mode: JobKeyMode | None = None
+    limit_name: str | None = None

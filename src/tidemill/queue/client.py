@@ -136,6 +136,12 @@ _FIELDS: dict[str, Callable[[JobSpec], Any]] = {
 }
 
 
+_LIMIT_NAMES: LiteralString = (
+    ", limit_names => array(select l.name from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) "
+    "with ordinality l(name, place) order by l.place)"
+)
+
+
 def _as_json(values: list[Any]) -> str | None:
     return None if values.count(None) == len(values) else msgspec.json.encode(values).decode()
 
@@ -146,12 +152,17 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         given = {name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()}
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
+    limits = _as_json([spec.limit_name for spec in specs])
+    named: LiteralString = ""
+    if limits is not None:
+        given["limit_name"] = limits
+        named = _LIMIT_NAMES
     # Only the private function takes a mode for each spec, but producers may call only the public one.
     alike = len({spec.job_key_mode or "replace" for spec in specs}) <= 1
     add: LiteralString = (
-        "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
+        f"tidemill.add_jobs(given.specs, job_key_mode => given.modes[1]{named})"
         if alike
-        else "tidemill._add_jobs(given.specs, given.modes)"
+        else f"tidemill._add_jobs(given.specs, given.modes{named})"
     )
     return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", given, _jobs)
 

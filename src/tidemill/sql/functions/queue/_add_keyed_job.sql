@@ -13,7 +13,7 @@ begin
           priority = new.priority, flags = new.flags, attempts = 0, last_error = null,
           payload = tidemill._merged_payload(o.payload, new.payload),
           run_at = case when mode = 'preserve_run_at' and o.attempts = 0 then o.run_at else new.run_at end,
-          slot = null, revision = o.revision + 1, updated_at = now()
+          slot = null, gate_id = new.gate_id, revision = o.revision + 1, updated_at = now()
         where o.key = new.key and o.locked_at is null and o.attempts < o.max_attempts
         returning o.* into j;
       if found then
@@ -37,10 +37,10 @@ begin
     end if;
 
     insert into tidemill._jobs as i
-        (id, queue_id, task_id, priority, max_attempts, run_at, key, payload, flags)
+        (id, queue_id, task_id, priority, max_attempts, run_at, key, payload, flags, gate_id)
       overriding system value
       values (coalesce(new.id, nextval('tidemill._jobs_id_seq')), new.queue_id, new.task_id,
-              new.priority, new.max_attempts, new.run_at, new.key, new.payload, new.flags)
+              new.priority, new.max_attempts, new.run_at, new.key, new.payload, new.flags, new.gate_id)
       on conflict (key) where key is not null do nothing
       returning i.* into j;
     if found then

@@ -42,6 +42,7 @@ begin
   select array_agg(u order by u.id), min(u.run_at) into changed, due from updated u;
   if due is not null then
     perform tidemill._notify_workers(due);
+    perform tidemill._visit_jobs(changed) from unnest(changed) c where c.gate_id is not null limit 1;
   end if;
   return query select r.* from unnest(changed) c, tidemill._job_row(c) r;
 end
