@@ -35,6 +35,10 @@ COLUMNS = {
         "id text, hostname text, pid integer, version text, state text, concurrency integer, in_hand integer,"
         " tasks text[], started_at timestamptz, heartbeat_at timestamptz, expires_at timestamptz"
     ),
+    "tidemill.limits": (
+        "name text, task text, concurrency integer, rate integer, period interval, burst integer, per text,"
+        " in_use integer, waiting integer, tasks text[], changed_at timestamptz"
+    ),
     "tidemill.actions": (
         "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
         " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
@@ -101,6 +105,11 @@ ADD_JOB = (
     " job_key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer,"
     " flags text[] DEFAULT NULL::text[], job_key_mode text DEFAULT 'replace'::text"
 )
+SET_LIMIT = (
+    "name text, concurrency integer DEFAULT NULL::integer, rate integer DEFAULT NULL::integer,"
+    " period interval DEFAULT NULL::interval, burst integer DEFAULT NULL::integer,"
+    " per text DEFAULT NULL::text"
+)
 RESCHEDULE = (
     "job_ids bigint[], run_at timestamptz DEFAULT NULL::timestamptz, priority integer DEFAULT NULL::integer,"
     " attempts integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer"
@@ -114,11 +123,16 @@ SHARED = {
     "force_unlock_workers": ("worker_ids text[]", "void"),
     "add_job": (ADD_JOB, "{row}"),
 }
+LIMITS = [("set_limit", SET_LIMIT, "void"), ("remove_limit", "name text", "void")]
 SPECS = "specs {schema}.job_spec[], job_key_preserve_run_at boolean DEFAULT false"
 FUNCTIONS = {
     "tidemill": SHARED
     | {
-        "add_jobs": (SPECS + ", job_key_mode text DEFAULT NULL::text", "SETOF {row}"),
+        "add_job": (ADD_JOB + ", limit_name text DEFAULT NULL::text", "{row}"),
+        "add_jobs": (
+            SPECS + ", job_key_mode text DEFAULT NULL::text, limit_names text[] DEFAULT NULL::text[]",
+            "SETOF {row}",
+        ),
         "cancel_jobs": ("job_ids bigint[], reason text DEFAULT NULL::text", "SETOF {row}"),
     },
     "graphile_worker": SHARED | {"add_jobs": (SPECS, "SETOF {row}")},
@@ -407,8 +421,8 @@ def test_all_other_public_functions(queue: Queue) -> None:
         for row in rows
     )
     wanted = [(name, arguments, str(result)) for name, (arguments, result) in ACTIONS.items()]
-    assert told == sorted(wanted + HYPERTABLES), (
-        "name each public function, with its signature, in FUNCTIONS, ACTIONS or HYPERTABLES"
+    assert told == sorted(wanted + HYPERTABLES + LIMITS), (
+        "name each public function, with its signature, in FUNCTIONS, ACTIONS, HYPERTABLES or LIMITS"
     )
 
 

@@ -71,7 +71,7 @@ class Limited:
         if not self._is_used:
             return None
         with self._lock:
-            return min(self._at, *self._due[:1])
+            return min((self._at, *self._due[:1]))
 
     def ended(self, jobs: Collection[tuple[int, int]]) -> None:
         """Jobs of this worker, by id and claim token, have been settled: if one was limited, its gate has room."""

@@ -44,7 +44,7 @@ class Sweep:
         *,
         interval: float,
         on_safety: Callable[[bool], None],
-        on_limits: Callable[[bool], None],
+        on_limits: Callable[[bool], None] = lambda found: None,
     ) -> None:
         self._own_lease = own_lease
         self._interval = interval
