@@ -23,9 +23,9 @@ declare
   due_gates bigint[];
   due_ats timestamptz[];
   -- The gates that this claim holds, and for each: how many may start by its concurrency, and by its tokens; what is in
-  -- its bucket, when the next token comes after these; how many are taken.
+  -- its bucket, and when the next whole token will be after these; how many are taken.
   mine bigint[];
-  places integer[];
+  rooms integer[];
   tokens_left integer[];
   buckets double precision[];
   next_tokens timestamptz[];
@@ -37,7 +37,7 @@ declare
   gate integer;
   is_cut boolean;
   bytes bigint := 0;
-  tokens bigint[];
+  claim_tokens bigint[];
 begin
   with chosen as materialized (
     select v.place
@@ -60,13 +60,13 @@ begin
 
   if due_gates is not null then
     -- No other claim may take jobs of these until this one has committed. None waits for another.
-    mine := array(
-      select g.id
+    select coalesce(array_agg(g.id), '{}')
+      into mine
       from (select d.id from unnest(due_gates) with ordinality as d(id, place)
             group by d.id order by min(d.place)) d
       cross join lateral (
         select g.id from tidemill._gates g where g.id = d.id for no key update skip locked
-      ) g);
+      ) g;
     with made as (
       insert into tidemill._gates (id)
         select d.id from (select distinct u.id from unnest(due_gates) as u(id)) d
@@ -75,14 +75,16 @@ begin
         on conflict do nothing
         returning id
     )
-    select mine || array_agg(m.id) into mine from made m;
+    select mine || array_agg(m.id)
+      into mine
+      from made m;
     looked_at := clock_timestamp();
 
     -- A new statement, which sees the leases of whoever held these gates before: in one with the locks it would not.
-    select array_agg(c.places), array_agg(t.tokens), array_agg(b.bucket),
-           array_agg(looked_at + (1 - (b.bucket - t.tokens)) / l.per_second * interval '1 second'
+    select array_agg(c.room), array_agg(t.whole), array_agg(b.bucket),
+           array_agg(looked_at + (1 - (b.bucket - t.whole)) / l.per_second * interval '1 second'
              + interval '1 millisecond')
-      into places, tokens_left, buckets, next_tokens
+      into rooms, tokens_left, buckets, next_tokens
       from unnest(mine) as m(id)
       cross join lateral (
         select g.tokens, g.filled_at from tidemill._gates g where g.id = m.id
@@ -96,7 +98,7 @@ begin
         select case when l.concurrency is null then unlimited else greatest(0, l.concurrency - (
           select count(*)::integer from (
             select from tidemill._jobs j where j.gate_id = m.id and j.locked_at is not null limit l.concurrency
-          ) held)) end as places
+          ) held)) end as room
       ) c
       cross join lateral (
         -- After a clock was put back the time since then is none.
@@ -104,14 +106,14 @@ begin
           + coalesce(greatest(0, extract(epoch from looked_at - g.filled_at)), 0)::float8 * l.per_second) end as bucket
       ) b
       cross join lateral (
-        select case when l.per_second is null then unlimited else greatest(0, floor(b.bucket + 1e-9))::integer end as tokens
+        select case when l.per_second is null then unlimited else greatest(0, floor(b.bucket + 1e-9))::integer end as whole
       ) t;
 
     select array_agg(r.id), array_agg(r.place::integer)
       into ids, gates
       from (
         select r.id, m.place
-        from unnest(mine, places, tokens_left) with ordinality as m(id, places, tokens, place)
+        from unnest(mine, rooms, tokens_left) with ordinality as m(id, room, whole, place)
         cross join lateral (
           -- What is free is free for all tasks of the limit together.
           select q.id
@@ -141,16 +143,16 @@ begin
                 and j.task_id = t.task_id and j.priority = l.priority and j.run_at <= now()
                 and (forbidden_flags is null or j.flags is null or not j.flags && forbidden_flags)
               order by j.run_at, j.id
-              limit least(max_jobs, m.places, m.tokens)
+              limit least(max_jobs, m.room, m.whole)
               for update of j skip locked
             ) j
-            limit least(max_jobs, m.places, m.tokens)
+            limit least(max_jobs, m.room, m.whole)
           ) q
           where t.limit_id = (m.id >> 40)::integer and t.task_id = any(task_ids)
           order by q.priority, q.run_at, q.id
-          limit least(max_jobs, m.places, m.tokens)
+          limit least(max_jobs, m.room, m.whole)
         ) r
-        where least(m.places, m.tokens) > 0
+        where least(m.room, m.whole) > 0
         limit max_jobs
       ) r;
     is_cut := coalesce(cardinality(ids), 0) >= max_jobs;
@@ -173,14 +175,14 @@ begin
       end loop;
 
       start_now := least(start_now, cardinality(ids));
-      tokens := tidemill._draw_tokens(worker_id, (cardinality(ids) - start_now + group_size - 1) / group_size);
-      tokens := array_fill(tokens[1], array[start_now]) || array(
-        select tokens[2 + (f.place - start_now - 1) / group_size]
+      claim_tokens := tidemill._draw_tokens(worker_id, (cardinality(ids) - start_now + group_size - 1) / group_size);
+      claim_tokens := array_fill(claim_tokens[1], array[start_now]) || array(
+        select claim_tokens[2 + (f.place - start_now - 1) / group_size]
         from generate_series(start_now + 1, cardinality(ids)) f(place));
       return query
         with leased as (
           update tidemill._jobs j set
-              attempts = j.attempts + 1, locked_at = now(), locked_by = worker_id, claim_token = tokens[f.place]
+              attempts = j.attempts + 1, locked_at = now(), locked_by = worker_id, claim_token = claim_tokens[f.place]
             from unnest(ids) with ordinality as f(id, place) where j.id = f.id
             returning j.*, f.place
         )
@@ -201,7 +203,7 @@ begin
         select d.task_id, d.gate_id, case
             -- Another claim is at it.
             when d.place is null then now() + interval '20 milliseconds'
-            when takens[d.place] >= places[d.place] then null
+            when takens[d.place] >= rooms[d.place] then null
             when takens[d.place] >= tokens_left[d.place] then next_tokens[d.place]
             -- There were too many gates, or this one has too many jobs: those that got nothing come first.
             when is_cut then case takens[d.place] when 0 then d.at else looked_at end

@@ -28,7 +28,8 @@ begin
       order by j.gate_id, j.task_id limit 1
     ) n
   )
-  select array_agg(h.gate_id), array_agg(h.task_id) into gates, tasks
+  select array_agg(h.gate_id), array_agg(h.task_id)
+    into gates, tasks
     from (select h.gate_id, h.task_id from heads h offset 1 limit most) h;
   last_gate := coalesce(gates[most], -1);
   last_task := coalesce(tasks[most], 0);
