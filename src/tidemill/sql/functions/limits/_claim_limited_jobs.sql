@@ -75,7 +75,8 @@ begin
         on conflict do nothing
         returning id
     )
-    select mine || array_agg(m.id)
+    select case when count(*) = 0 then mine else array(
+        select g.id from unnest(mine || array_agg(m.id)) as g(id) order by array_position(due_gates, g.id)) end
       into mine
       from made m;
     looked_at := clock_timestamp();
