@@ -14,11 +14,12 @@ def claim(
     tasks: Sequence[str] = ("t",),
     count: int = 10,
     forbidden: Sequence[str] | None = None,
+    most_visits: int = 200,
 ) -> list[Row]:
     """Claims limited jobs."""
     rows = queue.rows(
-        "select * from tidemill._claim_limited_jobs(%s, %s, %s, %s)",
-        [worker, list(tasks), count, forbidden and list(forbidden)],
+        "select * from tidemill._claim_limited_jobs(%s, %s, %s, %s, most_visits => %s)",
+        [worker, list(tasks), count, forbidden and list(forbidden), most_visits],
     )
     return [row for row in rows if row["id"] is not None]
 

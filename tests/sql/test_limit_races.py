@@ -18,11 +18,11 @@ pytestmark = pytest.mark.slow
 
 CLAIMERS = 4
 ROUNDS = 150
-# So that each claimer has a visit of each gate.
+# So that each claimer, who takes three, has a visit of each gate.
 VISIT_ALL: LiteralString = """
     insert into tidemill._visits
-      select t.id, now(), g.gate_id
-      from tidemill._tasks t, (select distinct gate_id from tidemill._jobs) g, generate_series(1, 4)
+      select 1, now() - make_interval(secs => 1.0 / n), g.gate_id
+      from generate_series(1, 4) n, (select distinct gate_id from tidemill._jobs) g
 """
 
 
@@ -38,7 +38,7 @@ def test_claims_at_the_same_moment_never_exceed_a_limit(queue: Queue, another: C
         taken = 0
         for _ in range(ROUNDS):
             barrier.wait()
-            held = claim(claimer, name, tasks=["t", "u"])
+            held = claim(claimer, name, tasks=["t", "u"], most_visits=3)
             barrier.wait()
             # All have claimed, and the leases are counted.
             barrier.wait()
