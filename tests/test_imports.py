@@ -17,8 +17,8 @@ PACKAGE = Path(tidemill.__file__).parent
 TIERS = (
     ["errors retry coroutines forks texts times complaints"],
     [
-        "jobs limits schedule context payloads signatures task_options tasks middleware executables task_directory "
-        "worker_options",
+        "jobs limits schedule context payloads signatures task_options tasks middleware executables "
+        "task_directory worker_options",
         "database",
     ],
     ["queue", "actions"],

@@ -38,10 +38,10 @@ class Rate:
             length = seconds(self.period)
         except (ValueError, TypeError):
             length = 0.0
-        if not 0.001 <= length:
+        if not length >= 0.001:
             raise TaskLoadError(
-                f"period {shown(self.period)} of a Rate is no time from a millisecond on: use seconds, a timedelta, "
-                "or for instance '1 minute' or '30s'."
+                f"period {shown(self.period)} of a Rate is no time from a millisecond on: use seconds, a "
+                "timedelta, or for instance '1 minute' or '30s'."
             )
         _check_field(self.per, self)
 
@@ -52,8 +52,8 @@ class Limit:
 
     concurrency  from 1 on; None with a `rate` alone
     per          a field of the payload: each of its values has the limit for itself. Dots lead deeper
-                 ("customer.id"). The value must be a text, a number or a boolean; a job whose payload lacks it
-                 is refused when it is added
+                 ("customer.id"). The value must be a text, a number or a boolean; a job whose payload
+                 lacks it is refused when it is added
     rate         a `Rate`, which holds as well
 
     Raises TaskLoadError for what cannot be meant.
@@ -70,7 +70,9 @@ class Limit:
         elif given is None:
             raise TaskLoadError("Limit() limits nothing: write Limit(5), or Rate(100, '1 minute').")
         if given is not None and not isinstance(given, Rate):
-            raise TaskLoadError(f"rate {shown(given)} of a Limit is no Rate: write rate=Rate(100, '1 minute').")
+            raise TaskLoadError(
+                f"rate {shown(given)} of a Limit is no Rate: write rate=Rate(100, '1 minute')."
+            )
         _check_field(self.per, self)
         if self.rate is not None and self.rate.per not in (None, self.per):
             raise TaskLoadError(
@@ -122,8 +124,8 @@ def _check_field(per: Any, of: object) -> None:
     kind = type(of).__name__
     if callable(per):
         raise TaskLoadError(
-            f"per of a {kind} is a function; it must be the name of a field of the payload, since jobs that SQL adds "
-            "have the limit, too. Put what the function computes into the payload."
+            f"per of a {kind} is a function; it must be the name of a field of the payload, since jobs that "
+            "SQL adds have the limit, too. Put what the function computes into the payload."
         )
     raise TaskLoadError(
         f"per {shown(per)} of a {kind} is not the name of a field of the payload: write for instance "

@@ -218,7 +218,7 @@ def task(first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
                   function is cancelled, a plain one can look at `job.cancelled`
     queue         named queue of the jobs that Python code adds and that name none; default none
     priority      priority of the jobs that Python code adds and that name none; default 0
-    limit         how many of its jobs run at once, or start in a time, over all workers and whoever adds them:
+    limit         how many of its jobs run at once, or start in a time, over all workers, whoever adds them:
                   `Limit(5)`, `Limit(2, per="customer_id")`, `Rate(100, "1 minute")`,
                   `Limit(5, rate=Rate(100, "1 minute"))`, or the name of a limit of `tidemill.set_limit`.
                   It holds from the start of the first worker that has it. Default: none

@@ -1,4 +1,4 @@
-"""Plans of the statements that claim limited jobs, on tables that have just been filled and never analysed."""
+"""Plans of the statements that claim limited jobs, on tables that were just filled and never analysed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from tests.sql.calls import Queue
-from tests.sql.test_plans import ANALYZE, Hot, Variables, examined, explain, nodes, scans, touched
+from tests.sql.test_plans import ANALYZE, Hot, Variables, examined, explain, nodes, scans
 from tests.support.servers import TEMPLATE, Server
 
 pytestmark = pytest.mark.slow
 
-# Gates: of the limit 1 (full), of 2 (open) and, with the keys 1 to 10,000, of 3, of which each tenth has room.
+# Gates: of the limit 1 (full), of 2 (open) and, with the keys 1 to 10,000, of 3: each tenth has room.
 FULL: LiteralString = "(1::bigint << 40)"
 OPEN: LiteralString = "(2::bigint << 40)"
 FILL: LiteralString = f"""
@@ -22,7 +22,8 @@ alter table tidemill._jobs set (autovacuum_enabled = off);
 alter table tidemill._gates set (autovacuum_enabled = off);
 alter table tidemill._visits set (autovacuum_enabled = off);
 select tidemill._task_id('mine'), tidemill._task_id('foreign'), tidemill._task_id('mine too');
-select tidemill.set_limit('full', 5), tidemill.set_limit('open', 50), tidemill.set_limit('keys', 1, 60, '1 minute');
+select tidemill.set_limit('full', 5), tidemill.set_limit('open', 50);
+select tidemill.set_limit('keys', 1, 60, '1 minute');
 insert into tidemill._limit_tasks values (1, 1), (2, 1), (2, 2), (2, 3), (3, 1);
 insert into tidemill._jobs (task_id, gate_id) select 1, {FULL} from generate_series(1, 100000);
 insert into tidemill._jobs (task_id, gate_id, attempts, locked_at, locked_by, claim_token)
@@ -37,7 +38,8 @@ insert into tidemill._jobs (task_id, gate_id, locked_at, locked_by, claim_token)
   from generate_series(2, 20001) n;
 insert into tidemill._gates values ({FULL}), ({OPEN});
 insert into tidemill._gates select (3::bigint << 40) + n, 1, now() from generate_series(1, 10010) n;
-insert into tidemill._visits select 1, now() - interval '1 second', (3::bigint << 40) + n from generate_series(1, 10000) n;
+insert into tidemill._visits
+  select 1, now() - interval '1 second', (3::bigint << 40) + n from generate_series(1, 10000) n;
 insert into tidemill._visits select 1, now() + interval '1 hour', 5 from generate_series(1, 10000) n;
 insert into tidemill._visits select 2, now() - interval '1 hour', 5 from generate_series(1, 10000) n;
 """

@@ -89,7 +89,7 @@ def test_many_claimers_take_each_job_once_and_forget_none(queue: Queue, another:
             assert claimer.complete(held, name) == {}
             done.extend(ids(held))
             if not held:
-                # What the end of another task's job did not tell, since both happened at once, the walk finds.
+                # What an end did not tell the other task, since it came at once with an add, the walk finds.
                 walk(claimer, tasks)
 
     with ThreadPoolExecutor(8) as pool:

@@ -103,7 +103,7 @@ def test_jobs_that_are_refused(queue: Queue) -> None:
     declare(queue, t={"concurrency": 3})
     with refused("22023", 'task "t" has a limit of its own', '"m"'):
         queue.add(limit_name="m")
-    with refused("22023", '(spec 2)', "lacks"):
+    with refused("22023", "(spec 2)", "lacks"):
         queue.add_many([spec("u", payload={"a": {"b": 1}}), spec("u")], limit_names=["l", "l"])
     with refused("22023", "2 entries for 1 specs"):
         queue.add_many([spec("u")], limit_names=[None, "m"])
@@ -112,10 +112,11 @@ def test_jobs_that_are_refused(queue: Queue) -> None:
 
 def add_each_way(queue: Queue, **named: Any) -> list[Row]:
     names = [named["limit_name"]] if "limit_name" in named else None
-    bulk = {"limit_names": names} if names else {}
+    bulk: dict[str, Any] = {"limit_names": names} if names else {}
+    two: dict[str, Any] = {"limit_names": [*names, None]} if names else {}
     jobs = [queue.add(**named), queue.add(job_key="k", **named), queue.add(job_key="k", **named)]
     jobs += queue.add_many([spec()], **bulk) + queue.add_many([spec(job_key="l")], **bulk)
-    jobs += queue.add_many([spec(), spec("other")], **({"limit_names": [*names, None]} if names else {}))[:1]
+    jobs += queue.add_many([spec(), spec("other")], **two)[:1]
     return [job for n, job in enumerate(jobs) if n != 1]
 
 
@@ -175,7 +176,7 @@ def test_each_key_has_the_limit_and_gates_take_turns(queue: Queue) -> None:
     limit(queue, concurrency=3, per="c")
     jobs = [queue.add(limit_name="l", payload={"c": n % 3}) for n in range(15)]
     claimed = [ids(claim(queue, count=4)) for _ in range(4)]
-    assert sorted(sum(claimed, [])) == ids(jobs[:9])
+    assert sorted(job for part in claimed for job in part) == ids(jobs[:9])
     assert [len(part) for part in claimed] == [4, 4, 1, 0]
 
 

@@ -18,7 +18,9 @@ from tidemill.database.sql import query
 
 _COLUMNS = ("name", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)
+]
 
 group = listing_group(
     "Limits: how many jobs run at once, or start in a time. Without a command, list them with what is in use."
@@ -34,7 +36,11 @@ def register(app: typer.Typer) -> None:
 def list_limits(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the limits, those of tasks' code too, with how many of their jobs run and wait (up to 1,000)."""
     found = open_database(database)
-    with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor, explained():
+    with (
+        connect(found.conninfo) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+        explained(),
+    ):
         rows = cursor.execute(query("list_limits")).fetchall()
     if as_json:
         print_json(rows)
@@ -60,7 +66,8 @@ def set_limit(
         str | None, typer.Option(metavar="N/PERIOD", help="Starts in a time, for instance 100/1m.")
     ] = None,
     burst: Annotated[
-        int | None, typer.Option(metavar="N", help="Starts at once after a pause [default: the N of the rate].")
+        int | None,
+        typer.Option(metavar="N", help="Starts at once after a pause [default: the N of the rate]."),
     ] = None,
     per: Annotated[
         str | None,
@@ -69,7 +76,7 @@ def set_limit(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a limit, or change it; what is left out is not limited. Jobs name it: add_job(limit_name => NAME)."""
+    """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`."""
     count, period = (None, None) if rate is None else _rate(rate)
     found = open_database(database)
     with connect(found.conninfo) as connection, explained():

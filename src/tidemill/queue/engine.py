@@ -209,7 +209,9 @@ class Engine:
         return self._looks.next if searches_at is None else min(self._looks.next, searches_at)
 
     def _next_limited_look(self) -> float | None:
-        return None if self._claims_nothing or self._own_lease.term.is_over else self._lanes.leases.next_limited
+        return (
+            None if self._claims_nothing or self._own_lease.term.is_over else self._lanes.leases.next_limited
+        )
 
     def _look(self, connection: psycopg.Connection, now: float) -> None:
         """Looks for jobs; those of the express lane are handed over before the lease lane looks."""
@@ -246,6 +248,9 @@ class Engine:
         self._last = _Found(found, lanes.is_full, all_done)
         more = more_batches or more_leases or (self._once and not found and not thorough)
         self._looks.looked(found=found, more=more, full=self._last.full, execute=self._execute)
+        if regular and self._looks.is_idle:
+            # Producers of limited jobs, too, may have looked whom to notify before.
+            lanes.leases.limited.at_once()
 
     def _look_limited(self, connection: psycopg.Connection, now: float) -> None:
         """Looks for limited jobs, if it is time."""

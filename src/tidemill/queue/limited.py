@@ -1,4 +1,4 @@
-"""Limited jobs: when a worker looks at the gates that its tasks' jobs have to pass, and what it claims there."""
+"""Limited jobs: when a worker looks at the gates that they have to pass, and what it claims there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FEWEST_VISITS = 20
 _MOST_VISITS = 200
 # Gates at which one step of the walk looks: some milliseconds.
 _STRIDE = 200
-# After a claim in vain the next one waits so long at least: the next gate may be in the hands of another claim.
+# After a claim in vain the next one waits so long at least: another claim may hold the gate.
 _PAUSE_SECONDS = 0.005
 _BEGINNING = (-1, 0, -1)
 _MOST_REMEMBERED = 1000
@@ -28,8 +28,8 @@ _MOST_REMEMBERED = 1000
 class Limited:
     """Claims limited jobs of one worker, as leases.
 
-    A worker looks at a gate because of a visit, a row that says when: so it never walks over jobs that wait for a
-    limit. From time to time it walks over all gates, and finds what no visit tells of.
+    A worker looks at a gate because of a visit, a row that says when: so it never walks over jobs that wait
+    for a limit. From time to time it walks over all gates, and finds what no visit tells of.
     `notify` is thread-safe; all else belongs to the engine's thread.
     """
 
@@ -74,7 +74,7 @@ class Limited:
             return min((self._at, *self._due[:1]))
 
     def ended(self, jobs: Collection[tuple[int, int]]) -> None:
-        """Jobs of this worker, by id and claim token, have been settled: if one was limited, its gate has room."""
+        """Jobs of this worker, by id and claim token, were settled: if one was limited, its gate has room."""
         if self._in_hand and not self._in_hand.isdisjoint(jobs):
             self._in_hand.difference_update(jobs)
             self._at = 0.0
@@ -149,7 +149,9 @@ class Limited:
         # As other searches of everything: a tenth of the time at most.
         self._walk.spend(time.perf_counter() - started)
         next_step = self._walk.paused_until
-        self._walk_at = next_step if place[0] != -1 else max(next_step, time.monotonic() + self._poll_interval)
+        self._walk_at = (
+            next_step if place[0] != -1 else max(next_step, time.monotonic() + self._poll_interval)
+        )
 
 
 def gate_waiting(connection: psycopg.Connection, identifiers: Sequence[str], seconds: float = 0.0) -> bool:
@@ -159,8 +161,6 @@ def gate_waiting(connection: psycopg.Connection, identifiers: Sequence[str], sec
     """
     deadline = time.monotonic() + seconds
     while True:
-        [(more,)] = connection.execute(
-            "select tidemill._gate_waiting(%s)", [list(identifiers)]
-        ).fetchall()
+        [(more,)] = connection.execute("select tidemill._gate_waiting(%s)", [list(identifiers)]).fetchall()
         if not more or time.monotonic() >= deadline:
             return bool(more)
