@@ -80,15 +80,6 @@ class Limit:
                 "give `per` to the Limit alone."
             )
 
-    @property
-    def declared(self) -> dict[str, Any]:
-        """What the database is told; see `tidemill._declare_limits`."""
-        rate = self.rate
-        told = {"concurrency": self.concurrency, "field": self.per}
-        if rate is not None:
-            told |= {"rate": rate.count, "period": f"{seconds(rate.period):.6f} seconds", "burst": rate.burst}
-        return {name: value for name, value in told.items() if value is not None}
-
 
 TaskLimit = Limit | Rate | str
 """A limit of a task's own, or the name of one that `tidemill.set_limit` has made."""

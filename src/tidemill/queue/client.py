@@ -137,9 +137,9 @@ _FIELDS: dict[str, Callable[[JobSpec], Any]] = {
 
 
 _LIMIT_NAMES: LiteralString = (
-    ", limit_names => array(select l.name "
-    "from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality l(name, place) "
-    "order by l.place)"
+    ", limit_names => array(select l.name"
+    " from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality l(name, place)"
+    " order by l.place)"
 )
 
 

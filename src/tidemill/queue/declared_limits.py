@@ -13,6 +13,7 @@ from tidemill.database.words import words
 from tidemill.errors import TaskLoadError
 from tidemill.limits import Limit
 from tidemill.queue.limited import gate_waiting
+from tidemill.retry import seconds
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
@@ -51,6 +52,11 @@ def declare_limits(connection: psycopg.Connection, tasks: Mapping[str, Task[Any]
 
 
 def _told(limit: Limit | str | None) -> dict[str, Any] | None:
+    if limit is None:
+        return None
     if isinstance(limit, str):
         return {"name": limit}
-    return None if limit is None else limit.declared
+    told: dict[str, Any] = {"concurrency": limit.concurrency, "field": limit.per}
+    if (rate := limit.rate) is not None:
+        told |= {"rate": rate.count, "period": f"{seconds(rate.period):.6f} seconds", "burst": rate.burst}
+    return {name: value for name, value in told.items() if value is not None}
