@@ -138,8 +138,8 @@ _FIELDS: dict[str, Callable[[JobSpec], Any]] = {
 
 _LIMIT_NAMES: LiteralString = (
     ", limit_names => array(select l.name"
-    " from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality l(name, place)"
-    " order by l.place)"
+    " from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality as l(name, n)"
+    " order by l.n)"
 )
 
 
