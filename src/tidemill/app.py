@@ -18,6 +18,7 @@ from tidemill.database.find import Database
 from tidemill.database.migrate import MigrationReport
 from tidemill.errors import TidemillError
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.limits import Limit, Rate
 from tidemill.middleware import Middleware
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
@@ -264,6 +265,21 @@ class App:
     ) -> None:
         """Frees the jobs and named queues of these workers, which must be gone."""
         await self._run(client.force_unlock_workers(worker_ids), connection)
+
+    async def set_limit(
+        self, name: str, limit: Limit | Rate, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> None:
+        """Makes a limit that jobs name with `limit_name`, or sets all of the one with that name.
+
+        Raises InvalidJobError for what cannot be meant, MissingRightsError.
+        """
+        await self._run(client.set_limit(name, limit), connection)
+
+    async def remove_limit(
+        self, name: str, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> None:
+        """Removes a limit; its jobs that wait are free to run. Raises InvalidJobError if there is none."""
+        await self._run(client.remove_limit(name), connection)
 
     # Workers
 

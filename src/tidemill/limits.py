@@ -88,6 +88,7 @@ TaskLimit = Limit | Rate | str
 def read_limit(identifier: str, value: Any) -> Limit | str | None:
     """The limit of a task. Raises TaskLoadError for a value that is none."""
     if isinstance(value, Rate):
+        # Bare, it has the field that it counts by itself.
         return Limit(per=value.per, rate=value)
     if isinstance(value, str) and 1 <= len(value) <= 128:
         return value

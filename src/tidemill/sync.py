@@ -14,6 +14,7 @@ from psycopg.rows import tuple_row
 from tidemill.connections import Connections
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec
+from tidemill.limits import Limit, Rate
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.tasks import TaskRegistry
@@ -169,6 +170,16 @@ class SyncApp:
     ) -> None:
         """See `App.force_unlock_workers`."""
         self._run(client.force_unlock_workers(worker_ids), connection)
+
+    def set_limit(
+        self, name: str, limit: Limit | Rate, *, connection: psycopg.Connection[Any] | None = None
+    ) -> None:
+        """See `App.set_limit`."""
+        self._run(client.set_limit(name, limit), connection)
+
+    def remove_limit(self, name: str, *, connection: psycopg.Connection[Any] | None = None) -> None:
+        """See `App.remove_limit`."""
+        self._run(client.remove_limit(name), connection)
 
     def run_until_empty(self, options: WorkerOptions | None = None) -> None:
         """See `App.run_until_empty`."""

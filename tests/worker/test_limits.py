@@ -18,7 +18,7 @@ from tests.support.processes import SHORT_LEASE, settled, worker_process
 from tests.support.running import _running, eventually, run_all, running, within
 from tests.support.waiting import wait_until
 from tidemill import App, Limit, Rate, Retry
-from tidemill.errors import TaskLoadError
+from tidemill.errors import InvalidJobError, TaskLoadError
 
 # Limited jobs go by lease in either lane.
 pytestmark = pytest.mark.lane("express")
@@ -131,9 +131,12 @@ async def test_an_idle_worker_is_told_of_limited_jobs_and_of_limits(
 
     async with running(app, **NO_POLLS):
         await eventually(lambda: connection.execute("select from tidemill._listeners").rowcount, "idleness")
-        connection.execute("select tidemill.set_limit('l', 1)")
-        connection.execute("select tidemill.add_job('task', limit_name => 'l')")
+        await app.set_limit("l", Limit(1))
+        await app.add_job("task", limit_name="l")
         await within(ran)
+    app.sync.remove_limit("l")
+    with pytest.raises(InvalidJobError, match='no limit "l"'):
+        app.sync.add_job("task", limit_name="l")
 
 
 async def test_an_end_makes_another_worker_start_the_next_job(

@@ -16,7 +16,10 @@ from tidemill.database import sql
 from tidemill.database.connect import explain
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobSpec, checked_run_at
+from tidemill.limits import Limit, Rate, read_limit
 from tidemill.payloads import encode_payload
+from tidemill.retry import seconds
+from tidemill.texts import shown
 from tidemill.times import moment
 
 T = TypeVar("T")
@@ -231,6 +234,32 @@ def force_unlock_workers(worker_ids: Sequence[str]) -> Call[None]:
         {"ids": list(worker_ids)},
         lambda rows: None,
     )
+
+
+def set_limit(name: str, limit: Limit | Rate) -> Call[None]:
+    """Makes or changes a limit that jobs can name."""
+    one = read_limit(name, limit)
+    if not isinstance(one, Limit):
+        raise InvalidJobError(f"limit {shown(limit)} is no limit: write Limit(5), or Rate(100, '1 minute').")
+    rate = one.rate
+    return Call(
+        "select tidemill.set_limit(%(name)s::pg_catalog.text, %(concurrency)s::integer, %(rate)s::integer, "
+        "%(period)s::interval, %(burst)s::integer, %(per)s::pg_catalog.text)",
+        {
+            "name": name,
+            "concurrency": one.concurrency,
+            "rate": None if rate is None else rate.count,
+            "period": None if rate is None else timedelta(seconds=seconds(rate.period)),
+            "burst": None if rate is None else rate.burst,
+            "per": one.per,
+        },
+        lambda rows: None,
+    )
+
+
+def remove_limit(name: str) -> Call[None]:
+    """Removes a limit."""
+    return Call("select tidemill.remove_limit(%(name)s::pg_catalog.text)", {"name": name}, lambda rows: None)
 
 
 def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:
