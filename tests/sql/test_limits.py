@@ -271,6 +271,26 @@ def test_a_bucket_fills_after_the_clock_was_put_back(queue: Queue) -> None:
     assert len(claim(queue)) == 1
 
 
+def test_why_a_gate_holds_jobs_up(queue: Queue) -> None:
+    limit(queue, concurrency=2, rate=60, period="1 minute", burst=2)
+    gate = "select gate_id from tidemill._jobs limit 1"
+    for _ in range(3):
+        queue.add(limit_name="l")
+    state = queue.row(f"select * from tidemill._gate_state(({gate}))".encode())
+    assert (state["limit_name"], state["in_use"], state["holders"], state["next_token"]) == (
+        "l",
+        0,
+        None,
+        None,
+    )
+    held = claim(queue)
+    state = queue.row(f"select *, next_token > now() as later from tidemill._gate_state(({gate}))".encode())
+    assert (state["concurrency"], state["in_use"], state["holders"]) == (2, 2, ids(held))
+    assert state["later"]
+    queue.rows("select tidemill.remove_limit('l')")
+    assert queue.row(f"select * from tidemill._gate_state(({gate}))".encode())["limit_name"] is None
+
+
 # No gate is forgotten
 
 

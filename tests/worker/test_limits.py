@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from typing import Any
@@ -17,8 +18,9 @@ from tests.support import limited_worker
 from tests.support.processes import SHORT_LEASE, settled, worker_process
 from tests.support.running import _running, eventually, run_all, running, within
 from tests.support.waiting import wait_until
-from tidemill import App, Limit, Rate, Retry
+from tidemill import App, JobSpec, Limit, Rate, Retry
 from tidemill.errors import InvalidJobError, TaskLoadError
+from tidemill.queue import limited
 
 # Limited jobs go by lease in either lane.
 pytestmark = pytest.mark.lane("express")
@@ -120,6 +122,31 @@ def test_the_share_of_a_killed_worker_is_free_with_its_leases(
     assert spans.execute("select count(distinct job_id) from spans").fetchone() == (300,)
 
 
+@pytest.mark.one_worker("it runs two itself")
+async def test_limits_hold_when_connections_are_cut(app: App, connection: psycopg.Connection) -> None:
+    at_once, most, done = Counter[int](), Counter[int](), set[int]()
+
+    @app.task(limit=Limit(2, per="c"))
+    async def task(payload: Any, job: Any) -> None:
+        key = payload["c"]
+        at_once[key] += 1
+        most[key] = max(most[key], at_once[key])
+        await asyncio.sleep(0.005)
+        at_once[key] -= 1
+        done.add(job.id)
+
+    await app.add_jobs([task.spec({"c": n % 3}) for n in range(120)])
+    async with _running(app, {}), _running(app, {}):
+        for round_ in range(1, 6):
+            await eventually(partial(lambda jobs: len(done) > jobs, 15 * round_), "jobs to end")
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name like 'worker-%' and datname = current_database()"
+            )
+        await eventually(lambda: settled(connection), "all jobs to end")
+    assert most == {0: 2, 1: 2, 2: 2}
+
+
 async def test_an_idle_worker_is_told_of_limited_jobs_and_of_limits(
     app: App, connection: psycopg.Connection
 ) -> None:
@@ -137,6 +164,24 @@ async def test_an_idle_worker_is_told_of_limited_jobs_and_of_limits(
     app.sync.remove_limit("l")
     with pytest.raises(InvalidJobError, match='no limit "l"'):
         app.sync.add_job("task", limit_name="l")
+
+
+async def test_the_walk_goes_on_by_itself(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "_STRIDE", 3)
+    ran: set[int] = set()
+
+    @app.task
+    async def task(payload: Any) -> None:
+        ran.add(payload["c"])
+
+    await app.set_limit("l", Limit(1, per="c"))
+    await app.add_jobs([JobSpec("task", {"c": n}, limit_name="l") for n in range(20)])
+    # As after a crash of the server.
+    connection.execute("truncate tidemill._visits")
+    async with running(app, **NO_POLLS):
+        await eventually(lambda: len(ran) == 20, "all to run")
 
 
 async def test_an_end_makes_another_worker_start_the_next_job(

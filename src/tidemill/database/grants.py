@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _REFUSED = re.compile(r'^permission denied for (schema|view|function) "?(\w+)"?$')
-_VIEWS = {"jobs", "workers", "actions", "action_stats", "action_history", "action_errors"}
+_VIEWS = {"jobs", "workers", "actions", "action_stats", "action_history", "action_errors", "limits"}
 _SINGLE = {"add_job", "add_jobs", "next_start", "next_runs"}
 _ACTIONS = {
     "add_action",
@@ -21,6 +21,8 @@ _OWNERS = {
     "reschedule_jobs",
     "cancel_jobs",
     "force_unlock_workers",
+    "set_limit",
+    "remove_limit",
 }
 
 

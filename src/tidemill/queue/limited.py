@@ -70,8 +70,10 @@ class Limited:
         """When to look next; None while there are no limits."""
         if not self._is_used:
             return None
+        # A walk that is under way goes on; the next one begins with the next look.
+        at = self._at if self._place == _BEGINNING else min(self._at, self._walk_at)
         with self._lock:
-            return min((self._at, *self._due[:1]))
+            return min((at, *self._due[:1]))
 
     def ended(self, jobs: Collection[tuple[int, int]]) -> None:
         """Jobs of this worker, by id and claim token, were settled: if one was limited, its gate has room."""
