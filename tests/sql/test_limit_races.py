@@ -11,7 +11,7 @@ from typing import LiteralString
 
 import pytest
 
-from tests.sql.calls import Queue, Row, ids, spec
+from tests.sql.calls import Queue, Row, ids, refused, spec
 from tests.sql.limited import age, claim, walk
 
 pytestmark = pytest.mark.slow
@@ -101,6 +101,13 @@ def test_many_claimers_take_each_job_once_and_forget_none(queue: Queue, another:
     assert sorted(done) == list(range(1, jobs + 1))
     assert max(most.values()) == 2
     assert queue.rows("select from tidemill._jobs") == []
+
+
+def test_a_claim_that_cannot_count_is_refused(queue: Queue) -> None:
+    with queue.connection.transaction():
+        queue.connection.execute("set transaction isolation level repeatable read")
+        with refused("25000", "repeatable read", "read committed"):
+            claim(queue)
 
 
 def test_a_claim_passes_over_gates_that_another_holds(queue: Queue, another: Callable[[], Queue]) -> None:

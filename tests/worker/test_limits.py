@@ -19,6 +19,7 @@ from tests.support.processes import SHORT_LEASE, settled, worker_process
 from tests.support.running import _running, eventually, run_all, running, within
 from tests.support.waiting import wait_until
 from tidemill import App, JobSpec, Limit, Rate, Retry
+from tidemill.database import patient
 from tidemill.errors import InvalidJobError, TaskLoadError
 from tidemill.queue import limited
 
@@ -273,3 +274,24 @@ async def test_all_limited_jobs_run_once_over(app: App, connection: psycopg.Conn
     await run_all(app)
     assert ran[7:] == [4, 5, 6, 7, 8, 9]
     assert connection.execute("select from tidemill.jobs").rowcount == 0
+
+
+async def test_a_pooler_and_another_isolation_do_not_matter(
+    app: App, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patient, "settle_own_session", lambda opened: False)
+    database = connection.info.dbname
+    connection.execute(
+        f"alter database {database} set default_transaction_isolation to 'repeatable read'".encode()
+    )
+    ran: set[int] = set()
+
+    @app.task(limit=Limit(2))
+    async def task(payload: int) -> None:
+        ran.add(payload)
+
+    async with running(app):
+        for n in range(20):
+            await task.add(n)
+        await eventually(lambda: settled(connection), "all jobs to end")
+    assert ran == set(range(20))

@@ -6,6 +6,7 @@ import heapq
 import threading
 import time
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import psycopg
 from psycopg.types.numeric import Int8BinaryLoader
@@ -101,20 +102,14 @@ class Limited:
             self._gates_waiting = gate_waiting(connection, self._identifiers)
         if walks:
             self._walk_on(connection, thorough=thorough)
-        with connection.cursor(binary=True) as cursor:
-            # Reading times as PostgreSQL's integers is many times cheaper.
-            cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
-            params = {
-                "worker_id": self._worker_id,
-                "identifiers": self._identifiers,
-                "most": room,
-                "forbidden": list(forbidden_flags) or None,
-                "start_now": start_now,
-                "group_size": group_size,
-                "visits": min(_MOST_VISITS, max(_FEWEST_VISITS, 2 * room)),
-            }
-            # The last row is no job: when the next visit is due, and the time now.
-            *rows, last = cursor.execute(query("claim_limited_jobs"), params).fetchall()
+        *rows, last = self._rows(
+            connection,
+            most=room,
+            forbidden=list(forbidden_flags) or None,
+            start_now=start_now,
+            group_size=group_size,
+            visits=min(_MOST_VISITS, max(_FEWEST_VISITS, 2 * room)),
+        )
         jobs = [ClaimedJob(*row) for row in rows]
         self._in_hand.update((job.id, job.token) for job in jobs)
         if jobs:
@@ -123,6 +118,27 @@ class Limited:
                 job.waits = job.token != first
         self._plan(jobs, None if last[4] is None else (last[4] - last[7]) / 1e6, room)
         return jobs
+
+    def _rows(self, connection: psycopg.Connection, **params: object) -> list[tuple[Any, ...]]:
+        """The rows of a claim: jobs, and a last one with the times when the next visit is due, and now."""
+        params |= {"worker_id": self._worker_id, "identifiers": self._identifiers}
+        with connection.cursor(binary=True) as cursor:
+            # Reading times as PostgreSQL's integers is many times cheaper.
+            cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
+            if getattr(connection, "is_direct", False):
+                return cursor.execute(query("claim_limited_jobs"), params).fetchall()
+            # Behind a pooler the session may have another isolation level. All is sent at once, so that no
+            # gate stays locked if we do not go on.
+            try:
+                with connection.pipeline():
+                    connection.execute("begin isolation level read committed")
+                    cursor.execute(query("claim_limited_jobs"), params)
+                    connection.execute("commit")
+                return cursor.fetchall()
+            except psycopg.Error:
+                if not connection.closed:
+                    connection.rollback()
+                raise
 
     def _plan(self, jobs: Sequence[ClaimedJob], wait: float | None, room: int) -> None:
         """Decides when to look next; `wait`: seconds to the next visit that is known."""

@@ -39,6 +39,13 @@ declare
   bytes bigint := 0;
   claim_tokens bigint[];
 begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    -- Each statement would see what the first one saw, and count too few leases.
+    raise exception using errcode = 'invalid_transaction_state',
+      message = format('limited jobs cannot be claimed in a transaction that is %s',
+                       current_setting('transaction_isolation')),
+      hint = 'Begin it with isolation level read committed.';
+  end if;
   with chosen as materialized (
     select v.place
     from unnest(task_ids) as t(id)
