@@ -17,7 +17,7 @@ PACKAGE = Path(tidemill.__file__).parent
 TIERS = (
     ["errors retry coroutines forks texts times complaints tallies"],
     [
-        "jobs schedule context payloads schemas signatures task_options tasks middleware executables "
+        "jobs limits schedule context payloads schemas signatures task_options tasks middleware executables "
         "task_directory worker_options keeps",
         "database",
     ],

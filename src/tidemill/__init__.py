@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tidemill.context import JobContext
     from tidemill.errors import TidemillError
     from tidemill.jobs import Cancel, Job, JobSpec, Retry
+    from tidemill.limits import Limit, Rate
     from tidemill.middleware import Middleware
     from tidemill.tasks import Task, task
     from tidemill.worker import Worker, WorkerOptions
@@ -18,7 +19,9 @@ __all__ = [
     "Job",
     "JobContext",
     "JobSpec",
+    "Limit",
     "Middleware",
+    "Rate",
     "Retry",
     "Task",
     "TidemillError",
@@ -33,7 +36,9 @@ _HOMES = {
     "Job": "jobs",
     "JobContext": "context",
     "JobSpec": "jobs",
+    "Limit": "limits",
     "Middleware": "middleware",
+    "Rate": "limits",
     "Retry": "jobs",
     "Task": "tasks",
     "TidemillError": "errors",

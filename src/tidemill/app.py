@@ -19,6 +19,7 @@ from tidemill.database.migrate import MigrationReport
 from tidemill.errors import TidemillError
 from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
+from tidemill.limits import Limit, Rate
 from tidemill.middleware import Middleware
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
@@ -176,6 +177,7 @@ class App:
         job_key_mode: JobKeyMode | None = None,
         keep: Keep | None = None,
         trace: str | None = None,
+        limit_name: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Job:
         """Adds one job and returns it; the options are those of SQL's `tidemill.add_job`.
@@ -197,6 +199,7 @@ class App:
             job_key_mode,
             keep,
             trace,
+            limit_name,
         )
         [job] = await self.add_jobs([spec], connection=connection)
         return job
@@ -327,6 +330,21 @@ class App:
     ) -> WhyWaiting:
         """Why a job does not run, and what to do about it."""
         return await self._run(client.why_waiting(job_id), connection)
+
+    async def set_limit(
+        self, name: str, limit: Limit | Rate, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> None:
+        """Makes a limit that jobs name with `limit_name`, or sets all of the one with that name.
+
+        Raises InvalidJobError for what cannot be meant, MissingRightsError.
+        """
+        await self._run(client.set_limit(name, limit), connection)
+
+    async def remove_limit(
+        self, name: str, *, connection: psycopg.AsyncConnection[Any] | None = None
+    ) -> None:
+        """Removes a limit; its jobs that wait are free to run. Raises InvalidJobError if there is none."""
+        await self._run(client.remove_limit(name), connection)
 
     # Workers
 

@@ -44,6 +44,7 @@ class SyncProducer(Protocol):
         job_key_mode: JobKeyMode | None = None,
         keep: Keep | None = None,
         trace: str | None = None,
+        limit_name: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
@@ -78,6 +79,7 @@ class Producer(Protocol):
         job_key_mode: JobKeyMode | None = None,
         keep: Keep | None = None,
         trace: str | None = None,
+        limit_name: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
     ) -> Coroutine[Any, Any, Job]:
         """See `App.add_job`."""

@@ -30,6 +30,7 @@ class JobOptions(TypedDict, total=False):
     job_key_mode: JobKeyMode | None
     keep: Keep | None
     trace: str | None
+    limit_name: str | None
 
 
 @dataclass(slots=True)
@@ -56,6 +57,8 @@ class JobSpec:
     """How long tidemill.job_history has it, as the option of its task; default what that says."""
     trace: str | None = None
     """The trace context of the caller: a W3C traceparent."""
+    limit_name: str | None = None
+    """A limit that `tidemill.set_limit` has made; default that of the task."""
 
     def __post_init__(self) -> None:
         # Callers without a type checker may pass any value.
@@ -75,7 +78,7 @@ class JobSpec:
                 raise InvalidJobError(
                     f"{name} {value} of job {self.identifier!r} is out of range: -32768 to 32767.", "22003"
                 )
-        for name in ("queue_name", "job_key", "job_key_mode", "trace"):
+        for name in ("queue_name", "job_key", "job_key_mode", "trace", "limit_name"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise InvalidJobError(f"{name} {shown(value)} of job {self.identifier!r} is not a string.")

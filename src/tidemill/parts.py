@@ -134,8 +134,14 @@ def assemble(
     keeper = Keeper(host.tasks, NONE if options.keep is None else read_keep(options.keep))
     durations, tallies = Durations(), Tallies()
     leases = LeaseLane(
-        worker_id, identifiers, concurrency=options.concurrency, durations=durations, wake=wake_engine
+        worker_id,
+        identifiers,
+        concurrency=options.concurrency,
+        durations=durations,
+        wake=wake_engine,
+        poll_interval=options.poll_interval,
     )
+    leases.limited.use(any(task.limit is not None for task in host.tasks.values()))
     express = ExpressLane(
         worker_id,
         identifiers,
@@ -167,7 +173,12 @@ def assemble(
         lanes=lanes,
         executor=executor,
         own_lease=own_lease,
-        sweep=Sweep(own_lease, interval=options.heartbeat_interval, on_safety=lanes.allow_express),
+        sweep=Sweep(
+            own_lease,
+            interval=options.heartbeat_interval,
+            on_safety=lanes.allow_express,
+            on_limits=leases.limited.use,
+        ),
         loop=loop,
         wake=wake,
         poll_interval=options.poll_interval,
@@ -240,7 +251,10 @@ def _listener(
     return Listener(
         name=worker_id,
         connect=connect,
-        readers={"tidemill:jobs": lambda payload: engine.notify(*read_notification(payload))},
+        readers={
+            "tidemill:jobs": lambda payload: engine.notify(*read_notification(payload)),
+            "tidemill:limits": engine.notify_limited,
+        },
         lookers={"tidemill:cancel": heartbeat.look, "tidemill:actions": actions.notify},
         on_connect=look_everywhere,
         ping_interval=options.heartbeat_interval,

@@ -19,8 +19,9 @@ Delay = float | timedelta | str
 Strategy = Callable[[int], Delay | None]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_WORDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "week": 604800.0}
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d|w)", re.ASCII)
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|(?:second|minute|hour|day|week)s?|s|min|m|h|d|w)", re.ASCII)
 _LONGEST = 100 * 365.25 * 86400
 """In seconds. Longer waits would at some time leave the range of PostgreSQL's times."""
 
@@ -42,14 +43,14 @@ def seconds(delay: Delay) -> float:
 
 
 def in_seconds(text: str) -> float:
-    """`90`, `90s`, `10m`, `1h30m`, `2d`, `500ms` in seconds. Raises ValueError."""
+    """`90`, `90s`, `10m`, `1h30m`, `2d`, `500ms`, `1 minute` in seconds. Raises ValueError."""
     given = text.strip().lower()
     if _NUMBER.fullmatch(given):
         given += "s"
     parts = _PART.findall(given)
     if not parts or _PART.sub("", given).strip():
         raise ValueError(f"{text!r} is not a duration; {_FORMS}")
-    return sum(float(amount) * _UNITS[unit] for amount, unit in parts)
+    return sum(float(amount) * (_UNITS.get(unit) or _WORDS[unit.rstrip("s")]) for amount, unit in parts)
 
 
 _FORMS = "use for instance 90s, 10m, 1h30m or 2d"

@@ -16,6 +16,7 @@ from tidemill.connections import Connections
 from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
+from tidemill.limits import Limit, Rate
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.retry import Delay, seconds
@@ -91,6 +92,7 @@ class SyncApp:
         job_key_mode: JobKeyMode | None = None,
         keep: Keep | None = None,
         trace: str | None = None,
+        limit_name: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
     ) -> Job:
         """See `App.add_job`."""
@@ -106,6 +108,7 @@ class SyncApp:
             job_key_mode,
             keep,
             trace,
+            limit_name,
         )
         [job] = self.add_jobs([spec], connection=connection)
         return job
@@ -226,6 +229,16 @@ class SyncApp:
     def why_waiting(self, job_id: int, *, connection: psycopg.Connection[Any] | None = None) -> WhyWaiting:
         """See `App.why_waiting`."""
         return self._run(client.why_waiting(job_id), connection)
+
+    def set_limit(
+        self, name: str, limit: Limit | Rate, *, connection: psycopg.Connection[Any] | None = None
+    ) -> None:
+        """See `App.set_limit`."""
+        self._run(client.set_limit(name, limit), connection)
+
+    def remove_limit(self, name: str, *, connection: psycopg.Connection[Any] | None = None) -> None:
+        """See `App.remove_limit`."""
+        self._run(client.remove_limit(name), connection)
 
     def run_until_empty(self, options: WorkerOptions | None = None) -> None:
         """See `App.run_until_empty`."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypedDict
 from tidemill import retry as strategies
 from tidemill.errors import TaskLoadError
 from tidemill.keeps import NONE, Keep, read_keep
+from tidemill.limits import Limit, TaskLimit, read_limit
 from tidemill.retry import Delay, Strategy, seconds
 from tidemill.schedule import Every, Missed, Schedule, read_schedule
 
@@ -24,6 +25,7 @@ class TaskOptions(TypedDict, total=False):
     keep: Keep | None
     keep_result: bool | None
     keep_payload: bool | None
+    limit: TaskLimit | None
     every: Every | None
     cron: str | None
     timezone: str | None
@@ -45,6 +47,7 @@ class Settings:
     keep_result: bool = False
     keep_payload: bool = True
     schedule: Schedule | None = None
+    limit: Limit | str | None = None
 
 
 def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
@@ -70,6 +73,12 @@ def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
             f"Task {identifier!r} has keep_result=True and keep='none', but a result is kept in the history: "
             "leave keep out, or say how long."
         )
+    limit = read_limit(identifier, options.get("limit"))
+    if limit is not None and "queue" in given:
+        raise TaskLoadError(
+            f"Task {identifier!r} has a limit and the queue {given['queue']!r}; a job has one of them. "
+            "limit=Limit(1, per=...) keeps jobs one at a time, too."
+        )
     return Settings(
         given.get("max_attempts"),
         given.get("retry"),
@@ -82,6 +91,7 @@ def read_options(identifier: Any, options: Mapping[str, Any]) -> Settings:
         read_schedule(
             identifier, **{name: options.get(name) for name in ("every", "cron", "timezone", "missed")}
         ),
+        limit,
     )
 
 

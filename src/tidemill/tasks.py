@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 from tidemill.context import JobContext, Producer, SyncJobContext
 from tidemill.errors import InvalidJobError, PayloadError, TaskLoadError
 from tidemill.jobs import Job, JobOptions, JobSpec
+from tidemill.limits import Limit
 from tidemill.payloads import encode_payload
 from tidemill.signatures import P, TaskFunction, read_signature
 from tidemill.task_options import TaskOptions, read_options
@@ -38,6 +39,7 @@ class Task(Generic[P]):
         self.keep_result = settings.keep_result
         self.keep_payload = settings.keep_payload
         self.schedule = settings.schedule
+        self.limit = settings.limit
         self.is_async = inspect.iscoroutinefunction(function)
         signature = read_signature(function, identifier)
         self.call, self.takes_job, self.decode = signature.call, signature.takes_job, signature.decode
@@ -142,6 +144,11 @@ class Task(Generic[P]):
         return payload
 
     def _expect_empty_payload(self) -> None:
+        if isinstance(self.limit, Limit) and self.limit.per is not None:
+            raise TaskLoadError(
+                f"Task {self.identifier!r} has a schedule, whose jobs have the payload {{}}, and a limit "
+                f"per {self.limit.per!r}, which that lacks. Leave `per` out."
+            )
         try:
             self.decode("{}")
         except PayloadError as error:
@@ -221,6 +228,10 @@ def task(first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
     keep_result   keeps what it returns, as JSON, for `app.wait` and `tidemill.job_result`; without `keep`
                   for a day at least. A result that is not JSON fails the job for good
     keep_payload  False leaves the payload out of the history; default True
+    limit         how many of its jobs run at once, or start in a time, over all workers, whoever adds them:
+                  `Limit(5)`, `Limit(2, per="customer_id")`, `Rate(100, "1 minute")`,
+                  `Limit(5, rate=Rate(100, "1 minute"))`, or the name of a limit of `tidemill.set_limit`.
+                  It holds from the start of the first worker that has it. Default: none
     every         runs it on a schedule: "10m", a timedelta, or seconds. The times lie on a grid
                   from Monday 2000-01-03 00:00 on, whenever workers start
     cron          or at the times of a cron line such as "30 4 * * 1"

@@ -27,6 +27,7 @@ from tidemill.errors import MissingRightsError, TidemillError
 from tidemill.measures import measure
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
+from tidemill.queue.declared_limits import declare_limits
 from tidemill.queue.publish import publish
 from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options, without_actions
 
@@ -238,6 +239,7 @@ class Worker:
     def _register(self, parts: Parts) -> None:
         with explained():
             connection = parts.heartbeat.register()
+            declare_limits(connection, self._app.tasks)
             parts.lanes.leases.declare_keeps(connection, parts.keeper)
             if self._is_owner:
                 parts.actions.declare(connection)

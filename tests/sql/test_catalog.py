@@ -69,6 +69,10 @@ COLUMNS = {
         " created_at timestamptz, cutoff timestamptz, matching integer, progress real, changed bigint,"
         " passed_over jsonb, started_at timestamptz, moved_at timestamptz, finished_at timestamptz"
     ),
+    "tidemill.limits": (
+        "name text, task text, concurrency integer, rate integer, period interval, burst integer, per text,"
+        " in_use integer, waiting integer, tasks text[], changed_at timestamptz"
+    ),
     "tidemill.actions": (
         "id integer, name text, application_name text, kind text, routine text, task text, schedule text,"
         " schedule_interval interval, fixed_schedule boolean, initial_start timestamptz, timezone text,"
@@ -135,6 +139,11 @@ ADD_JOB = (
     " job_key text DEFAULT NULL::text, priority integer DEFAULT NULL::integer,"
     " flags text[] DEFAULT NULL::text[], job_key_mode text DEFAULT 'replace'::text"
 )
+SET_LIMIT = (
+    "name text, concurrency integer DEFAULT NULL::integer, rate integer DEFAULT NULL::integer,"
+    " period interval DEFAULT NULL::interval, burst integer DEFAULT NULL::integer,"
+    " per text DEFAULT NULL::text"
+)
 RESCHEDULE = (
     "job_ids bigint[], run_at timestamptz DEFAULT NULL::timestamptz, priority integer DEFAULT NULL::integer,"
     " attempts integer DEFAULT NULL::integer, max_attempts integer DEFAULT NULL::integer"
@@ -147,13 +156,20 @@ SHARED = {
     "reschedule_jobs": (RESCHEDULE, "SETOF {row}"),
     "force_unlock_workers": ("worker_ids text[]", "void"),
 }
-KEPT = ", keep text DEFAULT NULL::text, trace text DEFAULT NULL::text"
+KEPT = (
+    ", keep text DEFAULT NULL::text, limit_name{s} text{a} DEFAULT NULL::text{a},"
+    " trace text DEFAULT NULL::text"
+)
+LIMITS = [("set_limit", SET_LIMIT, "void"), ("remove_limit", "name text", "void")]
 SPECS = "specs {schema}.job_spec[], job_key_preserve_run_at boolean DEFAULT false"
 FUNCTIONS = {
     "tidemill": SHARED
     | {
-        "add_job": (ADD_JOB + KEPT, "{row}"),
-        "add_jobs": (SPECS + ", job_key_mode text DEFAULT NULL::text" + KEPT, "SETOF {row}"),
+        "add_job": (ADD_JOB + KEPT.format(s="", a=""), "{row}"),
+        "add_jobs": (
+            SPECS + ", job_key_mode text DEFAULT NULL::text" + KEPT.format(s="s", a="[]"),
+            "SETOF {row}",
+        ),
         "cancel_jobs": ("job_ids bigint[], reason text DEFAULT NULL::text", "SETOF {row}"),
     },
     "graphile_worker": SHARED | {"add_job": (ADD_JOB, "{row}"), "add_jobs": (SPECS, "SETOF {row}")},
@@ -477,7 +493,7 @@ def test_all_other_public_functions(queue: Queue) -> None:
         (name, arguments, str(result))
         for name, (arguments, result) in (ACTIONS | HISTORY | CONTROL | OPERATING).items()
     ]
-    assert told == sorted(wanted + HYPERTABLES + COUNTERS), (
+    assert told == sorted(wanted + HYPERTABLES + COUNTERS + LIMITS), (
         "name each public function, with its signature, in one of these tables"
     )
 

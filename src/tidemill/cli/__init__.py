@@ -34,6 +34,7 @@ _MODULES = {
     "tasks": "tasks",
     "queues": "tasks",
     "cleanup": "cleanup",
+    "limits": "limits",
     "actions": "actions",
     "hypertables": "hypertables",
     "doctor": "doctor",

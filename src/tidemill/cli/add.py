@@ -67,14 +67,17 @@ def add(
         typer.Option(metavar="TIME", help="Keep its history so long: 1d, '1 week', forever, none."),
     ] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
+    limit: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The limit that the job has; see `tidemill limits`.")
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="FILE",
             help="Add many: a file (- for stdin) with one JSON object a line, with the fields identifier, "
-            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode, keep. "
-            "All or none.",
+            "payload, queue_name, run_at, max_attempts, job_key, priority, flags, job_key_mode, keep, "
+            "limit_name. All or none.",
         ),
     ] = None,
     database: DatabaseOption = None,
@@ -97,6 +100,8 @@ def add(
         flag,
         key_mode,
         keep,
+        None,
+        limit,
     )
     found = open_database(database)
     with connect(found.conninfo) as connection:
@@ -230,3 +235,4 @@ class _Line(msgspec.Struct):
     flags: list[str] | None = None
     job_key_mode: JobKeyMode | None = None
     keep: str | None = None
+    limit_name: str | None = None

@@ -12,6 +12,7 @@ _VIEWS = {
     "acts",
     "grants",
     "bulk_acts",
+    "limits",
     "job_history",
     "tasks",
     "task_stats",
@@ -42,7 +43,15 @@ _OPERATORS = {
     "_operate_on_jobs",
     "_operator_requests",
 }
-_OWNERS = {"begin_bulk_act", "step_bulk_act", "run_bulk_act", "abort_bulk_act", "cleanup"}
+_OWNERS = {
+    "set_limit",
+    "remove_limit",
+    "begin_bulk_act",
+    "step_bulk_act",
+    "run_bulk_act",
+    "abort_bulk_act",
+    "cleanup",
+}
 
 
 def missing_grant(message: str) -> str:

@@ -16,7 +16,10 @@ from tidemill.database import sql
 from tidemill.database.connect import explain
 from tidemill.errors import InvalidJobError
 from tidemill.jobs import Job, JobSpec, PauseKind, WhyWaiting, checked_run_at
+from tidemill.limits import Limit, Rate, read_limit
 from tidemill.payloads import encode_payload
+from tidemill.retry import seconds
+from tidemill.texts import shown
 from tidemill.times import moment
 
 T = TypeVar("T")
@@ -136,6 +139,19 @@ _FIELDS: dict[str, Callable[[JobSpec], Any]] = {
 }
 
 
+_KEEP_AND_TRACE: LiteralString = (
+    ", keep => (%(keeps)b::pg_catalog.text[])[1], trace => (%(traces)b::pg_catalog.text[])[1]"
+)
+_KEEPS_AND_TRACES: LiteralString = (
+    ", keeps => %(keeps)b::pg_catalog.text[], traces => %(traces)b::pg_catalog.text[]"
+)
+_LIMIT_NAMES: LiteralString = (
+    ", limit_names => array(select l.name"
+    " from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality as l(name, n)"
+    " order by l.n)"
+)
+
+
 def _as_json(values: list[Any]) -> str | None:
     return None if values.count(None) == len(values) else msgspec.json.encode(values).decode()
 
@@ -150,20 +166,19 @@ def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
     # Only the private function takes these for each spec, but producers may call only the public one.
     alike = len({(spec.job_key_mode or "replace", spec.keep, spec.trace) for spec in specs}) <= 1
-    add: LiteralString = (
-        "tidemill._add_jobs(given.specs, given.modes, "
-        "%(keeps)b::pg_catalog.text[], %(traces)b::pg_catalog.text[])"
-    )
-    if alike:
-        add = "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1])"
-        if specs and (specs[0].keep or specs[0].trace):
-            add = (
-                "tidemill.add_jobs(given.specs, job_key_mode => given.modes[1], "
-                "keep => (%(keeps)b::pg_catalog.text[])[1], trace => (%(traces)b::pg_catalog.text[])[1])"
-            )
-    if "keeps" in add:
+    more: LiteralString = ""
+    if any(spec.limit_name is not None for spec in specs):
+        given["limit_name"] = _as_json([spec.limit_name for spec in specs])
+        more += _LIMIT_NAMES
+    if any(spec.keep is not None or spec.trace is not None for spec in specs):
         given["keeps"] = sql.with_nulls([spec.keep for spec in specs])
         given["traces"] = sql.with_nulls([spec.trace for spec in specs])
+        more += _KEEP_AND_TRACE if alike else _KEEPS_AND_TRACES
+    add: LiteralString = (
+        f"tidemill.add_jobs(given.specs, job_key_mode => given.modes[1]{more})"
+        if alike
+        else f"tidemill._add_jobs(given.specs, given.modes{more})"
+    )
     return Call(f"select {_COLUMNS} from {sql.query('specs_from_json')} {add}", given, _jobs)
 
 
@@ -241,6 +256,27 @@ def stop_worker(worker_id: str, reason: str | None) -> Call[None]:
     )
 
 
+def set_limit(name: str, limit: Limit | Rate) -> Call[None]:
+    """Makes or changes a limit that jobs can name."""
+    one = read_limit(name, limit)
+    if not isinstance(one, Limit):
+        raise InvalidJobError(f"limit {shown(limit)} is no limit: write Limit(5), or Rate(100, '1 minute').")
+    rate = one.rate
+    return Call(
+        "select tidemill.set_limit(%(name)s::pg_catalog.text, %(concurrency)s::integer, %(rate)s::integer, "
+        "%(period)s::interval, %(burst)s::integer, %(per)s::pg_catalog.text)",
+        {
+            "name": name,
+            "concurrency": one.concurrency,
+            "rate": None if rate is None else rate.count,
+            "period": None if rate is None else timedelta(seconds=seconds(rate.period)),
+            "burst": None if rate is None else rate.burst,
+            "per": one.per,
+        },
+        lambda rows: None,
+    )
+
+
 def pause(kind: PauseKind, name: str | None, reason: str | None) -> Call[bool]:
     """Pauses a task, a named queue, or everything; False if it is paused already."""
     return Call(
@@ -267,6 +303,11 @@ def why_waiting(job_id: int) -> Call[WhyWaiting]:
         {"id": job_id},
         lambda rows: WhyWaiting(*rows[0]),
     )
+
+
+def remove_limit(name: str) -> Call[None]:
+    """Removes a limit."""
+    return Call("select tidemill.remove_limit(%(name)s::pg_catalog.text)", {"name": name}, lambda rows: None)
 
 
 def get_job(job_id: int | None, key: str | None) -> Call[Job | None]:

@@ -16,7 +16,7 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 from tidemill.queue.claimed import chain_length
 from tidemill.queue.execute import Executor
 from tidemill.queue.lanes import Lanes
-from tidemill.queue.looks import Looks
+from tidemill.queue.looks import Looks, read_notification
 from tidemill.queue.marks import Place
 from tidemill.queue.own_lease import OwnLease
 from tidemill.queue.settle import Settled
@@ -86,6 +86,7 @@ class Engine:
 
         self._revived = False
         self._draining = False
+        self._limited_first = False
         self._gave_up = False
         self._connection: psycopg.Connection | None = None
         self._trouble = Trouble()
@@ -107,6 +108,12 @@ class Engine:
         """A job is due in so many milliseconds; `place` is its priority and place, if they are known."""
         self._lanes.notify(place)
         self._looks.notify(milliseconds)
+        self._wake.set()
+
+    def notify_limited(self, payload: str) -> None:
+        """A gate is to be visited; the payload is that of `_notify_limited`, or `walk`. Thread-safe."""
+        walk = payload == "walk"
+        self._lanes.leases.limited.notify(0 if walk else read_notification(payload)[0], walk=walk)
         self._wake.set()
 
     def revive(self) -> None:
@@ -172,8 +179,14 @@ class Engine:
         if now >= self._sweep.next_due:
             self._sweep.run(connection)
         self._lanes.read_notifications()
+        # Both may take all the room there is, so they take turns at being first.
+        self._limited_first = not self._limited_first
+        if self._limited_first:
+            self._look_limited(connection, now)
         if not self._draining and now >= self._next_look():
             self._look(connection, now)
+        if not self._limited_first:
+            self._look_limited(connection, now)
         if not self._is_done() and not self._wake.is_set():
             self._wait()
 
@@ -200,6 +213,11 @@ class Engine:
         searches_at = None if self._claims_nothing else self._lanes.next_search
         return self._looks.next if searches_at is None else min(self._looks.next, searches_at)
 
+    def _next_limited_look(self) -> float | None:
+        return (
+            None if self._claims_nothing or self._own_lease.term.is_over else self._lanes.leases.next_limited
+        )
+
     def _look(self, connection: psycopg.Connection, now: float) -> None:
         """Looks for jobs; those of the express lane are handed over before the lease lane looks."""
         lanes, executor = self._lanes, self._executor
@@ -225,6 +243,9 @@ class Engine:
         heads, more_leases = lanes.leases.claim(connection, look)
         if heads:
             self._hand_over(executor.submit, heads, term)
+        if thorough and (limited := lanes.leases.claim_limited(connection, forbidden, thorough=True)):
+            self._hand_over(executor.submit, limited, term)
+            heads = [*heads, *limited]
 
         found = (batch.size if batch is not None else 0) + sum(map(chain_length, heads))
         left_out = lanes.lost_express or self._sweep.has_more
@@ -232,6 +253,21 @@ class Engine:
         self._last = _Found(found, lanes.is_full, all_done)
         more = more_batches or more_leases or (self._once and not found and not thorough)
         self._looks.looked(found=found, more=more, full=self._last.full, execute=self._execute)
+        if regular and self._looks.is_idle:
+            # Producers of limited jobs, too, may have looked whom to notify before.
+            lanes.leases.limited.at_once()
+
+    def _look_limited(self, connection: psycopg.Connection, now: float) -> None:
+        """Looks for limited jobs, if it is time."""
+        leases, term = self._lanes.leases, self._own_lease.term
+        due = self._next_limited_look()
+        if self._draining or due is None or now < due:
+            return
+        forbidden = self._ask_flags()
+        self._claims_nothing = forbidden is None
+        jobs = [] if forbidden is None else leases.claim_limited(connection, forbidden)
+        if jobs:
+            self._hand_over(self._executor.submit, jobs, term)
 
     def _ask_flags(self) -> Sequence[str] | None:
         """The forbidden flags; None if the user's function failed, and then no job is claimed."""
@@ -254,6 +290,7 @@ class Engine:
         waits = [self._reconcile_at, self._sweep.next_due, self._lanes.next_due]
         if not self._draining:
             waits.append(self._next_look())
+            waits.append(self._next_limited_look())
         self._wake.wait(max(0.0, min(at for at in waits if at is not None) - time.monotonic()))
 
     # The connection
@@ -269,6 +306,7 @@ class Engine:
         self._trouble.connected()
         self._looks.forget_declaration()
         self._lanes.leases.finder.forget()
+        self._lanes.leases.limited.at_once()
         return self._connection
 
     def _reconcile(self, connection: psycopg.Connection) -> None:

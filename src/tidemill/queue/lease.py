@@ -11,6 +11,7 @@ import psycopg
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
+from tidemill.queue.limited import Limited
 from tidemill.queue.record import Keeper
 from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements, array
 
@@ -36,12 +37,14 @@ class LeaseLane:
         concurrency: int,
         durations: Durations,
         wake: Callable[[], None],
+        poll_interval: float = 1.0,
     ) -> None:
         self._worker_id = worker_id
         self._concurrency = concurrency
         self._durations = durations
         self._wake = wake
         self.finder = Finder("lease", worker_id, identifiers)
+        self.limited = Limited(worker_id, identifiers, poll_interval=poll_interval)
         self._inbox: deque[Settlement | FreedQueue] = deque()
         self._in_hand: set[tuple[int, int]] = set()
         # A queue is leased for longer than its jobs if a plain function outlives its time limit.
@@ -112,6 +115,30 @@ class LeaseLane:
         self.hold_queues((head.queue_id, head.token) for head in heads if head.queue_id is not None)
         return heads, more
 
+    @property
+    def next_limited(self) -> float | None:
+        """When to look for limited jobs; None if there is no room, or there are no limits."""
+        due = self.limited.next_due
+        return None if due is None or self.room <= 0 else due
+
+    def claim_limited(
+        self, connection: psycopg.Connection, forbidden_flags: Sequence[str], *, thorough: bool = False
+    ) -> list[ClaimedJob]:
+        """Claims limited jobs, as `Limited.find` does."""
+        room = self.room
+        if room <= 0:
+            return []
+        jobs = self.limited.find(
+            connection,
+            room,
+            start_now=max(0, self._concurrency - self.in_hand),
+            group_size=self._concurrency,
+            forbidden_flags=forbidden_flags,
+            thorough=thorough,
+        )
+        self.take_in_hand(jobs)
+        return jobs
+
     def take_in_hand(self, jobs: Iterable[ClaimedJob]) -> None:
         """Counts jobs that are leased to this worker as in hand."""
         self._in_hand.update((job.id, job.token) for job in jobs)
@@ -138,7 +165,9 @@ class LeaseLane:
             self._inbox.extendleft([*queues, *ended])
             self._uncertain.update((settlement.id, settlement.token) for settlement in ended)
             raise
-        self._in_hand.difference_update((settlement.id, settlement.token) for settlement in ended)
+        settled = {(settlement.id, settlement.token) for settlement in ended}
+        self._in_hand -= settled
+        self.limited.ended(settled)
         self._held_queues.difference_update((queue.id, queue.token) for queue in queues)
         result.log(self._uncertain)
         busy = {(settlement.id, settlement.token) for settlement in result.busy}

@@ -69,6 +69,11 @@ class Looks:
         with self._lock:
             return min(self._at, max(self._due[0], self._rest_until)) if self._due else self._at
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether producers are asked to notify: so regular looks make up for what they could not tell of."""
+        return self._declared
+
     def at_once(self) -> None:
         """Plans the next look for now."""
         self._at = 0.0

@@ -38,6 +38,11 @@ class Ration:
         return self._at if self._asked else None
 
     @property
+    def paused_until(self) -> float:
+        """Until when none is allowed."""
+        return self._at
+
+    @property
     def allows(self) -> bool:
         """Whether a search may be made now."""
         return time.monotonic() >= self._at

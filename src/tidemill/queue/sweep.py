@@ -34,13 +34,22 @@ class _Freed:
 class Sweep:
     """Frees the jobs of lost workers, some at a time, and learns whether the express lane is safe.
 
-    All methods belong to the engine's thread. `on_safety` is told whether no worker was lost lately.
+    All methods belong to the engine's thread. `on_safety` is told whether no worker was lost lately,
+    `on_limits` whether there are limits.
     """
 
-    def __init__(self, own_lease: OwnLease, *, interval: float, on_safety: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        own_lease: OwnLease,
+        *,
+        interval: float,
+        on_safety: Callable[[bool], None],
+        on_limits: Callable[[bool], None] = lambda found: None,
+    ) -> None:
         self._own_lease = own_lease
         self._interval = interval
         self._on_safety = on_safety
+        self._on_limits = on_limits
         self._at_start = True
         self._unknown_due = 0.0
         self._freed: dict[str, _Freed] = {}
@@ -69,8 +78,9 @@ class Sweep:
             freed.counts[now] = freed.counts.get(now, 0) + 1
             if len(freed.ids) < _MOST_NAMED:
                 freed.ids.append(job_id)
-        [(safe, suspicious)] = connection.execute(query("losses")).fetchall()
+        [(safe, suspicious, limited)] = connection.execute(query("losses")).fetchall()
         self._on_safety(safe)
+        self._on_limits(limited)
         self.has_more = len(rows) >= _MOST
         if self.has_more:
             self.next_due = 0.0

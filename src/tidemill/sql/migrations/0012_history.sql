@@ -145,19 +145,3 @@ comment on type tidemill._claimed_job is 'A job in a worker''s hand; the last ro
 
 drop function if exists tidemill._fail_jobs(
   text, bigint[], bigint[], text[], interval[], boolean[], text[], boolean[], boolean[]);
-drop function if exists tidemill._add_jobs(tidemill.job_spec[], text[]);
-drop function if exists tidemill._add_keyed_jobs(tidemill.job_spec[], text[]);
-
--- These get more parameters. The functions follow, and so does the next migration, which takes grants over: those that
--- a migration makes of its own new objects count as default privileges, which are taken back.
-create function tidemill.add_job(
-  identifier text, payload json default null, queue_name text default null, run_at timestamptz default null,
-  max_attempts integer default null, job_key text default null, priority integer default null,
-  flags text[] default null, job_key_mode text default 'replace', keep text default null, trace text default null
-) returns tidemill.job
-language plpgsql as $$ begin return null; end $$;
-create function tidemill.add_jobs(
-  specs tidemill.job_spec[], job_key_preserve_run_at boolean default false, job_key_mode text default null,
-  keep text default null, trace text default null
-) returns setof tidemill.job
-language plpgsql as $$ begin return; end $$;

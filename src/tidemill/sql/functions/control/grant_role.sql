@@ -74,7 +74,7 @@ as $$
     union all select _rights_of.role, ('_is_' || _rights_of.role)::name
   ),
   relations (role, name, privileges) as (
-    select 'reader', unnest('{jobs,job_history,tasks,task_stats,workers,pauses,acts,grants,actions,action_stats,action_history,action_errors,hypertables,
+    select 'reader', unnest('{jobs,job_history,limits,tasks,task_stats,workers,pauses,acts,grants,actions,action_stats,action_history,action_errors,hypertables,
       chunks,compression_settings}'::name[]), 'select'
     union all select 'actions', unnest('{actions,action_stats,action_history,action_errors}'::name[]), 'select'
     union all select 'worker', w.name, w.privileges from tidemill._relations_for_workers() w
@@ -124,7 +124,9 @@ as $$
     -- History, counters, progress, metrics: these write with the owner's rights.
     '_complete_kept_jobs', '_settle_kept_batch', '_keep_ended', '_keeps_history', '_declare_keeps', '_open_history',
     '_count_attempts', '_roll_up_counts', '_note_seen_tasks', '_show_progress', '_forget_progress', '_publish_tasks',
-    '_figures'
+    '_figures',
+    -- Limits: the claim and what goes with it, as well.
+    '_claim_limited_jobs', '_walk_gates', '_declare_limits', '_gate_waiting', '_visits_of_ended', '_notify_limited'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_workers is 'What a worker calls that is not the owner: it runs jobs, and no actions.';
@@ -138,6 +140,8 @@ as $$
     ('_workers', 'select, insert, update, delete'),
     ('_listeners', 'select, insert, delete'),
     ('_unstarted', 'select, insert, update, delete'),
+    ('_visits', 'select, insert'),
+    ('_limit_tasks', 'select'),
     ('_claim_tokens', 'usage'),
     -- Whether the schema fits.
     ('_migrations', 'select'),

@@ -51,8 +51,10 @@ begin
       else format('It is due on %s.', j.run_at) end;
     remedy := format('Run it now: select tidemill.reschedule_jobs(array[%s], run_at => now()).', j.id);
   else
-    select w.reason, w.message, w.remedy into reason, message, remedy from tidemill._why_behind(j, queue) w;
-    -- A job of a limit that is full belongs here: "limit full, held by ...".
+    select w.reason, w.message, w.remedy into reason, message, remedy
+      from tidemill._why_behind(j, queue) w where j.gate_id is null
+      union all
+      select w.reason, w.message, w.remedy from tidemill._why_limited(j) w where j.gate_id is not null;
   end if;
   if reason is not null then
     return next;
@@ -84,7 +86,7 @@ $$Why a job does not run: one row with the reason as a word, a message, and the 
 
 reason  gone (done, removed, or unknown), running, claimed (waits in its worker's hand), lost (its worker is), cancelled,
         failed, paused, scheduled, queue_busy (a job of its named queue runs), queue_order (others come first in
-        it), no_worker, busy, or ready
+        it), limited (its limit is full, or has no token yet), no_worker, busy, or ready
 
 The first that holds, in this order. Not known to the database: which flags workers leave alone.$$;
 
@@ -104,6 +106,30 @@ begin
     message := format('It runs in worker %s since %s%s.', j.locked_by, j.locked_at,
                       case when j.withdrawn is not null then '; it was asked to stop, or will not be tried again' else '' end);
     remedy := format('To stop it: select tidemill.cancel_jobs(array[%s]).', j.id);
+  end if;
+end
+$$;
+
+create or replace function tidemill._why_limited(
+  j tidemill._jobs, out reason text, out message text, out remedy text
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  g record;
+begin
+  select * into g from tidemill._gate_state(j.gate_id);
+  if g.in_use >= g.concurrency then
+    reason := 'limited';
+    message := format('Its limit "%s" lets %s run at once, and %s does: job %s%s.', g.limit_name,
+                      tidemill._counted(g.concurrency, 'job'), case g.in_use when 1 then 'one' else g.in_use::text end,
+                      array_to_string(g.holders, ', '), case when g.in_use > 10 then ' and others' else '' end);
+    remedy := 'Wait for them, or raise the limit.';
+  elsif g.next_token is not null then
+    reason := 'limited';
+    message := format('Its limit "%s" lets %s start in %s; the next one may on %s.', g.limit_name,
+                      tidemill._counted(g.rate, 'job'), g.period, g.next_token);
+    remedy := 'Wait, or raise the rate.';
   end if;
 end
 $$;

@@ -13,6 +13,8 @@ declare
   worker constant integer := tidemill._history_worker(worker_id);
   told_at constant timestamptz := clock_timestamp();
   gone bigint[];
+  gates bigint[];
+  tasks integer[];
 begin
   with given as materialized (
     select g.* from unnest(job_ids, tokens, keeps, with_payloads, durations, ages, results)
@@ -39,7 +41,13 @@ begin
              case when g.with_payload then g.payload end, g.result::json
       from gone g
   )
-  select array_agg(g.id) into gone from gone g;
+  select array_agg(g.id), array_agg(g.gate_id) filter (where g.gate_id is not null),
+         array_agg(g.task_id) filter (where g.gate_id is not null)
+    into gone, gates, tasks
+    from gone g;
+  if gates is not null then
+    insert into tidemill._visits select v.* from tidemill._visits_of_ended(gates, tasks, null) v;
+  end if;
   perform tidemill._tell_waiters(gone);
   return query
     select g.id, case when (

@@ -13,7 +13,8 @@ begin
           priority = new.priority, flags = new.flags, attempts = 0, last_error = null,
           payload = tidemill._merged_payload(o.payload, new.payload),
           run_at = case when mode = 'preserve_run_at' and o.attempts = 0 then o.run_at else new.run_at end,
-          slot = null, keep = new.keep, trace = new.trace, revision = o.revision + 1, updated_at = now()
+          slot = null, keep = new.keep, trace = new.trace, gate_id = new.gate_id, revision = o.revision + 1,
+          updated_at = now()
         where o.key = new.key and o.locked_at is null and o.attempts < o.max_attempts
         returning o.* into j;
       if found then
@@ -37,10 +38,10 @@ begin
     end if;
 
     insert into tidemill._jobs as i
-        (id, queue_id, task_id, priority, max_attempts, run_at, key, payload, flags, keep, trace)
+        (id, queue_id, task_id, priority, max_attempts, run_at, key, payload, flags, keep, trace, gate_id)
       overriding system value
-      values (coalesce(new.id, nextval('tidemill._jobs_id_seq')), new.queue_id, new.task_id,
-              new.priority, new.max_attempts, new.run_at, new.key, new.payload, new.flags, new.keep, new.trace)
+      values (coalesce(new.id, nextval('tidemill._jobs_id_seq')), new.queue_id, new.task_id, new.priority,
+              new.max_attempts, new.run_at, new.key, new.payload, new.flags, new.keep, new.trace, new.gate_id)
       on conflict (key) where key is not null do nothing
       returning i.* into j;
     if found then

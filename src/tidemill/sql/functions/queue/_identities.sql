@@ -25,6 +25,19 @@ begin
 end
 $$;
 
+create or replace function tidemill._task(identifier text, out id integer, out limit_id integer)
+language plpgsql
+as $$
+#variable_conflict use_variable
+begin
+  select t.id, t.limit_id into id, limit_id from tidemill._tasks t where t.identifier = identifier;
+  if not found then
+    id := tidemill._task_id(identifier);
+  end if;
+end
+$$;
+comment on function tidemill._task is 'The number of a task, as _task_id, and that of its limit; NULL: it has none.';
+
 create or replace function tidemill._queue_id(queue_name text) returns bigint
 language plpgsql strict
 as $$

@@ -43,7 +43,7 @@ begin
     -- Its conditions have to match the index _jobs_ready.
     with recursive levels(priority, run_at) as (
       (select j.priority, j.run_at from tidemill._jobs j
-       where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+       where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
          and j.priority > first_priority
        order by j.priority, j.run_at, j.id limit 1)
       union all
@@ -51,7 +51,7 @@ begin
       from levels l
       cross join lateral (
         select j.priority, j.run_at from tidemill._jobs j
-        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+        where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
           and j.priority > l.priority
         order by j.priority, j.run_at, j.id limit 1
       ) n
@@ -88,7 +88,7 @@ begin
         select j.*
         from tidemill._jobs j
         -- The first two lines have to match the index _jobs_tried, the next one its columns.
-        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+        where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
           and (j.key is not null or j.attempts > 0)
           and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
           and j.task_id = any(task_ids)
@@ -108,7 +108,7 @@ begin
         select j.*
         from tidemill._jobs j
         -- The first line has to match the index _jobs_ready, the next one its columns.
-        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+        where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
           and j.priority = l.priority and j.run_at <= now() and (j.run_at, j.id) > (l.run_at, l.id)
           and j.task_id = any(task_ids)
           and (j.key is null and j.attempts = 0 and j.task_id = any(quick_ids)) = express

@@ -22,7 +22,15 @@ begin
       for update of j skip locked
     ),
     gone as (
-      delete from tidemill._jobs j using held h where j.id = h.id returning j.id
+      delete from tidemill._jobs j using held h where j.id = h.id returning j.id, j.gate_id, j.task_id
+    ),
+    -- Of limited jobs: none costs nothing.
+    visits as (
+      insert into tidemill._visits
+        select v.*
+        from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks
+              from gone e where e.gate_id is not null having count(*) > 0) e
+        cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, null) v
     )
     select g.id, case when (
         select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
@@ -69,9 +77,17 @@ begin
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null, updated_at = now()
       from held h where j.id = h.id
       returning j.id, case when j.cancelled_after is not null then 'cancelled'
-                           when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at
+                           when j.attempts >= j.max_attempts then 'failed' else 'retry' end, j.run_at,
+                j.gate_id, j.task_id
+    ),
+    visits as (
+      insert into tidemill._visits
+        select v.*
+        from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks, array_agg(e.run_at) as run_ats
+              from failed e(id, outcome, run_at) where e.gate_id is not null having count(*) > 0) e
+        cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
     )
-    select f.* from failed f(id, outcome, run_at)
+    select f.id, f.outcome, f.run_at from failed f(id, outcome, run_at)
     union all
     select g.id, case when (
         select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)
@@ -121,7 +137,7 @@ begin
     ),
     -- Whoever asked for it need not wait for an attempt.
     removed as (
-      delete from tidemill._jobs j using held h where j.id = h.id and h.removed returning j.id
+      delete from tidemill._jobs j using held h where j.id = h.id and h.removed returning j.id, j.gate_id, j.task_id
     ),
     returned as (
       update tidemill._jobs j set
@@ -134,7 +150,15 @@ begin
           else j.last_error end,
         locked_at = null, locked_by = null, claim_token = null, withdrawn = null
       from held h where j.id = h.id and h.removed is not true
-      returning j.id
+      returning j.id, j.gate_id, j.task_id
+    ),
+    visits as (
+      insert into tidemill._visits
+        select v.*
+        from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks
+              from (select r.* from returned r union all select r.* from removed r) e
+              where e.gate_id is not null having count(*) > 0) e
+        cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, null) v
     )
     select g.id, case when (
         select j.locked_by = worker_id and j.claim_token = g.token from tidemill._jobs j where j.id = g.id)

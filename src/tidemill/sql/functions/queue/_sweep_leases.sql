@@ -152,6 +152,7 @@ begin
     removed as (
       delete from tidemill._jobs j using held h
       where j.id = h.id and h.unstarted and j.withdrawn in ('replaced', 'removed')
+      returning j.gate_id, j.task_id, j.run_at
     ),
     freed as (
       update tidemill._jobs j set
@@ -179,11 +180,20 @@ begin
                       why, h.locked_by) end
       from held h
       where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
-      returning h.locked_by, j.id, j.attempts >= j.max_attempts, j.cancelled_after is not null
+      returning h.locked_by, j.id, j.attempts >= j.max_attempts as failed, j.cancelled_after is not null as cancelled,
+                j.gate_id, j.task_id, j.run_at
+    ),
+    visits as (
+      insert into tidemill._visits
+        select v.*
+        from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks, array_agg(e.run_at) as run_ats
+              from (select f.gate_id, f.task_id, f.run_at from freed f union all select r.* from removed r) e
+              where e.gate_id is not null having count(*) > 0) e
+        cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
     )
-    select array_agg(f.holder), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled), count(*)
+    select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled), count(*)
       into holders, ids, fails, cancels, freed_jobs
-      from freed f(holder, id, failed, cancelled);
+      from freed f;
   return query select * from unnest(holders, ids, fails, cancels);
   if freed_jobs > 0 and tidemill._keeps_history() then
     perform tidemill._keep_ended(array(

@@ -9,6 +9,7 @@ create or replace function tidemill.add_job(
   flags text[] default null,
   job_key_mode text default 'replace',
   keep text default null,
+  limit_name text default null,
   trace text default null
 ) returns tidemill.job
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -17,11 +18,12 @@ as $$
 declare
   queue_id bigint;
   kept smallint;
+  limit_id integer;
   j tidemill._jobs;
   added record;
 begin
   -- Each expression costs about a microsecond, so one covers all arguments that most calls leave out.
-  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags, keep, trace) > 0 then
+  if num_nonnulls(queue_name, max_attempts, job_key, priority, flags, keep, limit_name, trace) > 0 then
     if not tidemill._job_fits(identifier, queue_name, max_attempts, job_key, priority, flags) then
       perform tidemill._refuse_job(identifier, queue_name, max_attempts, job_key, priority, flags);
     end if;
@@ -32,16 +34,20 @@ begin
     flags := tidemill._normal_flags(flags);
     kept := tidemill._keep_of(keep);
     trace := tidemill._checked_trace(trace);
+    limit_id := tidemill._limit_id(limit_name);
   end if;
 
   if job_key is null then
     loop
-      insert into tidemill._jobs as i (queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
+      insert into tidemill._jobs as i
+          (queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace, gate_id)
         select queue_id, t.id, coalesce(priority, 0), coalesce(max_attempts, 25),
-               coalesce(run_at, now()), coalesce(payload, '{}'), flags, kept, trace
+               coalesce(run_at, now()), coalesce(payload, '{}'), flags, kept, trace,
+               case when coalesce(t.limit_id, limit_id) is not null then
+                 tidemill._gate_id(t.limit_id, limit_id, identifier, queue_name, coalesce(payload, '{}')) end
           from tidemill._tasks t where t.identifier = identifier
         -- One statement less than a look of its own.
-        returning tidemill._job_row(i, identifier, queue_name) as job,
+        returning tidemill._job_row(i, identifier, queue_name) as job, i.task_id, i.gate_id,
                   exists (select from tidemill._listeners) as notifies into added;
       exit when found;
       -- The identifier of a known task is valid; a new one may not be.
@@ -50,7 +56,14 @@ begin
     end loop;
   else
     j.queue_id := queue_id;
-    j.task_id := tidemill._task_id(identifier);
+    select t.id, t.limit_id into j.task_id, j.gate_id from tidemill._tasks t where t.identifier = identifier;
+    if not found then
+      j.task_id := tidemill._task_id(identifier);
+    end if;
+    if coalesce(j.gate_id, limit_id) is not null then
+      j.gate_id := tidemill._gate_id(
+        j.gate_id::integer, limit_id, identifier, queue_name, coalesce(payload, '{}'));
+    end if;
     j.priority := coalesce(priority, 0);
     j.max_attempts := coalesce(max_attempts, 25);
     j.run_at := coalesce(run_at, now());
@@ -63,11 +76,13 @@ begin
     select case job_key_mode
              -- The job that was found may be of another task and queue.
              when 'unsafe_dedupe' then tidemill._job_row(j)
-             else tidemill._job_row(j, identifier, queue_name) end as job,
+             else tidemill._job_row(j, identifier, queue_name) end as job, j.task_id, j.gate_id,
            exists (select from tidemill._listeners) as notifies into added;
   end if;
 
-  if added.notifies then
+  if added.gate_id is not null then
+    perform tidemill._visit(added.task_id, added.gate_id, (added.job).run_at);
+  elsif added.notifies then
     -- The order of claims, in which the payload names a place, is without named queues.
     perform tidemill._notify_workers(
       (added.job).run_at, case when (added.job).queue_name is null then (added.job).priority end, 0);
@@ -90,6 +105,7 @@ flags         workers started with --forbid-flag skip jobs that carry one of the
 job_key_mode  replace (default), preserve_run_at, or unsafe_dedupe
 keep          how long tidemill.job_history has it: an interval such as '1 week', 'forever' or 'none'; default
               as its task and worker say
+limit_name    the limit that the job has, made by tidemill.set_limit; default that of its task
 trace         the trace context of the caller, a W3C traceparent; at most 512 characters
 
 If a keyed add finds a job, it returns nothing that others have given: the payload is NULL if it is
@@ -97,5 +113,6 @@ an array, since it may have been merged; with unsafe_dedupe payload, flags and l
 Read tidemill.jobs instead.
 
 Errors: 23502 identifier missing, 23514 a text too long or max_attempts below 1,
-22003 a number out of range, 22023 a null flag, or no keep, GWBKM an unknown job_key_mode.
+22003 a number out of range, 22023 a null flag, no keep, an unknown limit, a limited job in a named queue, or
+a payload without the field by which its limit counts; GWBKM an unknown job_key_mode.
 Behaviour follows Graphile Worker's function of that name.$$;

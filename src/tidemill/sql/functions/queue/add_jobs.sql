@@ -3,6 +3,7 @@ create or replace function tidemill.add_jobs(
   job_key_preserve_run_at boolean default false,
   job_key_mode text default null,
   keep text default null,
+  limit_names text[] default null,
   trace text default null
 ) returns setof tidemill.job
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -11,13 +12,14 @@ declare
   modes text[] := array_fill(
     coalesce(job_key_mode, case when job_key_preserve_run_at then 'preserve_run_at' else 'replace' end),
     array[coalesce(cardinality(specs), 0)]);
-  seen record := tidemill._check_specs(specs, modes);
+  seen record := tidemill._check_specs(specs, modes, limit_names);
   kept constant smallint := tidemill._keep_of(keep);
   traced constant text := tidemill._checked_trace(trace);
 begin
-  if seen.keyed then
+  if seen.keyed or seen.limited then
     return query select * from tidemill._add_keyed_jobs(
-      specs, modes, array_fill(kept, array[cardinality(specs)]), array_fill(traced, array[cardinality(specs)]));
+      specs, modes, seen.limited, seen.limit_ids, array_fill(kept, array[cardinality(specs)]),
+      array_fill(traced, array[cardinality(specs)]));
   elsif seen.task_id is not null then
     -- Straight from the INSERT: a join to the names would cost a quarter more.
     return query
@@ -55,20 +57,24 @@ specs                    array of tidemill.job_spec
 job_key_preserve_run_at  true: like job_key_mode preserve_run_at
 job_key_mode             replace (default), preserve_run_at or unsafe_dedupe, for all specs
 keep, trace              as for add_job, for all specs
+limit_names              the limit of each spec, in their order; NULL: that of its task
 
 Specs that share a job_key act as if they were added one after the other; each
 of them returns the job as it is in the end. A spec that is refused refuses the
 whole call and is named by its number. Errors as for add_job.$$;
 
 create or replace function tidemill._add_jobs(
-  specs tidemill.job_spec[], job_key_modes text[], keeps text[] default null, traces text[] default null
+  specs tidemill.job_spec[], job_key_modes text[], limit_names text[] default null, keeps text[] default null,
+  traces text[] default null
 ) returns setof tidemill.job
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  seen constant record := tidemill._check_specs(specs, job_key_modes, limit_names);
 begin
-  perform tidemill._check_specs(specs, job_key_modes);
   return query select * from tidemill._add_keyed_jobs(
-    specs, job_key_modes, array(select tidemill._keep_of(k.keep) from unnest(keeps) with ordinality k(keep, n) order by n),
+    specs, job_key_modes, seen.limited, seen.limit_ids,
+    array(select tidemill._keep_of(k.keep) from unnest(keeps) with ordinality k(keep, n) order by n),
     array(select tidemill._checked_trace(t.trace) from unnest(traces) with ordinality t(trace, n) order by n));
 end
 $$;
@@ -76,7 +82,7 @@ comment on function tidemill._add_jobs is
   'add_jobs with what it takes once for each spec; a NULL mode means replace.';
 
 create or replace function tidemill._add_keyed_jobs(
-  specs tidemill.job_spec[], job_key_modes text[], keeps smallint[], traces text[]
+  specs tidemill.job_spec[], job_key_modes text[], limited boolean, limit_ids integer[], keeps smallint[], traces text[]
 ) returns setof tidemill.job
 language plpgsql
 as $$
@@ -91,11 +97,14 @@ begin
     into ids from generate_series(1, cardinality(specs)) n;
 
   insert into tidemill._jobs as i
-      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace)
+      (id, queue_id, task_id, priority, max_attempts, run_at, payload, flags, keep, trace, gate_id)
     overriding system value
     select ids[s.place], q.id, t.id, coalesce(s.priority, 0), coalesce(s.max_attempts, 25),
            coalesce(s.run_at, now()), coalesce(s.payload, '{}'), tidemill._normal_flags(s.flags),
-           keeps[s.place], traces[s.place]
+           keeps[s.place], traces[s.place],
+           case when coalesce(t.limit_id, limit_ids[s.place]) is not null then
+             tidemill._gate_id(t.limit_id, limit_ids[s.place], s.identifier, s.queue_name, coalesce(s.payload, '{}'),
+                               format(' (spec %s)', s.place)) end
     from unnest(specs) with ordinality
       s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, place)
     join tidemill._tasks t on t.identifier = s.identifier
@@ -103,7 +112,7 @@ begin
     where s.job_key is null;
 
   for spec in
-    select s.*, t.id as task_id, q.id as queue_id
+    select s.*, t.id as task_id, t.limit_id, q.id as queue_id
     from rows from (unnest(specs), unnest(job_key_modes)) with ordinality
       s(identifier, payload, queue_name, run_at, max_attempts, job_key, priority, flags, mode, place)
     join tidemill._tasks t on t.identifier = s.identifier
@@ -122,9 +131,16 @@ begin
     new.flags := tidemill._normal_flags(spec.flags);
     new.keep := keeps[spec.place];
     new.trace := traces[spec.place];
+    new.gate_id := case when coalesce(spec.limit_id, limit_ids[spec.place]) is not null then
+      tidemill._gate_id(spec.limit_id, limit_ids[spec.place], spec.identifier, spec.queue_name, new.payload,
+                        format(' (spec %s)', spec.place)) end;
     new := tidemill._add_keyed_job(new, coalesce(spec.mode, 'replace'));
     ids[spec.place] := new.id;
   end loop;
+
+  if limited then
+    perform tidemill._visit_jobs(array(select j from unnest(ids) i(id) join tidemill._jobs j on j.id = i.id));
+  end if;
 
   return query
     select (x.r).*
@@ -140,11 +156,11 @@ begin
 end
 $$;
 comment on function tidemill._add_keyed_jobs is
-  'Adds specs that _check_specs has accepted and of which some have keys, one key after the other.';
+  'Adds specs that _check_specs has accepted and of which some have keys, one key after the other, or limits.';
 
 create or replace function tidemill._check_specs(
-  specs tidemill.job_spec[], job_key_modes text[],
-  out identifier text, out task_id integer, out keyed boolean
+  specs tidemill.job_spec[], job_key_modes text[], limit_names text[],
+  out identifier text, out task_id integer, out keyed boolean, out limited boolean, out limit_ids integer[]
 )
 language plpgsql
 as $$
@@ -163,6 +179,7 @@ begin
          min(coalesce(s.priority, 0)) as priority, max(coalesce(s.priority, 0)) as last_priority
     into seen
     from unnest(specs) s;
+  limited := false;
   if seen.run_at is null then
     keyed := false;
     return;
@@ -190,19 +207,33 @@ begin
       ) m;
   end if;
 
+  if num_nonnulls(variadic limit_names) > 0 then
+    if cardinality(limit_names) <> cardinality(specs) then
+      raise exception using errcode = 'invalid_parameter_value',
+        message = format('limit_names has %s entries for %s specs', cardinality(limit_names), cardinality(specs)),
+        hint = 'Give one for each spec; null stands for the limit of its task.';
+    end if;
+    limited := true;
+    limit_ids := array(
+      select tidemill._limit_id(n.name, format(' (spec %s)', n.place))
+      from unnest(limit_names) with ordinality n(name, place) order by n.place);
+  end if;
+
   -- In the order of their names, so that two callers with new ones cannot deadlock.
   if seen.queued then
     perform tidemill._queue_id(s.queue_name)
       from (select distinct u.queue_name from unnest(specs) u where u.queue_name is not null order by 1) s;
   end if;
   if not seen.one_task then
-    perform tidemill._task_id(s.identifier)
+    select limited or bool_or((tidemill._task(s.identifier)).limit_id is not null) into limited
       from (select distinct u.identifier from unnest(specs) u order by 1) s;
-  elsif seen.queued or keyed then
-    perform tidemill._task_id(seen.identifier);
   else
-    identifier := seen.identifier;
-    task_id := tidemill._task_id(identifier);
+    select t.id, limited or t.limit_id is not null into task_id, limited from tidemill._task(seen.identifier) t;
+    if seen.queued or keyed then
+      task_id := null;
+    else
+      identifier := seen.identifier;
+    end if;
   end if;
 
   -- The place of the first new job is known only if all are plain jobs of one priority.
@@ -216,4 +247,5 @@ $$;
 comment on function tidemill._check_specs is
 $$Refuses invalid specs, adds missing tasks and queues, and wakes workers.
 
-Returns whether any spec has a key and, if all are plain jobs of one task, that task.$$;
+Returns whether any spec has a key, whether any has a limit, the limits that specs name, and, if all are plain jobs of
+one task, that task.$$;

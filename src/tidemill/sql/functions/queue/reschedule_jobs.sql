@@ -61,6 +61,9 @@ begin
   select array_agg(r order by u.id), min(u.run_at) into jobs, due from updated u, tidemill._job_row(u) r;
   if due is not null then
     perform tidemill._notify_workers(due);
+    perform tidemill._visit_jobs(g.jobs)
+      from (select array_agg(j) as jobs from tidemill._jobs j where j.id = any(idle) and j.gate_id is not null) g
+      where g.jobs is not null;
   end if;
 end
 $$;

@@ -22,6 +22,8 @@ begin
   end loop;
 end
 $$;
+-- What a migration has dropped to change its parameters.
+select tidemill._grant_again();
 -- New functions may need more than was granted by the version before.
 select tidemill._grant_roles_again();
 select tidemill._grant_hypertables_again();

@@ -1,0 +1,153 @@
+-- Limits that tasks have in their code: a worker that starts writes them down, so that whoever adds jobs is held to them.
+
+create or replace function tidemill._declare_limits(declared jsonb)
+returns table (identifier text, was text, becomes text)
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+declare
+  given record;
+  known record;
+  before tidemill._limits;
+  wanted tidemill._limits;
+begin
+  if not exists (select from jsonb_each(declared) d where d.value <> 'null')
+    and not exists (select from tidemill._tasks t where t.limit_id is not null and declared ? t.identifier)
+  then
+    return;
+  end if;
+  perform tidemill._lock('limits');
+  for given in select d.key as identifier, nullif(d.value, 'null') as l from jsonb_each(declared) d order by d.key loop
+    if given.l is null then
+      select t.id, t.limit_id into known from tidemill._tasks t
+        where t.identifier = given.identifier and t.limit_id is not null;
+      continue when not found;
+      select x.* into before from tidemill._limits x where x.id = known.limit_id;
+      update tidemill._tasks t set limit_id = null, gate_from = null where t.id = known.id;
+      update tidemill._limits x set
+          concurrency = null, rate = null, period = null, burst = null, per_second = null, per = null,
+          removed_at = now(), changed_at = now()
+        where x.task_id = known.id;
+      perform tidemill._tell_limit(known.limit_id);
+      identifier := given.identifier;
+      was := tidemill._limit_words(before);
+      becomes := null;
+      return next;
+      continue;
+    end if;
+
+    select t.* into known from tidemill._task(given.identifier) t;
+    select x.* into before from tidemill._limits x where x.id = known.limit_id;
+    if given.l ? 'name' then
+      select x.* into wanted from tidemill._limits x where x.name = given.l ->> 'name' and x.removed_at is null;
+      if not found then
+        raise exception using errcode = 'invalid_parameter_value',
+          message = format('task "%s" has the limit "%s", which is not there', given.identifier, given.l ->> 'name'),
+          hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', given.l ->> 'name');
+      end if;
+    else
+      select r.* into wanted from jsonb_populate_record(null::tidemill._limits, given.l) r;
+      perform tidemill._refuse_limit(format('the limit of task "%s"', given.identifier), wanted.concurrency, wanted.rate,
+                                    wanted.period, wanted.burst, given.l ->> 'field');
+      wanted.per := string_to_array(given.l ->> 'field', '.');
+      wanted.burst := coalesce(wanted.burst, wanted.rate);
+      wanted.per_second := wanted.rate / extract(epoch from wanted.period)::float8;
+      if before.task_id = known.id and before.removed_at is null
+        and (before.concurrency, before.rate, before.period, before.burst, before.per)
+          is not distinct from (wanted.concurrency, wanted.rate, wanted.period, wanted.burst, wanted.per)
+      then
+        continue;
+      end if;
+      insert into tidemill._limits as x (task_id, concurrency, rate, period, burst, per_second, per)
+        values (known.id, wanted.concurrency, wanted.rate, wanted.period, wanted.burst, wanted.per_second, wanted.per)
+        on conflict (task_id) do update set
+          concurrency = excluded.concurrency, rate = excluded.rate, period = excluded.period, burst = excluded.burst,
+          per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
+        returning x.* into wanted;
+    end if;
+    if known.limit_id is distinct from wanted.id then
+      -- Those of its jobs that are there already have no gate.
+      update tidemill._tasks t set limit_id = wanted.id, gate_from = 0 where t.id = known.id;
+      insert into tidemill._limit_tasks values (wanted.id, known.id) on conflict do nothing;
+    elsif given.l ? 'name' then
+      continue;
+    end if;
+    perform tidemill._tell_limit(wanted.id);
+    identifier := given.identifier;
+    was := tidemill._limit_words(before);
+    becomes := tidemill._limit_words(wanted);
+    return next;
+  end loop;
+end
+$$;
+comment on function tidemill._declare_limits is
+$$Gives tasks the limits that their code has, and returns what was changed, in words.
+
+declared  an object with a key for each task of a worker: null, or an object with concurrency, rate, period, burst and
+          field; or with the name of a limit that tidemill.set_limit has made
+Errors: 22023 for a limit that cannot be meant, or is not there.$$;
+
+create or replace function tidemill._limit_words(l tidemill._limits) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case when l.id is not null and l.removed_at is null then concat_ws(', ',
+    'the limit "' || l.name || '"', l.concurrency || ' at once',
+    l.rate || ' in ' || l.period || case when l.burst <> l.rate then ' (burst ' || l.burst || ')' else '' end,
+    'per ' || array_to_string(l.per, '.')) end
+$$;
+comment on function tidemill._limit_words is 'What a limit says, for logs; NULL: there is none.';
+
+create or replace function tidemill._gate_waiting(identifiers text[], most integer default 5000) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off set lock_timeout = '100ms'
+as $$
+#variable_conflict use_column
+declare
+  task record;
+  last_id bigint;
+  gated tidemill._jobs[];
+begin
+  select t.id, t.identifier, t.limit_id, t.gate_from into task
+    from tidemill._tasks t
+    where t.gate_from is not null and t.limit_id is not null and t.identifier = any(identifiers)
+    order by t.id limit 1 for update skip locked;
+  if not found then
+    return false;
+  end if;
+  select max(x.id) into last_id
+    from (select j.id from tidemill._jobs j where j.id > task.gate_from order by j.id limit most) x;
+  if last_id is not null then
+    with waiting as materialized (
+      select j.id from tidemill._jobs j
+      where j.id > task.gate_from and j.id <= last_id and j.task_id = task.id and j.gate_id is null
+        and j.queue_id is null and (j.locked_at is not null or j.attempts < j.max_attempts)
+      order by j.id for update skip locked
+    ),
+    updated as (
+      update tidemill._jobs j set gate_id = tidemill._gate_id_if_any(task.limit_id, j.payload)
+        from waiting w where j.id = w.id
+        returning j
+    )
+    select array_agg(u.j) into gated from updated u;
+    perform tidemill._visit_jobs(gated);
+  end if;
+  update tidemill._tasks t set gate_from = last_id where t.id = task.id;
+  return true;
+end
+$$;
+comment on function tidemill._gate_waiting is
+$$Has some jobs of a task that were added before it had its limit pass a gate; also those that run, so that they count.
+
+most  how many jobs to look at. Jobs of named queues keep to these alone, and rows that are locked are passed over.
+Returns whether there may be more.$$;
+
+create or replace function tidemill._gate_id_if_any(limit_id integer, payload json) returns bigint
+language plpgsql stable
+as $$
+begin
+  return tidemill._gate_id(limit_id, null, '', null, payload);
+exception when invalid_parameter_value then
+  -- Nobody could be told: those that lack the field have one gate together.
+  return limit_id::bigint << 40;
+end
+$$;
+comment on function tidemill._gate_id_if_any is 'As _gate_id, for a job that was added before its task had a limit.';
