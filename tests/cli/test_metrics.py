@@ -8,7 +8,6 @@ import re
 import socket
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -183,7 +182,10 @@ def test_addresses_that_are_none(text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.versions(18)
-def test_one_port_for_all_processes(cli: CommandLine, connection: psycopg.Connection) -> None:
+def test_one_port_for_all_processes(
+    cli: CommandLine, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(cli.directory))
     (cli.directory / "tasks").mkdir()
     (cli.directory / "tasks" / "works.py").write_text("def task(payload): ...\n")
     connection.execute("select count(tidemill.add_job('works')) from generate_series(1, 100)")
@@ -200,5 +202,7 @@ def test_one_port_for_all_processes(cli: CommandLine, connection: psycopg.Connec
         assert {f'tidemill_slots{{process="{number}"}}' for number in (1, 2)} <= figures(port).keys()
         error = cli.refused("worker", "--processes", "2", "--metrics", str(port))
         assert "cannot be used: Address already in use" in error
-        directories = [Path(found) for found in re.findall(r"\S*tidemill-metrics-\S*", started.log)]
-    assert directories == []
+        assert len(list(cli.directory.glob("tidemill-metrics-*"))) == 1
+        started.process.terminate()
+        assert started.code() == 0
+    assert list(cli.directory.glob("tidemill-metrics-*")) == []

@@ -68,7 +68,7 @@ class MetricsService:
         from tidemill.metrics.exposition import Exposition
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Exposition(self.processes(), self._database.get()))
+        registry.register(Exposition(self.processes(), self._of_database()))
         encode, kind = choose_encoder(accept)
         return encode(registry), kind
 
@@ -84,9 +84,13 @@ class MetricsService:
             found += [f"process {number}: {problem}" for problem in figures["broken"]]
             if ready:
                 found += [f"process {number}: {problem}" for problem in figures["unready"]]
-        if ready and self._database.get() is None:
+        if ready and not found and self._of_database() is None:
             found.append("the database does not answer")
         return found
+
+    def _of_database(self) -> dict[str, Any] | None:
+        """Those of the database; None if it does not answer, or the worker is about to look for it."""
+        return self._database.get() if self._measure()["begun"] else None
 
     def _serve(self) -> None:
         assert self._server is not None
