@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import socket
 import urllib.error
@@ -20,6 +21,8 @@ from tests.support.supervised import supervised
 from tests.support.waiting import wait_until
 from tidemill import App, Retry, TidemillError, WorkerOptions
 from tidemill.metrics import from_database
+from tidemill.metrics.server import MetricsService
+from tidemill.metrics.share import open_share
 from tidemill.worker_options import metrics_address
 
 pytestmark = pytest.mark.one_worker("it has one port")
@@ -178,6 +181,18 @@ def test_addresses(text: str, meant: tuple[str, int]) -> None:
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(TidemillError, match="must be HOST:PORT"):
         WorkerOptions(metrics=text)
+
+
+def test_a_child_of_a_task_does_not_keep_the_port() -> None:
+    share = open_share("127.0.0.1:0")
+    assert share.listening is not None
+    service = MetricsService(share, measure=dict, connect=psycopg.connect)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if share.listening.fileno() == -1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert share.listening.fileno() != -1
+    service.stop(1)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from tidemill import forks
 from tidemill.metrics.from_database import DatabaseFigures
 from tidemill.metrics.share import Figures, Share
 
@@ -39,8 +40,13 @@ class MetricsService:
             from prometheus_client import CollectorRegistry  # noqa: F401
 
             self._server = _Server(share, self)
+        forks.renew_in_children(self)
         run = self._leave if self._server is None else self._serve
         self._thread = threading.Thread(target=run, name="tidemill-metrics", daemon=True)
+
+    def renew(self) -> None:
+        """In a forked child: a task's child that outlives the worker must not keep its port."""
+        self._share.close()
 
     def start(self) -> None:
         """Starts the thread."""
