@@ -24,7 +24,7 @@ TIERS = (
     ["queue", "actions", "history", "metrics"],
     ["budget parts measures worker"],
     ["slots pools connections waiting sync app"],
-    ["cli"],
+    ["cli", "contrib"],
 )
 # The front door loads a module when one of its names is asked for.
 OUTSIDE = {"tidemill"}

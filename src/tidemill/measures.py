@@ -13,12 +13,14 @@ def measure(parts: Parts | None, *, concurrency: int, stopping: bool) -> dict[st
     """The figures of a process whose worker has these parts; None: it is about to begin. Thread-safe.
 
     at       by `time.monotonic`, which the processes of a machine share
+    begun    whether the worker knows its database
     broken   threads that have ended although the worker has not been told to stop
     unready  why it does not claim jobs
     """
     unready = _unready(parts, stopping=stopping)
     figures: dict[str, Any] = {
         "at": time.monotonic(),
+        "begun": parts is not None,
         "broken": [] if parts is None or stopping else _broken(parts),
         "unready": unready,
         "ready": not unready,

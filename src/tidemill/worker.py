@@ -146,7 +146,9 @@ class Worker:
         return MetricsService(
             self._share,
             measure=lambda: measure(
-                self._parts, concurrency=self._options.concurrency, stopping=self._stop_asked.is_set()
+                self._parts,
+                concurrency=self._options.concurrency,
+                stopping=self._stop_asked.is_set() or self._engine_ended.is_set(),
             ),
             connect=lambda: connect_patiently(
                 self._app.database().for_application(self.id), min(self._patience, _METRICS_PATIENCE)

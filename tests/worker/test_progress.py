@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.running import eventually, running, within
 from tidemill import App, JobContext
+from tidemill.cli.jobs_find import job_rows
 from tidemill.context import SyncJobContext
 from tidemill.history import progress
 
@@ -32,7 +33,9 @@ def rows(connection: psycopg.Connection) -> int:
     return connection.execute("select from tidemill._progress").rowcount
 
 
-async def test_it_is_shown_while_the_job_runs(app: App, connection: psycopg.Connection) -> None:
+async def test_it_is_shown_while_the_job_runs(
+    app: App, connection: psycopg.Connection, database: str
+) -> None:
     gate, release = asyncio.Event(), threading.Event()
 
     @app.task
@@ -55,6 +58,8 @@ async def test_it_is_shown_while_the_job_runs(app: App, connection: psycopg.Conn
         await eventually(lambda: shown(connection) == [], "its end")
         await app.add_job("plain")
         await eventually(lambda: shown(connection) == [(1.0, "plain")], "that of a thread")
+        [row] = await asyncio.to_thread(job_rows, database, payloads=False)
+        assert (row["progress"], row["progress_message"]) == (1.0, "plain")
         assert rows(connection) == 1
         release.set()
         await eventually(lambda: rows(connection) == 0, "the rows to be gone")

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from tidemill import forks
 from tidemill.metrics.from_database import DatabaseFigures
 from tidemill.metrics.share import Figures, Share
 
@@ -39,8 +40,13 @@ class MetricsService:
             from prometheus_client import CollectorRegistry  # noqa: F401
 
             self._server = _Server(share, self)
+        forks.renew_in_children(self)
         run = self._leave if self._server is None else self._serve
         self._thread = threading.Thread(target=run, name="tidemill-metrics", daemon=True)
+
+    def renew(self) -> None:
+        """In a forked child: a task's child that outlives the worker must not keep its port."""
+        self._share.close()
 
     def start(self) -> None:
         """Starts the thread."""
@@ -68,7 +74,7 @@ class MetricsService:
         from tidemill.metrics.exposition import Exposition
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Exposition(self.processes(), self._database.get()))
+        registry.register(Exposition(self.processes(), self._of_database()))
         encode, kind = choose_encoder(accept)
         return encode(registry), kind
 
@@ -84,9 +90,13 @@ class MetricsService:
             found += [f"process {number}: {problem}" for problem in figures["broken"]]
             if ready:
                 found += [f"process {number}: {problem}" for problem in figures["unready"]]
-        if ready and self._database.get() is None:
+        if ready and not found and self._of_database() is None:
             found.append("the database does not answer")
         return found
+
+    def _of_database(self) -> dict[str, Any] | None:
+        """Those of the database; None if it does not answer, or the worker is about to look for it."""
+        return self._database.get() if self._measure()["begun"] else None
 
     def _serve(self) -> None:
         assert self._server is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -65,10 +66,7 @@ class Share:
         """Closes it, and removes the files: for the supervisor, when all processes have ended."""
         self.close()
         if self.directory is not None:
-            for number in range(1, self.count + 1):
-                for name in (str(number), f"{number}.new"):
-                    (self.directory / name).unlink(missing_ok=True)
-            self.directory.rmdir()
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def open_share(address: str, processes: int = 1) -> Share:

@@ -209,7 +209,7 @@ class Executor:
         held_here.set(set())
         clock, tasks, setting = time.perf_counter, self._tasks, self._setting
         hooks = setting.hooks
-        watched, around = hooks.are_watching, hooks.are_around
+        watched, around, begin = hooks.are_watching, hooks.are_around, Attempt.begin
         logged = self._is_logged = self._done_log.is_on()
         streaks = Streaks(tasks, self.tallies, self._done_log)
         keeper = setting.keeper
@@ -234,7 +234,7 @@ class Executor:
                 if streak is None or job.identifier != identifier:
                     identifier = job.identifier
                     streak = streaks.of(identifier)
-                attempt = Attempt.begin(job, streak.task, runner, setting, watched, around)
+                attempt = begin(job, streak.task, runner, setting, watched, around)
                 if attempt is None:
                     now = clock()
                     elapsed = now - started

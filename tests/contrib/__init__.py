@@ -1,0 +1,1 @@
+"""Tests of what ties Tidemill to other libraries."""
