@@ -237,7 +237,7 @@ begin
 
   return query
     select null::bigint, null::text, null::text, null::smallint, min(v.at), null::smallint, null::smallint, now(),
-           null::text, null::integer, null::text[], null::bigint, null::text, null::bigint
+           null::text, null::integer, null::text[], null::smallint, null::text, null::bigint, null::text, null::bigint
     from unnest(task_ids) as t(id)
     cross join lateral (
       select v.at from tidemill._visits v where v.task_id = t.id order by v.at limit 1
