@@ -11,14 +11,14 @@ from tests.support.running import eventually, run_all, running
 from tidemill import App
 
 
-@pytest.mark.parametrize("kind", ["task", "queue", "all"])
-async def test_a_pause_holds_and_a_resume_starts_what_waited(app: App, kind: Any) -> None:
+@pytest.mark.parametrize(("kind", "listen"), [("task", True), ("queue", True), ("all", True), ("all", False)])
+async def test_a_pause_holds_and_a_resume_starts_what_waited(app: App, kind: Any, listen: bool) -> None:
     ran: list[Any] = []
     app.task("t")(lambda payload: ran.append(payload))
     app.task("other")(lambda payload: ran.append(payload))
     queue = "q" if kind == "queue" else None
     name = {"task": "t", "queue": "q", "all": None}[kind]
-    async with running(app):
+    async with running(app, listen=listen):
         await app.add_job("t", "before", queue_name=queue)
         await eventually(lambda: ran == ["before"], "the first job")
         assert await app.pause(kind, name, "a test")
