@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.running import eventually, run_all, running
 from tidemill import App
+from tidemill.errors import InvalidJobError
 
 
 @pytest.mark.parametrize(("kind", "listen"), [("task", True), ("queue", True), ("all", True), ("all", False)])
@@ -40,6 +41,8 @@ async def test_a_worker_that_runs_once_ends_and_says_what_is_paused(
     for name in ("t", "other"):
         await app.add_job(name, name)
         await app.add_job(name, f"{name} queued", queue_name=f"of {name}")
+    with pytest.raises(InvalidJobError, match=r'no task has the name "others"\. Is "other" meant\?'):
+        await app.pause("task", "others")
     app.sync.pause("task", "t")
     await run_all(app)
     assert sorted(ran) == ["other", "other queued"]
