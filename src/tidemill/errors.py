@@ -37,7 +37,7 @@ class MissingRightsError(TidemillError):
 
 
 class InvalidJobError(TidemillError):
-    """A job was refused: an argument is malformed, too long or out of range.
+    """A job was refused: an argument is malformed, too long, out of range, or a name that nobody knows.
 
     `sqlstate` is PostgreSQL's code for it, for instance `23514` or `GWBKM`.
     """

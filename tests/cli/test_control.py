@@ -48,7 +48,7 @@ def test_pause_resume_and_what_waits(cli: Commands, connection: psycopg.Connecti
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["pause", "task", "sendmail"], 'no task has the name "sendmail" HINT: Is "send_mail" meant?'),
+        (["pause", "task", "sendmail"], 'no task has the name "sendmail". Is "send_mail" meant?'),
         (["pause", "task"], "the name of the task is missing"),
         (["pause", "all", "send_mail"], "kind all takes no name"),
         (["pause", "tasks", "send_mail"], "'tasks' is not one of"),

@@ -9,16 +9,17 @@ import pytest
 
 from tests.support.running import eventually, run_all, running
 from tidemill import App
+from tidemill.errors import InvalidJobError
 
 
-@pytest.mark.parametrize("kind", ["task", "queue", "all"])
-async def test_a_pause_holds_and_a_resume_starts_what_waited(app: App, kind: Any) -> None:
+@pytest.mark.parametrize(("kind", "listen"), [("task", True), ("queue", True), ("all", True), ("all", False)])
+async def test_a_pause_holds_and_a_resume_starts_what_waited(app: App, kind: Any, listen: bool) -> None:
     ran: list[Any] = []
     app.task("t")(lambda payload: ran.append(payload))
     app.task("other")(lambda payload: ran.append(payload))
     queue = "q" if kind == "queue" else None
     name = {"task": "t", "queue": "q", "all": None}[kind]
-    async with running(app):
+    async with running(app, listen=listen):
         await app.add_job("t", "before", queue_name=queue)
         await eventually(lambda: ran == ["before"], "the first job")
         assert await app.pause(kind, name, "a test")
@@ -40,6 +41,8 @@ async def test_a_worker_that_runs_once_ends_and_says_what_is_paused(
     for name in ("t", "other"):
         await app.add_job(name, name)
         await app.add_job(name, f"{name} queued", queue_name=f"of {name}")
+    with pytest.raises(InvalidJobError, match=r'no task has the name "others"\. Is "other" meant\?'):
+        await app.pause("task", "others")
     app.sync.pause("task", "t")
     await run_all(app)
     assert sorted(ran) == ["other", "other queued"]

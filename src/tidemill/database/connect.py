@@ -181,6 +181,8 @@ def explain(error: psycopg.Error) -> TidemillError | None:
     hint = f" {error.diag.message_hint}" if error.diag.message_hint else ""
     if state in _JOB_REFUSALS:
         return InvalidJobError(f"{message}.{hint}", state)
+    if state == "42704" and re.match(r'(no (task|queue) has the name|there is no worker) "', message):
+        return InvalidJobError(f"{message}.{hint}", state)
     if state in _MISSING_OBJECTS and "tidemill" in message:
         return SchemaError(
             f"The database has no Tidemill schema, or an older one ({message}). Run `tidemill migrate` on it."

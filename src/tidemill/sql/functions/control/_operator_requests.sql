@@ -71,7 +71,7 @@ as $$
 #variable_conflict use_variable
 declare
   step constant integer := 1000;
-  ids constant bigint[] := array(select i from unnest(job_ids) i);
+  ids constant bigint[] := array(select i from unnest(job_ids) i order by i);
   asked record;
   act bigint;
 begin

@@ -5,6 +5,8 @@ declare
   r record;
 begin
   perform tidemill._check_role(role, to_role, 'to_role');
+  -- Two sessions that grant rights on one object at once fail.
+  perform tidemill._lock('grants');
   for r in select * from tidemill._rights_of(role) loop
     execute format('grant %s on %s to %s', r.privileges, r.object, to_role);
   end loop;
@@ -19,7 +21,8 @@ role     reader (the views), producer (adds jobs, and reads none), operator (rea
 to_role  who gets it; it may have several
 
 It is given again whenever functions are laid anew. Take it back with tidemill.revoke_role, or drop owned by.
-Errors: 22023 an unknown role, NULL, or the owner of the schema; 42704 a role that is not there; 42501.$$;
+Errors: 22023 an unknown role, NULL, or the owner of the schema; 42704 a role that is not there; 42501; 55P03 another
+session grants or revokes for over 10 seconds.$$;
 
 create or replace function tidemill._check_role(role text, grantee regrole, parameter text) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp

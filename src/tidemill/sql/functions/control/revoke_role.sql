@@ -5,6 +5,7 @@ declare
   r record;
 begin
   perform tidemill._check_role(role, from_role, 'from_role');
+  perform tidemill._lock('grants');
   if not exists (select from tidemill.grants g where g.role = revoke_role.role and g.grantee = from_role) then
     raise exception using errcode = 'undefined_object', message = format('"%s" does not have the role %s', from_role, role),
       hint = 'The view tidemill.grants lists who has which.';
