@@ -41,3 +41,26 @@ def test_one_that_was_paused_a_moment_ago_adds_no_job(
     assert len(rows(connection, "select from tidemill.jobs")) == scheduled
     next_start = row(connection, "select next_start from tidemill.actions where id = %s", [action])
     assert next_start == {"next_start": NOON + HOUR * scheduled}
+
+
+def test_jobs_of_actions_have_limits(connection: psycopg.Connection) -> None:
+    """By their name, also with a key; and that of their task, which may refuse them."""
+    connection.execute("select tidemill.set_limit('l', 1)")
+    connection.execute(
+        'select * from tidemill._declare_limits(\'{"own": {"concurrency": 1, "field": "customer"}}\')'
+    )
+    good = [
+        add_action(connection, task="a", initial_start=NOON, job_options='{"limit_name": "l"}'),
+        add_action(
+            connection, task="b", initial_start=NOON, job_options='{"limit_name": "l", "job_key": "k"}'
+        ),
+        add_action(connection, task="own", initial_start=NOON, config='{"customer": 1}'),
+    ]
+    bad = add_action(connection, task="own", initial_start=NOON)
+    assert row(connection, "select tidemill._enqueue_actions(9, %s) as n", [NOON]) == {"n": 4}
+    assert [outcomes(connection, action) for action in good] == [["success"]] * 3
+    assert outcomes(connection, bad) == ["failure"]
+    assert rows(connection, "select name, waiting from tidemill.limits order by name") == [
+        {"name": "l", "waiting": 2},
+        {"name": "own", "waiting": 1},
+    ]

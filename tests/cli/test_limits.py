@@ -22,7 +22,7 @@ def test_limits_are_set_listed_and_removed(cli: CommandLine) -> None:
         {"name": "mailer", "task": None, "concurrency": 5, "rate": None, "period": None, "burst": None}
         | {"per": None, "in_use": 0, "waiting": 1, "tasks": ["send"]},
     ]
-    assert "mailer\t5\t\t\t0\t1\tsend" in cli.ok("limits")
+    assert "mailer\t\t5\t\t\t0\t1\tsend" in cli.ok("limits")
     assert 'no limit "nobody\'s"' in cli.refused("add", "send", "--limit", "nobody's")
     assert "is no rate" in cli.run("limits", "set", "x", "--rate", "100").stderr
     assert "concurrency 0 of limit" in cli.refused("limits", "set", "x", "--concurrency", "0")

@@ -394,6 +394,9 @@ def test_tasks_get_the_limits_of_their_code(queue: Queue) -> None:
     (changed,) = declare(queue, t={"name": "l"})
     assert changed["becomes"] == 'the limit "l", 3 at once'
     assert declare(queue, t={"name": "l"}) == []
+    # What waits goes with the task to its new limit.
+    assert queue.value("select tidemill._gate_waiting('{t}')")
+    assert (shown(queue)["name"], shown(queue)["waiting"]) == ("l", 1)
     (changed,) = declare(queue, t={"rate": 100, "period": "60 seconds", "burst": 7})
     assert changed["becomes"] == "100 in 00:01:00 (burst 7)"
     (changed,) = declare(queue, t=None)

@@ -16,7 +16,7 @@ from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.database.sql import query
 
-_COLUMNS = ("name", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
+_COLUMNS = ("name", "task", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)

@@ -82,7 +82,8 @@ delete from tidemill._jobs where id = 0;
 create table tidemill._kept_grants (
   function text not null,
   grantee oid not null,
-  is_grantable boolean not null
+  is_grantable boolean not null,
+  primary key (function, grantee)
 );
 comment on table tidemill._kept_grants is
   'Rights on functions that a migration dropped to change their parameters, until tidemill._grant_again grants them.';
@@ -105,9 +106,11 @@ begin
         'quoted text are not affected.';
   end if;
   insert into tidemill._kept_grants
-    select p.proname, g.grantee, g.is_grantable
+    -- Several roles may have granted the same.
+    select p.proname, g.grantee, bool_or(g.is_grantable)
     from pg_proc p cross join aclexplode(p.proacl) g
-    where p.oid = any(changed) and g.grantee not in (0, p.proowner);
+    where p.oid = any(changed) and g.grantee not in (0, p.proowner)
+    group by 1, 2;
 end
 $$;
 drop function if exists tidemill.add_job(text, json, text, timestamptz, integer, text, integer, text[], text);

@@ -141,11 +141,12 @@ begin
   for o in select e.key, e.value, jsonb_typeof(e.value) as given from jsonb_each(options) e loop
     kind := case o.key
       when 'queue_name' then 'string' when 'job_key' then 'string' when 'job_key_mode' then 'string'
+      when 'limit_name' then 'string'
       when 'max_attempts' then 'number' when 'priority' then 'number' when 'flags' then 'array' end;
     if kind is null then
       raise exception using errcode = 'invalid_parameter_value',
         message = format('job_options has an unknown key "%s"', o.key),
-        hint = 'Use queue_name, max_attempts, job_key, job_key_mode, priority and flags.';
+        hint = 'Use limit_name, queue_name, max_attempts, job_key, job_key_mode, priority and flags.';
     elsif o.given not in (kind, 'null')
       or kind = 'number' and o.given = 'number' and (o.value #>> '{}')::numeric % 1 <> 0
       or kind = 'array' and o.given = 'array'

@@ -47,7 +47,10 @@ begin
                  tidemill._flags_of(o))::tidemill.job_spec
       from unnest(plain) with ordinality p (action, state, slot, nr),
         lateral (values ((p.action).job_options)) options (o)
-      order by nr)) j
+      order by nr),
+      limit_names => array(
+        select (p.action).job_options ->> 'limit_name'
+        from unnest(plain) with ordinality p (action, state, slot, nr) order by nr)) j
   ),
   ended as (
     insert into tidemill._action_runs
@@ -126,7 +129,8 @@ as $$
     job_key => a.job_options ->> 'job_key',
     job_key_mode => a.job_options ->> 'job_key_mode',
     priority => tidemill._whole(a.job_options, 'priority'),
-    flags => tidemill._flags_of(a.job_options))).id
+    flags => tidemill._flags_of(a.job_options),
+    limit_name => a.job_options ->> 'limit_name')).id
 $$;
 comment on function tidemill._add_action_job is
   'Adds a job of a task action with the action''s options, and returns its id.';

@@ -51,7 +51,8 @@ missed             what to do about slots that no worker came to within a minute
                    runs once for all of them, skip passes over them, backfill runs each
 backfill_period    greatest age of a slot that is backfilled; default any age
 on_failure         task of which a job is added when a run fails
-job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags
+job_options        of a task's jobs: queue_name, max_attempts, job_key, job_key_mode, priority, flags,
+                   limit_name
 if_not_exists      true: if the caller owns or has added an action of this name, return its id and change nothing
 
 Errors: 22023 an impossible argument, 42883 no such routine, or it does not take (integer, jsonb), 42725

@@ -24,11 +24,7 @@ begin
       continue when not found;
       select x.* into before from tidemill._limits x where x.id = known.limit_id;
       update tidemill._tasks t set limit_id = null, gate_from = null where t.id = known.id;
-      update tidemill._limits x set
-          concurrency = null, rate = null, period = null, burst = null, per_second = null, per = null,
-          removed_at = now(), changed_at = now()
-        where x.task_id = known.id;
-      perform tidemill._tell_limit(known.limit_id);
+      perform tidemill._lift_limit(x) from tidemill._limits x where x.task_id = known.id;
       identifier := given.identifier;
       was := tidemill._limit_words(before);
       becomes := null;
@@ -66,8 +62,10 @@ begin
         returning x.* into wanted;
     end if;
     if known.limit_id is distinct from wanted.id then
-      -- Those of its jobs that are there already have no gate.
+      -- Those of its jobs that are there already have no gate, or one of another limit.
       update tidemill._tasks t set limit_id = wanted.id, gate_from = 0 where t.id = known.id;
+      perform tidemill._lift_limit(x) from tidemill._limits x
+        where x.task_id = known.id and x.id <> wanted.id and x.removed_at is null;
       insert into tidemill._limit_tasks values (wanted.id, known.id) on conflict do nothing;
     elsif given.l ? 'name' then
       continue;
@@ -118,8 +116,8 @@ begin
   if last_id is not null then
     with waiting as materialized (
       select j.id from tidemill._jobs j
-      where j.id > task.gate_from and j.id <= last_id and j.task_id = task.id and j.gate_id is null
-        and j.queue_id is null and (j.locked_at is not null or j.attempts < j.max_attempts)
+      where j.id > task.gate_from and j.id <= last_id and j.task_id = task.id
+        and (j.gate_id is null or (j.gate_id >> 40)::integer <> task.limit_id) and j.queue_id is null and (j.locked_at is not null or j.attempts < j.max_attempts)
       order by j.id for update skip locked
     ),
     updated as (
@@ -135,7 +133,7 @@ begin
 end
 $$;
 comment on function tidemill._gate_waiting is
-$$Has some jobs of a task that were added before it had its limit pass a gate; also those that run, so that they count.
+$$Brings some jobs of a task that were added before it had its limit under that; also those that run, so that they count.
 
 most  how many jobs to look at. Jobs of named queues keep to these alone, and rows that are locked are passed over.
 Returns whether there may be more.$$;

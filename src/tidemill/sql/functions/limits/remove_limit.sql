@@ -3,22 +3,15 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-  limit_id integer;
   before constant jsonb := tidemill._limit_in_short(name);
 begin
   perform tidemill._lock('limits');
-  update tidemill._limits l set
-      concurrency = null, rate = null, period = null, burst = null, per_second = null, per = null,
-      removed_at = now(), changed_at = now()
-    where l.name = name and l.removed_at is null
-    returning l.id into limit_id;
-  if limit_id is null then
+  perform tidemill._lift_limit(l) from tidemill._limits l where l.name = name and l.removed_at is null;
+  if not found then
     raise exception using errcode = 'invalid_parameter_value',
       message = format('there is no limit "%s"', name),
       hint = 'The view tidemill.limits lists them. The limit of a task is removed in the task''s code.';
   end if;
-  update tidemill._tasks t set limit_id = null where t.limit_id = limit_id;
-  perform tidemill._tell_limit(limit_id);
   perform tidemill._note_act(current_user, 'remove_limit', array[name], 1, null, before);
 end
 $$;
@@ -26,3 +19,17 @@ comment on function tidemill.remove_limit is
 $$Removes a limit that tidemill.set_limit made: its jobs that wait are free to run.
 
 Jobs cannot name it any more, until set_limit makes it again. Error 22023 if there is none of that name.$$;
+
+create or replace function tidemill._lift_limit(l tidemill._limits) returns void
+language plpgsql
+as $$
+begin
+  update tidemill._limits x set
+      concurrency = null, rate = null, period = null, burst = null, per_second = null, per = null,
+      removed_at = now(), changed_at = now()
+    where x.id = l.id;
+  update tidemill._tasks t set limit_id = null, gate_from = null where t.limit_id = l.id;
+  perform tidemill._tell_limit(l.id);
+end
+$$;
+comment on function tidemill._lift_limit is 'Removes a limit, so that it holds nobody up. Its row stays, since jobs have its number in their gates.';
