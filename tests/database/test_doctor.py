@@ -125,13 +125,45 @@ def test_it_finds_failing_actions(database: str, connection: psycopg.Connection)
     assert first.finding.endswith("Retention) has failed 2 times in a row, last with: no space.")
 
 
-def test_it_finds_an_old_transaction(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def lower(monkeypatch: pytest.MonkeyPatch, *thresholds: tuple[LiteralString, LiteralString]) -> None:
+    """Has the checks find what is not grave yet."""
     original = files.query
 
     def hasty(name: str) -> LiteralString:
-        return original(name).replace("'10 minutes'", "'0'")
+        text = original(name)
+        for threshold, instead in thresholds:
+            text = text.replace(threshold, instead)
+        return text
 
     monkeypatch.setattr(files, "query", hasty)
+
+
+def test_it_finds_what_takes_millions_of_rows(
+    server: Server, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lower(
+        monkeypatch,
+        ("1000 * greatest(s.n_live_tup, 1000)", "-1"),
+        ("128 * 1024 * 1024", "-1"),
+        ("s.n_dead_tup > 200000 and s.n_dead_tup > 2 * s.n_live_tup", "true"),
+        ("1000000000", "0"),
+        ("10::bigint * 1024 * 1024 * 1024", "-1"),
+    )
+    told = {each.code: each.finding for each in found(database, "bloat", "dead_rows", "wraparound")}
+    assert told["bloat"].startswith("The index tidemill.")
+    assert "dead rows beside" in told["dead_rows"]
+    assert "was not frozen for" in told["wraparound"]
+    with server.superuser() as superuser:
+        superuser.execute("select pg_create_physical_replication_slot('idle', true)")
+        try:
+            [first] = found(database, "disk")
+        finally:
+            superuser.execute("select pg_drop_replication_slot('idle')")
+    assert "The replication slot idle keeps " in first.finding
+
+
+def test_it_finds_an_old_transaction(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lower(monkeypatch, ("'10 minutes'", "'0'"))
     with psycopg.connect(database, application_name="report") as other:
         other.execute("set transaction isolation level repeatable read")
         other.execute("select count(*) from tidemill.jobs")

@@ -70,7 +70,7 @@ def test_it_waits_for_nobody_who_adds(queue: Queue, other: Queue) -> None:
     queue.rows("select tidemill.complete_jobs('{1}')")
     with other.connection.transaction():
         other.add(queue_name="q")
-        left = queue.row("select * from tidemill._delete_unused_queues()")
+        left = queue.row("select * from tidemill._delete_unused_queues(tries => 2)")
         assert (left["deleted"], left["because"]) == (
             0,
             "an open transaction has added jobs to a named queue",
@@ -143,3 +143,33 @@ def test_an_action_runs_it(queue: Queue) -> None:
 def test_what_cannot_be_meant_is_refused(queue: Queue, config: str, words: str) -> None:
     with pytest.raises(psycopg.Error, match=words):
         queue.connection.execute("call tidemill.cleanup(config => %s)", [config])
+
+
+def test_workers_and_producers_go_on_beside_it(queue: Queue, database: str) -> None:
+    """Jobs of queues are added, run and cleaned up at once, and none is left without its queue."""
+    ended = threading.Event()
+
+    def work() -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            worker = Queue(connection)
+            while not ended.is_set():
+                claimed = worker.claim()
+                worker.complete(claimed)
+                worker.release(claimed)
+
+    def clean() -> None:
+        with psycopg.connect(database, autocommit=True) as connection:
+            while not ended.is_set():
+                connection.execute("call tidemill.cleanup()")
+
+    threads = [threading.Thread(target=each) for each in (work, clean)]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        queue.add(queue_name=f"q{number % 7}")
+    wait_until(lambda: not queue.rows("select from tidemill._jobs limit 1"), "all jobs to be done")
+    ended.set()
+    for thread in threads:
+        thread.join()
+    queue.connection.execute("call tidemill.cleanup()")
+    assert names(queue) == []

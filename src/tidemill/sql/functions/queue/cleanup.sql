@@ -102,7 +102,8 @@ after_id  begins behind this id
 most      how many to delete$$;
 
 create or replace function tidemill._delete_unused_queues(
-  most integer default 5000, most_bytes bigint default 67108864, out deleted integer, out because text
+  most integer default 5000, most_bytes bigint default 67108864, tries integer default 10,
+  out deleted integer, out because text
 )
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
@@ -125,12 +126,19 @@ begin
   -- Whoever adds a job to a queue looks for its row, and so keeps a lock on this table until the job is seen. Once we
   -- have ours, there is no such transaction, and those that come look after our commit. One whose snapshot is older
   -- finds a row that is gone: see _queue_id.
-  begin
-    lock table tidemill._queues in access exclusive mode;
-  exception when lock_not_available then
-    because := 'an open transaction has added jobs to a named queue';
-    return;
-  end;
+  for turn in 1 .. tries loop
+    begin
+      lock table tidemill._queues in access exclusive mode;
+      exit;
+    exception when lock_not_available then
+      if turn = tries then
+        because := 'an open transaction has added jobs to a named queue';
+        return;
+      end if;
+      -- Meanwhile those who wait behind us go first: claims, which hold it for moments, and adds.
+      perform pg_sleep(0.05 + 0.1 * random());
+    end;
+  end loop;
   with used as materialized (
     select distinct j.queue_id from tidemill._jobs j where j.queue_id is not null
   ),
@@ -148,5 +156,6 @@ $$Deletes named queues without jobs, and returns how many; because says why it l
 
 most        how many to delete
 most_bytes  does nothing where the table of jobs is larger
+tries       how often it tries to be let in
 
-It holds up all who add jobs to named queues, or claim them, for a moment, and waits for a tenth of a second to be let in.$$;
+It holds up all who add jobs to named queues, or claim them, for a moment, and waits for a tenth of a second in each try.$$;
