@@ -59,6 +59,10 @@ WORKER: dict[str, list[tuple[Any, str]]] = {
     ],
     "action_concurrency": [(1.0, "action_concurrency is 1.0"), (-1, "action_concurrency is -1")],
     "crontab": [(5, "crontab is 5; it must be a Path, or the text of a crontab")],
+    "metrics": [
+        (9090, "metrics is 9090; it must be a text such as '127.0.0.1:9090'"),
+        ("localhost", "metrics is 'localhost'; it must be HOST:PORT, such as 127.0.0.1:9090"),
+    ],
 }
 APP: dict[str, list[tuple[Any, str]]] = {
     "database": [(5, "database is int; it must be a text"), (Path("x"), "it must be a text")],

@@ -23,7 +23,7 @@ from tidemill.queue.loop_watch import Seat, seat_here
 from tidemill.queue.outcome import failure_of_ours
 from tidemill.queue.own_lease import Term
 from tidemill.queue.record import Keeper
-from tidemill.queue.relay import Relay, is_for_threads
+from tidemill.queue.relay import News, Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
@@ -89,6 +89,7 @@ class Executor:
         self.durations = durations
         self.tallies = tallies
         self._done_log = done_log
+        self._relayed = Streaks(self._tasks, tallies, done_log)
         self._is_logged = False
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
@@ -353,11 +354,16 @@ class Executor:
         """Thread-safe."""
         return not self._term.is_over and job.id not in self._cancelled
 
-    def _ended_well(self, hand: Hand, job: ClaimedJob, began: float, seconds: float) -> None:
-        self.durations.add(job.identifier, seconds, leased=hand is self._leased)
-        self._count(job, None, began, seconds)
-        if self._is_logged:
-            self._done_log.add(job, seconds)
+    def _ended_well(self, hand: Hand, news: News) -> None:
+        """Of threads that go on by themselves."""
+        leased, logged, streaks = hand is self._leased, self._is_logged, self._relayed
+        ended = 0.0
+        while news:
+            job, began, seconds = news.popleft()
+            self.durations.add(job.identifier, seconds, leased=leased)
+            streaks.add(job, began, seconds, logged)
+            ended = began + seconds
+        streaks.end(ended)
 
     def _look_after(self, attempt: Attempt, seen: ClaimedJob) -> None:
         """Starts a further runner once a thread does not get on."""

@@ -14,6 +14,8 @@ from tidemill.queue.hands import Hand
 from tidemill.queue.record import Keeper
 from tidemill.tasks import Task
 
+News = deque[tuple[ClaimedJob, float, float]]
+
 # The event loop hears of what has ended this often: to tell it of each job takes longer than short ones run.
 _NEWS_SECONDS = 0.01
 
@@ -25,7 +27,8 @@ class Relay:
     began       when the first one began
     may_start   whether a job may start; if not, or if it is none for a thread, the event loop decides.
                 Thread-safe
-    ended_well  is told on the event loop of a job that ended well, when it began, and the seconds it took
+    ended_well  is told on the event loop of jobs that ended well, when each began, and how many seconds it
+                ran
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class Relay:
         tasks: Mapping[str, Task[Any]],
         began: float,
         may_start: Callable[[ClaimedJob], bool],
-        ended_well: Callable[[Hand, ClaimedJob, float, float], None],
+        ended_well: Callable[[Hand, News], None],
         keeper: Keeper,
     ) -> None:
         self.hand = hand
@@ -46,7 +49,7 @@ class Relay:
         self.began = began
         """When the present job began."""
         self._news_at = began + _NEWS_SECONDS
-        self._news: deque[tuple[ClaimedJob, float, float]] = deque()
+        self._news: News = deque()
         self.is_settled = False
         """The last job that the thread has run is settled as well."""
         self.left: ClaimedJob | None = None
@@ -74,8 +77,7 @@ class Relay:
 
     def tell(self) -> None:
         """Tells of what has ended since it did so last. Belongs to the event loop."""
-        while self._news:
-            self._ended_well(self.hand, *self._news.popleft())
+        self._ended_well(self.hand, self._news)
 
 
 def is_for_threads(task: Task[Any]) -> bool:

@@ -16,7 +16,7 @@ _FIRST_MICROSECONDS = int(FIRST_BUCKET * 1e6)
 class Streak:
     """The jobs of one task that have ended at once since the runner let others have their turn.
 
-    The runner itself adds to `jobs`, `ran`, `longest` and `run_ats`: a call for each job would cost too much.
+    The runner itself does what `Streaks.add` does: a call for each job would cost too much.
     """
 
     __slots__ = (
@@ -80,6 +80,22 @@ class Streaks:
         if streak is None:
             streak = self._streaks[identifier] = Streak(self._tasks[identifier], self._tallies.of(identifier))
         return streak
+
+    def add(self, job: ClaimedJob, began: float, seconds: float, logged: bool) -> None:
+        """Adds a job that has ended."""
+        streak = self._streaks.get(job.identifier) or self.of(job.identifier)
+        streak.jobs += 1
+        streak.ran += seconds
+        if seconds > streak.longest:
+            streak.longest = seconds
+        if seconds >= FIRST_BUCKET:
+            self.ran_long(streak, seconds)
+        run_at = job.run_at
+        streak.run_ats += run_at
+        if run_at < streak.earliest or run_at > streak.latest:
+            self.waited(streak, run_at, began)
+        if logged and (not streak.counts or seconds >= SLOW_SECONDS):
+            self.log(streak, job, seconds)
 
     def waited(self, streak: Streak, run_at: int, started: float) -> None:
         """The last job is the first one, or its waiting time is in another bucket than the one before."""
