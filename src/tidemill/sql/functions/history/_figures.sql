@@ -39,16 +39,19 @@ begin
         where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts and j.priority > l.priority
         order by j.priority, j.run_at, j.id limit 1) n
     ),
+    -- As in _lock_queued_jobs: the index _jobs_due_queued, from queue to queue.
     queues (queue_id, task_id, run_at) as (
       (select j.queue_id, j.task_id, j.run_at from tidemill._jobs j
        where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+         and j.run_at <= j.created_at
        order by j.queue_id, j.priority, j.run_at, j.id limit 1)
       union all
       select n.queue_id, n.task_id, n.run_at
       from queues q
       cross join lateral (
         select j.queue_id, j.task_id, j.run_at from tidemill._jobs j
-        where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts and j.queue_id > q.queue_id
+        where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+          and j.run_at <= j.created_at and j.queue_id > q.queue_id
         order by j.queue_id, j.priority, j.run_at, j.id limit 1) n
     ),
     first as materialized (
@@ -60,7 +63,13 @@ begin
           and j.priority = l.priority and j.run_at <= now()
         order by j.run_at, j.id limit most) f
       union all
-      select h.task_id, h.run_at from (select q.task_id, q.run_at from queues q limit most) h where h.run_at <= now()
+      select q.task_id, q.run_at from (select q.task_id, q.run_at from queues q limit most) q
+      union all
+      -- And those that became due later: the index _jobs_later.
+      (select j.task_id, j.run_at from tidemill._jobs j
+       where j.queue_id is not null and j.locked_at is null and j.attempts < j.max_attempts
+         and j.run_at > j.created_at and j.run_at <= now()
+       order by j.run_at, j.id limit most)
     )
     select t.identifier, greatest(0, extract(epoch from clock_timestamp() - min(f.run_at)))::double precision
     from first f join tidemill._tasks t on t.id = f.task_id group by t.identifier;
@@ -68,4 +77,4 @@ end
 $$;
 comment on function tidemill._oldest_ready is
 $$For each task, how long its oldest ready job has been ready: of so many jobs that are next in line in each of 100
-priorities, and of the first jobs of so many named queues.$$;
+priorities; of the first jobs of so many named queues; and of so many of their jobs that became due since they were added.$$;
