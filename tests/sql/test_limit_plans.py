@@ -87,7 +87,9 @@ VISITS = ("_visits", "_visits_due")
 HOT = {
     "the visits": Hot("_claim_limited_jobs", "with chosen", CLAIM, {VISITS, ("_visits", "Tid Scan")}, 20),
     "the gates": Hot("_claim_limited_jobs", "select coalesce", CLAIM, {GATES}, 10),
-    "new gates": Hot("_claim_limited_jobs", "with made", CLAIM | {"mine": "'{}'::bigint[]"}, {GATES}, 10),
+    "missing gates": Hot(
+        "_claim_limited_jobs", "select array_agg(d", CLAIM | {"mine": "'{}'::bigint[]"}, {GATES}, 10
+    ),
     # Of ten gates: its row, its limit, and of each no more leases than the limit.
     "what is free": Hot("_claim_limited_jobs", "select array_agg(c", CLAIM, {LEASED, GATES, LIMITS}, 33),
     # Of one gate: two tasks, four levels of one and one of the other, and ten jobs of each.

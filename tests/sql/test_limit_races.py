@@ -103,6 +103,20 @@ def test_many_claimers_take_each_job_once_and_forget_none(queue: Queue, another:
     assert queue.rows("select from tidemill._jobs") == []
 
 
+def test_a_claim_does_not_wait_long_for_a_gate_that_another_makes(
+    queue: Queue, another: Callable[[], Queue]
+) -> None:
+    queue.rows("select tidemill.set_limit('l', concurrency => 5)")
+    for task in ("t", "u"):
+        queue.add(task, limit_name="l")
+    other = another()
+    with other.connection.transaction():
+        assert len(claim(other, "x")) == 1
+        assert claim(queue, tasks=["u"]) == []
+    age(queue, 1)
+    assert len(claim(queue, tasks=["u"])) == 1
+
+
 def test_a_claim_that_cannot_count_is_refused(queue: Queue) -> None:
     with queue.connection.transaction():
         queue.connection.execute("set transaction isolation level repeatable read")

@@ -167,11 +167,11 @@ class LeaseLane:
             raise
         settled = {(settlement.id, settlement.token) for settlement in ended}
         self._in_hand -= settled
-        self.limited.ended(settled)
         self._held_queues.difference_update((queue.id, queue.token) for queue in queues)
         result.log(self._uncertain)
         busy = {(settlement.id, settlement.token) for settlement in result.busy}
         self._uncertain &= busy
+        self.limited.ended(settled - busy)
         if busy:
             self._in_hand |= busy
             self._inbox.extend(result.busy)

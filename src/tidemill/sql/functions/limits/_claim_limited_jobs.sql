@@ -25,6 +25,7 @@ declare
   -- The gates that this claim holds, and for each: how many may start by its concurrency, and by its tokens; what is in
   -- its bucket, and when the next whole token will be after these; how many are taken.
   mine bigint[];
+  missing bigint[];
   rooms integer[];
   tokens_left integer[];
   buckets double precision[];
@@ -74,18 +75,24 @@ begin
       cross join lateral (
         select g.id from tidemill._gates g where g.id = d.id for no key update skip locked
       ) g;
-    with made as (
-      insert into tidemill._gates (id)
-        select d.id from (select distinct u.id from unnest(due_gates) as u(id)) d
-        where d.id <> all(mine) and not exists (select from tidemill._gates g where g.id = d.id)
-        order by d.id
-        on conflict do nothing
-        returning id
-    )
-    select case when count(*) = 0 then mine else array(
-        select g.id from unnest(mine || array_agg(m.id)) as g(id) order by array_position(due_gates, g.id)) end
-      into mine
-      from made m;
+    select array_agg(d.id order by d.id)
+      into missing
+      from (select distinct u.id from unnest(due_gates) as u(id)) d
+      where d.id <> all(mine) and not exists (select from tidemill._gates g where g.id = d.id);
+    if missing is not null then
+      begin
+        with made as (
+          insert into tidemill._gates (id) select u.id from unnest(missing) as u(id) on conflict do nothing returning id
+        )
+        select case when count(*) = 0 then mine else array(
+            select g.id from unnest(mine || array_agg(m.id)) as g(id) order by array_position(due_gates, g.id)) end
+          into mine
+          from made m;
+      exception when lock_not_available then
+        -- Another claim is making one of them, and takes long: they are visited again.
+        null;
+      end;
+    end if;
     looked_at := clock_timestamp();
 
     -- A new statement, which sees the leases of whoever held these gates before: in one with the locks it would not.
