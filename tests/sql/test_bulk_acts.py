@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.sql.calls import Queue
+from tests.sql.calls import Queue, spec
 
 pytestmark = pytest.mark.versions(18, 15)
 
@@ -145,3 +146,25 @@ def test_what_cannot_be_meant_is_refused(
 def test_an_unknown_id_is_refused(queue: Queue) -> None:
     with pytest.raises(psycopg.errors.UndefinedObject, match="there is no bulk act 7"):
         step(queue, 7)
+
+
+def test_two_clients_carry_it_out_together(queue: Queue, another: Callable[[], Queue]) -> None:
+    queue.add_many([spec() for _ in range(2500)])
+    act = begin(queue, "cancel", task="t")
+    clients = [another(), another()]
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(each.connection.execute, "call tidemill.run_bulk_act(%s)", [act]) for each in clients
+        ]
+        for call in calls:
+            call.result()
+    row = queue.row("select state, changed, passed_over from tidemill.bulk_acts")
+    assert row == {"state": "done", "changed": 2500, "passed_over": {}}
+
+
+def test_a_session_above_read_committed_carries_one_out(queue: Queue) -> None:
+    queue.add()
+    queue.connection.execute("set default_transaction_isolation = 'repeatable read'")
+    act = begin(queue, "remove", task="t")
+    queue.connection.execute("call tidemill.run_bulk_act(%s)", [act])
+    assert queue.rows("select from tidemill.jobs") == []
