@@ -28,7 +28,7 @@ demo: $(VENV)/.installed-$(DEMO) ## See it work, on a PostgreSQL of its own
 	@$(VENV)/bin/tidemill demo $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests (ARGS='-k name --pg 18' passes more)
-	@$(VENV)/bin/pytest -n 2 $(ARGS)
+	@$(VENV)/bin/pytest -n 3 $(ARGS)
 
 test-quick: $(VENV)/.installed-dev ## Run a sample of the tests, in under a minute
 	@$(VENV)/bin/pytest -n 2 --quick $(ARGS)

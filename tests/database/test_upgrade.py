@@ -12,7 +12,6 @@ from psycopg.rows import dict_row
 
 from tests.actions.support import make_note, make_procedure
 from tests.support.running import run_all
-from tests.support.servers import Server
 from tidemill import App
 from tidemill.database import sql
 from tidemill.database.migrate import migrate
@@ -146,23 +145,6 @@ async def test_actions_in_every_state_survive_it(connection: Connection, empty_d
     )
     started = rows(connection, "select application_name as name from tidemill._start_actions('w', 9)")
     assert [found["name"].split(" [")[0] for found in started] == ["paused"]
-
-
-def test_who_might_add_jobs_may_still(connection: Connection, empty_database: str, server: Server) -> None:
-    lay(connection, 11)
-    with server.role() as role:
-        connection.execute(text("add_job_of_0011"))
-        names: LiteralString = "tidemill.add_job, tidemill.add_jobs"
-        connection.execute(f"grant execute on function {names} to {role} with grant option".encode())
-        migrate(empty_database)
-        granted = connection.execute(
-            "select p.proname, p.pronargs, has_function_privilege(%s, p.oid, 'execute with grant option')"
-            " from pg_proc p where p.proname like 'add_job%%' and p.pronamespace = 'tidemill'::regnamespace"
-            " order by 1",
-            [role],
-        ).fetchall()
-        assert granted == [("add_job", 11, True), ("add_jobs", 5, True)]
-        connection.execute(f"revoke all on function {names} from {role} cascade".encode())
 
 
 def test_an_interval_below_the_least_one_becomes_that(connection: Connection, empty_database: str) -> None:

@@ -187,7 +187,8 @@ def runner(
     monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ.get("PATH", "")]))
     monkeypatch.chdir(directory_of_page)
     monkeypatch.syspath_prepend(directory_of_page)
-    if "from django" in page.path.read_text(encoding="utf-8"):
+    # Django reads its settings once, so one page alone may run its examples.
+    if any("from django" in block.text and block.not_run is None for block in page.blocks()):
         # As manage.py does; it has no types.
         importlib.import_module("django").setup()
     if "<!-- in a database with the dialect timescaledb -->" in page.path.read_text(encoding="utf-8"):

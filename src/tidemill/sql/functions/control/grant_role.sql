@@ -145,6 +145,7 @@ as $$
     ('_unstarted', 'select, insert, update, delete'),
     ('_visits', 'select, insert'),
     ('_limit_tasks', 'select'),
+    ('_limits', 'select'),
     ('_claim_tokens', 'usage'),
     -- Whether the schema fits.
     ('_migrations', 'select'),
