@@ -14,7 +14,7 @@ from tests.support.commands import CommandLine
 from tests.support.documents import ROOT
 from tests.support.servers import Server
 
-pytestmark = [pytest.mark.slow, pytest.mark.versions(18, 16)]
+pytestmark = [pytest.mark.slow, pytest.mark.versions(18)]
 
 JOBS = [["jobs"], ["jobs", "--state", "failed", "--error", "x", "--since", "1h"], ["jobs", "show", "1"]]
 WORKERS = [["workers"]]

@@ -9,6 +9,8 @@ from psycopg import errors, sql
 from tests.hypertables.calls import refused, run, value, values
 from tests.hypertables.packed import ROWS, compress, count, images
 
+pytestmark = pytest.mark.versions(18)
+
 
 def add(connection: psycopg.Connection, name: str, kind: str, default: str | None = None) -> None:
     connection.execute("select tidemill.add_column('event_data', %s, %s, %s)", [name, kind, default])

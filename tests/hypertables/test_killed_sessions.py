@@ -14,6 +14,8 @@ from tests.hypertables.steps import Waiting, arm, dies, lay, lay_commits
 from tests.support.servers import TEMPLATE, Server
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.versions(18)
+
 SEGMENTS = "app_chunks._hyper_1_segments"
 _DAYS = "select c from tidemill.show_chunks('event_data', older_than => timestamptz '2026-01-03 00:00+00') c"
 _STAGE = """

@@ -13,6 +13,8 @@ from tests.hypertables.packed import DEVICES, ROWS, compress, count, images
 from tests.hypertables.steps import Waiting, arm, lay
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.versions(18)
+
 _LATE = """
     insert into staged select t + {0} * interval '1 second', 1 + {0} % 5, -1, 'late'
       from generate_series(timestamptz '2026-01-01 00:00+00', '2026-01-03 00:00+00', '1 day') t

@@ -356,7 +356,7 @@ def test_histories(machine: type[Histories]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=160,
+            max_examples=80,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,

@@ -59,6 +59,11 @@ WORKER: dict[str, list[tuple[Any, str]]] = {
     ],
     "action_concurrency": [(1.0, "action_concurrency is 1.0"), (-1, "action_concurrency is -1")],
     "crontab": [(5, "crontab is 5; it must be a Path, or the text of a crontab")],
+    "keep": [
+        ("soon", "keep: 'soon' is not how long history can be kept"),
+        (5, "keep: 5 is not how long history can be kept"),
+        (timedelta(0), "keep: "),
+    ],
     "metrics": [
         (9090, "metrics is 9090; it must be a text such as '127.0.0.1:9090'"),
         ("localhost", "metrics is 'localhost'; it must be HOST:PORT, such as 127.0.0.1:9090"),
@@ -87,6 +92,17 @@ TASK: dict[str, list[tuple[Any, str]]] = {
         (0, "max_attempts 0 of task 't' is out of range: 1 to 32767"),
         (32768, "is out of range"),
     ],
+    "keep": [
+        ("soon", "keep of task 't': 'soon' is not how long history can be kept"),
+        (7, "keep of task 't': 7 is not"),
+        (timedelta(0), "keep of task 't'"),
+    ],
+    "limit": [
+        (0, "limit 0 of task 't'"),
+        ([1], "limit [1] of task 't'"),
+    ],
+    "keep_result": [("yes", "keep_result 'yes' of task 't' is not True or False")],
+    "keep_payload": [(1, "keep_payload 1 of task 't' is not True or False")],
     "retry": [
         (3, "retry 3 of task 't' is not a retry strategy. It says how long to wait"),
         (3, "for the number of attempts use max_attempts, for instance max_attempts=3"),

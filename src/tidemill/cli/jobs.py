@@ -58,6 +58,8 @@ _CHANGES: dict[str, LiteralString] = {
     "remove": "select id from tidemill.complete_jobs(%(ids)s::bigint[])",
 }
 
+jobs_history.register(group)
+
 IdsArgument = Annotated[
     list[int] | None,
     typer.Argument(metavar="ID", help="Ids of jobs.", show_default=False, min=1, max=_GREATEST_ID),
@@ -66,7 +68,6 @@ IdsArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
-    jobs_history.register(group)
     app.add_typer(group, name="jobs")
 
 

@@ -79,6 +79,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "--lease": ("lease", _seconds),
     "--metrics": ("metrics", str),
     "--lane": ("lane", _one_of(*get_args(LaneChoice))),
+    "--keep": ("keep", str),
     "--log-format": ("log_format", _one_of("text", "json")),
     "--log-level": ("log_level", _one_of("debug", "info", "warning", "error")),
     "--database": ("database", str),

@@ -29,14 +29,14 @@ begin
     with recursive levels (priority) as (
       -- As in _lock_jobs: the conditions have to match the index _jobs_ready.
       (select j.priority from tidemill._jobs j
-       where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+       where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
        order by j.priority, j.run_at, j.id limit 1)
       union all
       select n.priority
       from levels l
       cross join lateral (
         select j.priority from tidemill._jobs j
-        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts and j.priority > l.priority
+        where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts and j.priority > l.priority
         order by j.priority, j.run_at, j.id limit 1) n
     ),
     -- As in _lock_queued_jobs: the index _jobs_due_queued, from queue to queue.
@@ -59,7 +59,7 @@ begin
       from (select l.priority from levels l limit 100) l
       cross join lateral (
         select j.task_id, j.run_at from tidemill._jobs j
-        where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts
+        where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts
           and j.priority = l.priority and j.run_at <= now()
         order by j.run_at, j.id limit most) f
       union all

@@ -84,13 +84,15 @@ begin
   elsif seen < examined then
     reached := null;
   end if;
-  with ended as (
+  ids := array(
     select j.id from tidemill._jobs j
     where j.id = any(ids) and j.locked_at is null and j.attempts >= j.max_attempts and j.updated_at < before
     order by j.id
-    for update skip locked
-  )
-  delete from tidemill._jobs j using ended e where j.id = e.id;
+    for update skip locked);
+  if tidemill._keeps_history() then
+    perform tidemill._keep_removed(ids);
+  end if;
+  delete from tidemill._jobs j where j.id = any(ids);
   get diagnostics deleted = row_count;
 end
 $$;

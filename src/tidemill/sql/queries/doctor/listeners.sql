@@ -11,6 +11,6 @@ where w.lost_at is null and w.expires_at > clock_timestamp() and not w.stopping
   -- A busy one asks for no notifications.
   and not exists (
     select from tidemill._jobs j
-    where j.queue_id is null and j.locked_at is null and j.attempts < j.max_attempts and j.run_at <= now())
+    where j.queue_id is null and j.gate_id is null and j.locked_at is null and j.attempts < j.max_attempts and j.run_at <= now())
 order by w.id
 limit 20

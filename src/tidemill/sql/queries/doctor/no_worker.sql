@@ -9,7 +9,7 @@ from (
     -- The most urgent one is found by the index of ready jobs; it need not be the oldest.
     coalesce(
       (select r.run_at from tidemill._jobs r
-       where r.queue_id is null and r.locked_at is null and r.attempts < r.max_attempts and r.run_at <= now()
+       where r.queue_id is null and r.gate_id is null and r.locked_at is null and r.attempts < r.max_attempts and r.run_at <= now()
        order by r.priority, r.run_at, r.id limit 1),
       (select q.run_at from tidemill._jobs q
        where q.queue_id is not null and q.locked_at is null and q.attempts < q.max_attempts and q.run_at <= now()
