@@ -88,8 +88,8 @@ def _verdicts(results: Results) -> list[Verdict]:
     plain, one, keys = (results.median(OURS, variant, RATE) for variant in (_PLAIN, _ONE, _KEYS))
     empty, behind, full = (results.median(OURS, variant, _CLAIM) for variant in (_EMPTY, _BEHIND, _FULL_KEYS))
     return [
-        at_least("a fifth of the lease lane's rate under one limit", over(one, plain), 0.2, "times"),
-        at_least("as much under a limit for each key", over(keys, plain), 0.2, "times"),
+        at_least("a third of the lease lane's rate under one limit", over(one, plain), 0.33, "times"),
+        at_least("as much under a limit for each key", over(keys, plain), 0.33, "times"),
         at_most("behind a full limit, a claim at most 2 times as long", over(behind, empty), 2, "times"),
         at_most("with very many full keys, too", over(full, empty), 2, "times"),
     ]
