@@ -70,6 +70,22 @@ def test_an_attempt_that_was_lost_with_its_worker(kept: Queue) -> None:
     assert lost in str(second[4])
 
 
+def test_an_attempt_whose_lease_was_taken_away(kept: Queue) -> None:
+    started, ahead = kept.add(), kept.add()
+    kept.register()
+    [job] = kept.claim(count=1)
+    assert job["id"] == started["id"]
+    [later] = kept.claim(count=1)
+    # As if it were claimed ahead, and waited in the worker's hand.
+    kept.connection.execute(
+        "insert into tidemill._unstarted (claim_token, worker_id) values (%s, 'w')", [later["claim_token"]]
+    )
+    kept.connection.execute("select tidemill.force_unlock_workers('{w}')")
+    taken = "The attempt did not end: its lease was taken away by force_unlock_workers"
+    assert ends(kept) == [(started["id"], "retried", 1, None, taken)]
+    assert kept.kept(ahead["id"])["attempts"] == 0
+
+
 def test_a_lost_lease_writes_no_history(kept: Queue) -> None:
     kept.add()
     [job] = kept.claim()

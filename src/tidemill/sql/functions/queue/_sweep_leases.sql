@@ -132,6 +132,7 @@ declare
   ids bigint[];
   fails boolean[];
   cancels boolean[];
+  unstarteds boolean[];
   freed_jobs bigint;
 begin
   if worker_ids = '{}' then
@@ -181,7 +182,7 @@ begin
       from held h
       where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
       returning h.locked_by, j.id, j.attempts >= j.max_attempts as failed, j.cancelled_after is not null as cancelled,
-                j.gate_id, j.task_id, j.run_at
+                j.gate_id, j.task_id, j.run_at, h.unstarted
     ),
     visits as (
       insert into tidemill._visits
@@ -191,8 +192,9 @@ begin
               where e.gate_id is not null having count(*) > 0) e
         cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
     )
-    select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled), count(*)
-      into holders, ids, fails, cancels, freed_jobs
+    select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled),
+           array_agg(f.unstarted), count(*)
+      into holders, ids, fails, cancels, unstarteds, freed_jobs
       from freed f;
   return query select * from unnest(holders, ids, fails, cancels);
   if freed_jobs > 0 and tidemill._keeps_history() then
@@ -200,10 +202,10 @@ begin
       select row(j.id, case when f.cancelled then 'cancelled' when f.failed then 'failed' else 'retried' end,
                  f.holder, null, null, null, null, null, case when not f.failed then 'The attempt did not end: ' || why end,
                  'WorkerLost', null, null)::tidemill._ended_attempt
-      from unnest(holders, ids, fails, cancels) f(holder, id, failed, cancelled)
+      from unnest(holders, ids, fails, cancels, unstarteds) f(holder, id, failed, cancelled, unstarted)
       join tidemill._jobs j on j.id = f.id
-      -- Those that had started; the others are as they were.
-      where j.updated_at = now()));
+      -- The others are as they were.
+      where not f.unstarted));
   end if;
   if most is null or freed_jobs < most then
     delete from tidemill._unstarted u
