@@ -161,13 +161,13 @@ async def test_a_function_that_outlives_its_time_limit_keeps_its_slot_until_it_i
         bench.release.wait(60)
 
     executor = bench.start()
-    settled = executor._leased._settle
+    settled = executor.leased._settle
 
     def settle(one: Settlement | FreedQueue) -> None:
         settled(one)
         bench.event.set()
 
-    executor._leased._settle = settle
+    executor.leased._settle = settle
     executor.submit([named(1, "hangs", LETTERS)], TERM)
     await within(bench.event)
     assert bench.messages() == ["Timed out after 0.01 s"]

@@ -37,12 +37,15 @@ class Batch:
         self, token: int, jobs: list[ClaimedJob], settle: Settle, on_over: Callable[[], None]
     ) -> None:
         self.token = token
-        self.size = 0
-        self.has_queues = any(job.queue_id is not None for job in jobs)
+        self.size = len(jobs)
+        self.has_queues = False
         for head in jobs:
-            for job in chain(head):
-                job.token = token
-                self.size += 1
+            head.token = token
+            if head.queue_id is not None:
+                self.has_queues = True
+                for job in chain(head.next):
+                    job.token = token
+                    self.size += 1
         self._settle = settle
         self._on_over = on_over
         self._lock = threading.Lock()
@@ -85,15 +88,27 @@ class Batch:
 
     def done(self, job: ClaimedJob) -> ClaimedJob | None:
         """See `Hand.done`."""
+        # This is done for each job: so it makes no calls that can be spared.
         with self._lock:
             if not self._closed:
-                del self._running[job.id]
+                running = self._running
+                del running[job.id]
                 if job.record is None:
                     self._done.append(job.id)
                 else:
                     self._kept.append(job)
-                self._count_ended(1)
-                return self._start(job.next)
+                self._left -= 1
+                if self._left == 0:
+                    self._on_over()
+                following = job.next
+                if self._stopped:
+                    return None
+                if following is None:
+                    if not self._waiting:
+                        return None
+                    following = self._waiting.popleft()
+                running[following.id] = following
+                return following
         self._settle(Settlement.of(job, "done"))
         return self.next(job)
 

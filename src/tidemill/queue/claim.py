@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any, Literal, LiteralString
 
 import psycopg
@@ -148,7 +149,7 @@ class Finder:
         )
         # The last row is no job: its run_at is the time up to which the scan went.
         *rows, last = rows
-        jobs = [ClaimedJob(*row) for row in rows]
+        jobs = list(starmap(ClaimedJob, rows))
         self._note_waiting(jobs, search)
         filled = len(jobs) >= room or last[1] is not None
         self.marks.scanned(

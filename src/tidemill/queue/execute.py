@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from tidemill.queue.attempt import Attempt, Setting
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
-from tidemill.queue.done_log import SLOW_SECONDS, DoneLog
+from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat, seat_here
@@ -25,19 +24,16 @@ from tidemill.queue.own_lease import Term
 from tidemill.queue.record import Keeper
 from tidemill.queue.relay import News, Relay, is_for_threads
 from tidemill.queue.resume import Suspended
+from tidemill.queue.runner import Runner, turn
 from tidemill.queue.settle import Settle, Settlement
 from tidemill.queue.starts import Starts
-from tidemill.queue.streaks import Streak, Streaks
+from tidemill.queue.streaks import Streaks
 from tidemill.queue.threads import Threads
-from tidemill.tallies import FIRST_BUCKET, Tallies
+from tidemill.tallies import Tallies
 from tidemill.tasks import Task
 
 logger = logging.getLogger("tidemill")
 
-# The event loop has other work, too: jobs that never wait give it a turn this often.
-_TURN_SECONDS = 0.005
-# Express jobs that end sooner are not measured: their task is known to be quick.
-_NOTABLE_SECONDS = 0.001
 # A thread whose job has not changed for so long may wait for something.
 _STUCK_SECONDS = 0.005
 
@@ -75,12 +71,12 @@ class Executor:
         self._batches: list[Batch] = []
         self._attempts: set[Attempt] = set()
         # Claimed ahead, or on their way here.
-        self._cancelled: set[int] = set()
+        self.cancelled: set[int] = set()
         self._stopping = False
         self._loop = asyncio.get_running_loop()
         in_loop = self._loop.call_soon_threadsafe
-        self._leased = LeasedHand(settle, starts.ask, concurrency, self._start, in_loop)
-        self._term = Term()
+        self.leased = LeasedHand(settle, starts.ask, concurrency, self._start, in_loop)
+        self.term = Term()
         self._term_check: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -90,7 +86,6 @@ class Executor:
         self.tallies = tallies
         self._done_log = done_log
         self._relayed = Streaks(self._tasks, tallies, done_log)
-        self._is_logged = False
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
 
@@ -102,7 +97,7 @@ class Executor:
     def submit(self, jobs: list[ClaimedJob], term: Term) -> None:
         """Takes jobs that were leased in this term."""
         self._enter(term)
-        self._leased.add(jobs)
+        self.leased.add(jobs)
         self._start()
         self._watch_term()
 
@@ -118,24 +113,24 @@ class Executor:
 
     def check_term(self) -> None:
         """Once the term is over, gives back what has not started, and stops what runs."""
-        if not self._term.is_over:
+        if not self.term.is_over:
             return
-        self._term.tell()
-        self._leased.give_back()
+        self.term.tell()
+        self.leased.give_back()
         for batch in self._batches:
             batch.stop()
         for attempt in self._attempts:
             attempt.lapse()
 
     def _enter(self, term: Term) -> None:
-        if term is not self._term:
+        if term is not self.term:
             self.check_term()
-            self._term = term
+            self.term = term
 
     def _watch_term(self) -> None:
         """Sees the end of the term, even if all other threads wait for the database."""
-        if self._term_check is None and not self._term.is_over:
-            self._term_check = self._loop.call_later(self._term.left, self._on_term_check)
+        if self._term_check is None and not self.term.is_over:
+            self._term_check = self._loop.call_later(self.term.left, self._on_term_check)
 
     def _on_term_check(self) -> None:
         self._term_check = None
@@ -145,17 +140,17 @@ class Executor:
     def stop(self) -> None:
         """Starts no more jobs, and gives back leased ones that have not started."""
         self._stopping = True
-        self._leased.close()
+        self.leased.close()
         for batch in self._batches:
             batch.stop()
 
     def cancel(self, reasons: Mapping[int, str]) -> None:
         """Stops these jobs: async tasks are cancelled, plain functions are told, others do not start."""
-        self._cancelled = set(reasons)
+        self.cancelled = set(reasons)
         for attempt in self._attempts:
             cancelled = attempt.cancel(reasons)
             if cancelled is not None:
-                self._cancelled.discard(cancelled)
+                self.cancelled.discard(cancelled)
 
     def abandon(self) -> None:
         """Stops every running job and gives it back."""
@@ -176,7 +171,7 @@ class Executor:
 
     def _start(self) -> None:
         """Starts a runner if jobs wait and all runners are waiting; a runner calls this before it waits."""
-        waiting = bool(self._leased) or any(batch.has_waiting for batch in self._batches)
+        waiting = bool(self.leased) or any(batch.has_waiting for batch in self._batches)
         if waiting and len(self._attempts) == len(self.runners) < self._concurrency:
             seat = Seat()
             runner = asyncio.get_running_loop().create_task(self._run(seat))
@@ -192,10 +187,11 @@ class Executor:
             logger.error("a runner of jobs broke", exc_info=error)
         self._start()
 
-    def _take(self) -> tuple[Hand, ClaimedJob] | None:
-        job = self._leased.take()
+    def take(self) -> tuple[Hand, ClaimedJob] | None:
+        """The next job to start, and the hand that it comes from; None if there is none."""
+        job = self.leased.take()
         if job is not None:
-            return self._leased, job
+            return self.leased, job
         for batch in self._batches:
             job = batch.take()
             if job is not None:
@@ -204,76 +200,26 @@ class Executor:
 
     async def _run(self, seat: Seat) -> None:
         """One runner: takes a job, runs it, tells its hand how it ended, takes the next."""
-        runner = asyncio.current_task()
-        assert runner is not None
         seat_here.set(seat)
         held_here.set(set())
-        clock, tasks, setting = time.perf_counter, self._tasks, self._setting
-        hooks = setting.hooks
-        watched, around, begin = hooks.are_watching, hooks.are_around, Attempt.begin
-        logged = self._is_logged = self._done_log.is_on()
-        streaks = Streaks(tasks, self.tallies, self._done_log)
-        keeper = setting.keeper
-        keeps = keeper.is_on
-        identifier = ""
-        streak: Streak | None = None
-        started = clock()
-        turn_ends = started + _TURN_SECONDS
-        while (taken := self._take()) is not None:
-            hand: Hand = taken[0]
-            job: ClaimedJob | None = taken[1]
-            term = self._term
-            while job is not None:
-                if term.is_over or job.id in self._cancelled:
-                    # This process may have stood still since the last line: it runs elsewhere by now.
-                    self.check_term()
-                    self._cancelled.discard(job.id)
-                    hand.end(job, Settlement.of(job, "returned"))
-                    job = hand.next(job)
-                    continue
-                seat.job = job
-                if streak is None or job.identifier != identifier:
-                    identifier = job.identifier
-                    streak = streaks.of(identifier)
-                attempt = begin(job, streak.task, runner, setting, watched, around)
-                if attempt is None:
-                    now = clock()
-                    elapsed = now - started
-                    streak.jobs += 1
-                    streak.ran += elapsed
-                    if elapsed > streak.longest:
-                        streak.longest = elapsed
-                    if elapsed >= FIRST_BUCKET:
-                        streaks.ran_long(streak, elapsed)
-                    run_at = job.run_at
-                    streak.run_ats += run_at
-                    if run_at < streak.earliest or run_at > streak.latest:
-                        streaks.waited(streak, run_at, started)
-                    if hand is self._leased or elapsed > _NOTABLE_SECONDS:
-                        self.durations.add(identifier, elapsed, leased=hand is self._leased)
-                    if logged and (not streak.counts or elapsed >= SLOW_SECONDS):
-                        streaks.log(streak, job, elapsed)
-                    if keeps or job.keep:
-                        keeper.note(job, elapsed)
-                    job = hand.done(job)
-                else:
-                    streaks.end(started)
-                    job = await self._go_on(attempt, hand, started)
-                    now = clock()
-                    if type(attempt.result) is Suspended:
-                        # The event loop had its turn while this job waited.
-                        turn_ends = now + _TURN_SECONDS
-                started = now
-                if now > turn_ends or runner.cancelling():
-                    streaks.end(now)
-                    await _turn(runner)
-                    logged = self._is_logged = self._done_log.is_on()
-                    started = clock()
-                    turn_ends = started + _TURN_SECONDS
-        streaks.end(started)
+        runner = Runner(
+            self,
+            self._setting,
+            seat,
+            streaks=Streaks(self._tasks, self.tallies, self._done_log),
+            durations=self.durations,
+            done_log=self._done_log,
+        )
+        while (attempt := runner.run()) is not None or runner.needs_turn:
+            if attempt is not None:
+                job = await self._go_on(attempt, runner)
+                runner.went_on(job, waited=type(attempt.result) is Suspended)
+            if runner.needs_turn:
+                await runner.turn()
 
-    async def _go_on(self, attempt: Attempt, hand: Hand, started: float) -> ClaimedJob | None:
+    async def _go_on(self, attempt: Attempt, runner: Runner) -> ClaimedJob | None:
         """Brings an attempt to its end; returns the job to start next."""
+        hand, started = runner.hand, runner.started
         relay: Relay | None = None
         if is_for_threads(attempt.task) and not self._setting.hooks.are_watching:
             relay = attempt.relay = Relay(
@@ -291,17 +237,17 @@ class Executor:
             started = relay.began
         job = attempt.job
         elapsed = time.perf_counter() - started
-        self.durations.add(job.identifier, elapsed, leased=hand is self._leased)
+        self.durations.add(job.identifier, elapsed, leased=hand is self.leased)
         self._count(job, settlement, started, elapsed)
         if settlement is None:
-            if self._is_logged:
+            if runner.is_logged:
                 self._done_log.add(job, elapsed)
             self._setting.keeper.note(job, elapsed)
             return hand.done(job)
         hand.end(job, settlement)
         if attempt.thread is not None:
             if attempt.runner.cancelling():
-                await _turn(attempt.runner)
+                await turn(attempt.runner)
             if attempt.is_outlived:
                 # A plain function keeps its slot and its named queue until it really ends.
                 self._attempts.add(attempt)
@@ -352,11 +298,11 @@ class Executor:
 
     def _may_start(self, job: ClaimedJob) -> bool:
         """Thread-safe."""
-        return not self._term.is_over and job.id not in self._cancelled
+        return not self.term.is_over and job.id not in self.cancelled
 
     def _ended_well(self, hand: Hand, news: News) -> None:
         """Of threads that go on by themselves."""
-        leased, logged, streaks = hand is self._leased, self._is_logged, self._relayed
+        leased, logged, streaks = hand is self.leased, self._done_log.is_on(), self._relayed
         ended = 0.0
         while news:
             job, began, seconds = news.popleft()
@@ -382,12 +328,3 @@ class Executor:
             relay.hand.end(job, Settlement.of(job, "returned"))
             return relay.hand.next(job)
         return job
-
-
-async def _turn(runner: asyncio.Task[None]) -> None:
-    """Gives the event loop a turn, and drops a cancellation that the last job left behind."""
-    # Such a cancellation is not meant for the next job: a job is cancelled only while it runs.
-    with contextlib.suppress(asyncio.CancelledError):
-        await asyncio.sleep(0)
-    while runner.cancelling():
-        runner.uncancel()

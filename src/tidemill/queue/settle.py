@@ -266,8 +266,14 @@ def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str
 
 
 def array(numbers: Iterable[int]) -> str:
-    """Numbers as text of a PostgreSQL array: many times cheaper than adapting a list."""
+    """Numbers, or truth values, as text of a PostgreSQL array: many times cheaper than adapting a list."""
     return f"{{{','.join(map(str, numbers))}}}"
+
+
+def seconds_array(seconds: Iterable[float]) -> str:
+    """Seconds as text of an array of floats, to the microsecond: cheaper still than the text of floats."""
+    microseconds = ",".join([f"{int(one * 1e6)}e-6" for one in seconds])
+    return f"{{{microseconds}}}"
 
 
 RECORD_ARRAYS: LiteralString = (
@@ -281,9 +287,9 @@ def record_arrays(records: Sequence[Record]) -> list[object]:
     now = time.perf_counter()
     return [
         array(record.keep for record in records),
-        [record.with_payload for record in records],
-        [record.duration for record in records],
-        [now - record.ended for record in records],
+        array(record.with_payload for record in records),
+        seconds_array(record.duration for record in records),
+        seconds_array(now - record.ended for record in records),
         with_nulls([record.result for record in records]),
     ]
 
@@ -312,8 +318,8 @@ def _reported(failed: Sequence[Settlement]) -> list[object]:
         array(report.keep for report in reports),
         array(report.attempt for report in reports),
         [moment(report.run_at) for report in reports],
-        [report.duration for report in reports],
-        [now - report.ended for report in reports],
+        seconds_array(report.duration for report in reports),
+        seconds_array(now - report.ended for report in reports),
         [report.error_type for report in reports],
         with_nulls([report.error_frame for report in reports]),
         with_nulls([report.traceback for report in reports]),

@@ -14,10 +14,7 @@ _FIRST_MICROSECONDS = int(FIRST_BUCKET * 1e6)
 
 
 class Streak:
-    """The jobs of one task that have ended at once since the runner let others have their turn.
-
-    The runner itself does what `Streaks.add` does: a call for each job would cost too much.
-    """
+    """The jobs of one task that have ended at once since the runner let others have their turn."""
 
     __slots__ = (
         "began",
@@ -63,6 +60,13 @@ class Streak:
         self.told, self.told_ran = 0, 0.0
         """Those that had a line, or were counted there."""
 
+    def add(self, jobs: int, run_ats: int, longest: float, ran: float) -> None:
+        """Adds jobs that have ended: see `run_ats`, `longest` and `ran`."""
+        self.jobs += jobs
+        self.run_ats += run_ats
+        self.longest = max(self.longest, longest)
+        self.ran += ran
+
 
 class Streaks:
     """The streaks of one runner, by task."""
@@ -82,24 +86,22 @@ class Streaks:
         return streak
 
     def add(self, job: ClaimedJob, began: float, seconds: float, logged: bool) -> None:
-        """Adds a job that has ended."""
-        streak = self._streaks.get(job.identifier) or self.of(job.identifier)
-        streak.jobs += 1
-        streak.ran += seconds
-        if seconds > streak.longest:
-            streak.longest = seconds
+        """Adds a job that has ended. A runner does the same by itself, without a call for each job."""
+        streak = self.of(job.identifier)
+        streak.add(1, job.run_at, seconds, seconds)
         if seconds >= FIRST_BUCKET:
             self.ran_long(streak, seconds)
-        run_at = job.run_at
-        streak.run_ats += run_at
-        if run_at < streak.earliest or run_at > streak.latest:
-            self.waited(streak, run_at, began)
+        if job.run_at < streak.earliest or job.run_at > streak.latest:
+            self.waited(streak, job.run_at, began, streak.jobs)
         if logged and (not streak.counts or seconds >= SLOW_SECONDS):
             self.log(streak, job, seconds)
 
-    def waited(self, streak: Streak, run_at: int, started: float) -> None:
-        """The last job is the first one, or its waiting time is in another bucket than the one before."""
-        before = streak.jobs - 1
+    def waited(self, streak: Streak, run_at: int, started: float, number: int) -> None:
+        """The last job is the first one, or its waiting time is in another bucket than the one before.
+
+        number  of this job in its streak, from 1 on
+        """
+        before = number - 1
         if not before:
             self._begun.append(streak)
             streak.began = int((started + self._tallies.clock) * 1e6)

@@ -40,6 +40,10 @@ declare
     -- Another worker may be at it.
     for update skip locked);
 begin
+  if places = '{}' and not exists (select from tidemill._task_hours h where h.hour < now() - interval '30 days') then
+    -- A worker that ends soon need not plan what has nothing to do.
+    return false;
+  end if;
   with old as (delete from tidemill._task_minutes m where m.ctid = any(places) returning m.*)
   insert into tidemill._task_hours as h
     select date_bin('1 hour', o.minute, '2000-01-01Z'), o.identifier,

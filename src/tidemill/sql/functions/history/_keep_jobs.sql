@@ -11,11 +11,16 @@ as $$
 #variable_conflict use_column
 declare
   worker constant integer := tidemill._history_worker(worker_id);
-  told_at constant timestamptz := clock_timestamp();
+  told_at constant double precision := extract(epoch from clock_timestamp());
+  task_ids integer[];
+  identifiers text[];
   gone bigint[];
   gates bigint[];
   tasks integer[];
 begin
+  -- A search for each row would take as long as an index does. Where there are more tasks, it is made for theirs.
+  select array_agg(t.id), array_agg(t.identifier) into task_ids, identifiers
+    from (select t.* from tidemill._tasks t order by t.id limit 50) t;
   with given as materialized (
     select g.* from unnest(job_ids, tokens, keeps, with_payloads, durations, ages, results)
       as g(id, token, keep, with_payload, duration, age, result)
@@ -28,16 +33,18 @@ begin
   ),
   gone as (
     delete from tidemill._jobs j using held h where j.id = h.id
-    returning j.*, h.keep as kept, h.with_payload, h.duration, h.age, h.result
+    returning j.id, j.created_at, j.run_at, j.attempts, j.max_attempts, j.priority, j.task_id, j.queue_id, j.gate_id, j.key,
+              j.payload, h.keep, h.with_payload, h.duration, h.age, h.result
   ),
   kept as (
     insert into tidemill._done_jobs
       (id, created_at, run_at, started_at, finished_at, worker, keep, attempt, max_attempts, priority, identifier,
        queue_name, key, payload, result)
-      select g.id, g.created_at, g.run_at, told_at - (g.age + g.duration) * interval '1 second',
-             told_at - g.age * interval '1 second', worker, g.kept, g.attempts, g.max_attempts, g.priority,
-             (select t.identifier from tidemill._tasks t where t.id = g.task_id),
-             (select q.queue_name from tidemill._queues q where q.id = g.queue_id), g.key,
+      select g.id, g.created_at, g.run_at, to_timestamp(told_at - g.age - g.duration), to_timestamp(told_at - g.age), worker,
+             g.keep, g.attempts, g.max_attempts, g.priority,
+             coalesce(identifiers[array_position(task_ids, g.task_id)],
+                      (select t.identifier from tidemill._tasks t where t.id = g.task_id)),
+             case when g.queue_id is not null then (select q.queue_name from tidemill._queues q where q.id = g.queue_id) end, g.key,
              case when g.with_payload then g.payload end, g.result::json
       from gone g
   )
@@ -75,22 +82,29 @@ set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off s
 as $$
 declare
   worker constant integer := tidemill._history_worker(worker_id);
-  told_at constant timestamptz := clock_timestamp();
+  told_at constant double precision := extract(epoch from clock_timestamp());
+  task_ids integer[];
+  identifiers text[];
 begin
+  -- A search for each row would take as long as an index does. Where there are more tasks, it is made for theirs.
+  select array_agg(t.id), array_agg(t.identifier) into task_ids, identifiers
+    from (select t.* from tidemill._tasks t order by t.id limit 50) t;
   with gone as (
     delete from tidemill._jobs j
       using unnest(job_ids, keeps, with_payloads, durations, ages, results)
         as g(id, keep, with_payload, duration, age, result)
       where j.id = g.id
-      returning j.*, g.keep as kept, g.with_payload, g.duration, g.age, g.result
+      returning j.id, j.created_at, j.run_at, j.attempts, j.max_attempts, j.priority, j.task_id, j.queue_id, j.key, j.payload,
+                g.keep, g.with_payload, g.duration, g.age, g.result
   )
   insert into tidemill._done_jobs
     (id, created_at, run_at, started_at, finished_at, worker, keep, attempt, max_attempts, priority, identifier,
      queue_name, key, payload, result)
-    select g.id, g.created_at, g.run_at, told_at - (g.age + g.duration) * interval '1 second',
-           told_at - g.age * interval '1 second', worker, g.kept, g.attempts + 1::smallint, g.max_attempts, g.priority,
-           (select t.identifier from tidemill._tasks t where t.id = g.task_id),
-           (select q.queue_name from tidemill._queues q where q.id = g.queue_id), g.key,
+    select g.id, g.created_at, g.run_at, to_timestamp(told_at - g.age - g.duration), to_timestamp(told_at - g.age), worker,
+           g.keep, g.attempts + 1::smallint, g.max_attempts, g.priority,
+           coalesce(identifiers[array_position(task_ids, g.task_id)],
+                    (select t.identifier from tidemill._tasks t where t.id = g.task_id)),
+           case when g.queue_id is not null then (select q.queue_name from tidemill._queues q where q.id = g.queue_id) end, g.key,
            case when g.with_payload then g.payload end, g.result::json
     from gone g;
   perform tidemill._tell_waiters(job_ids);
