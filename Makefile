@@ -19,7 +19,7 @@ STALE := $(if $(USABLE),,remake)
 DEMO := $(if $(and $(USABLE),$(wildcard $(VENV)/.installed-dev)),dev,embedded)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-two lint bench bench-smoke bench-hypertables chaos clean remake
+.PHONY: help demo test test-quick test-two lint bench bench-smoke bench-history bench-hypertables chaos clean remake
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ bench: $(VENV)/.installed-dev ## Measure it beside its peers (ONLY=throughput PE
 
 bench-smoke: $(VENV)/.installed-dev ## Measure a short throughput, without peers
 	@$(VENV)/bin/python -m bench --smoke
+
+bench-history: $(VENV)/.installed-dev ## Time pages of history with millions of finished jobs (JOBS=10000000)
+	@$(VENV)/bin/python -m bench.history_pages $(if $(JOBS),--jobs $(JOBS))
 
 bench-hypertables: $(VENV)/.installed-dev ## Measure hypertables beside plain tables (ROWS=1000000 ARGS=--publish)
 	@$(VENV)/bin/python -m bench.hypertables $(if $(ROWS),--rows $(ROWS)) $(ARGS)
