@@ -19,14 +19,15 @@ def counts(connection: psycopg.Connection[Any], most: int = 10000) -> Counts:
 def seen(connection: psycopg.Connection[Any]) -> Counts:
     """What the view says, which walks over the table."""
     found = connection.execute(
-        "select identifier, case when retrying and state = 'scheduled' then 'retrying' else state end, count(*)"
-        " from tidemill.jobs group by 1, 2"
+        "select identifier, case when retrying and state = 'scheduled' then 'retrying' else state end,"
+        " count(*) from tidemill.jobs group by 1, 2"
     ).fetchall()
     return {(identifier, state): (jobs, False) for identifier, state, jobs in found}
 
 
 FILL = """
-select tidemill.add_job(t, priority => (i % 3)::smallint, run_at => case when i % 2 = 0 then now() + interval '1 hour' end)
+select tidemill.add_job(t, priority => (i % 3)::smallint,
+    run_at => case when i % 2 = 0 then now() + interval '1 hour' end)
   from unnest('{a,b}'::text[]) t, generate_series(1, 20) i;
 select tidemill.add_job('queued', queue_name => 'q' || i % 7, run_at => now() + (i % 2) * interval '1 hour')
   from generate_series(1, 20) i;
@@ -42,7 +43,8 @@ select tidemill.add_job('tried') from generate_series(1, 20) i;
 update tidemill._jobs set attempts = 1, last_error = 'boom', run_at = now() + (id % 2) * interval '1 hour'
   where task_id = tidemill._task_id('tried');
 select tidemill.add_job('ended') from generate_series(1, 20) i;
-select tidemill.permanently_fail_jobs(array(select id from tidemill.jobs where identifier = 'ended' and id % 2 = 0), 'no');
+select tidemill.permanently_fail_jobs(
+  array(select id from tidemill.jobs where identifier = 'ended' and id % 2 = 0), 'no');
 select tidemill.cancel_jobs(array(select id from tidemill.jobs where identifier = 'ended' and id % 4 = 1));
 select tidemill.add_job('runs') from generate_series(1, 5) i;
 update tidemill._jobs set locked_at = now(), locked_by = 'w', claim_token = 1, attempts = 1
@@ -65,7 +67,7 @@ def test_they_are_those_of_the_view(connection: psycopg.Connection) -> None:
 
 def test_the_newest_error_is_that_of_a_job_that_has_one(connection: psycopg.Connection) -> None:
     connection.execute(FILL.encode())
-    found = dict(
+    found: dict[str, str] = dict(
         connection.execute(
             "select c.state, j.last_error from tidemill._job_counts() c"
             " join tidemill.jobs j on j.id = c.newest_error where c.identifier like any ('{tried,ended}')"
