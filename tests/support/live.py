@@ -22,6 +22,12 @@ _ORDER = re.compile(r"\x1b\[(\d+);1H\x1b\[2K([^\x1b]*(?:\x1b\[[\d;]*m[^\x1b]*)*)
 _STYLE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 
 
+def _take_terminal() -> None:
+    """Makes it the terminal of a session of its own, so that it sends the signals of keys and sizes."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class LiveTerminal:
     """A process on a terminal; what it sends is read in a thread, so that it never waits."""
 
@@ -39,7 +45,7 @@ class LiveTerminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            preexec_fn=os.setsid,
+            preexec_fn=_take_terminal,
         )
         self.sent = b""
         self._reader = threading.Thread(target=self._read, daemon=True)

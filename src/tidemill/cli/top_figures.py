@@ -17,8 +17,8 @@ from tidemill.database.patient import KeptConnection
 from tidemill.database.sql import query
 from tidemill.database.words import in_short
 
-COUNTED = 10_000
-"""Jobs are counted up to so many."""
+COUNTED = 5_000
+"""Of each kind so many jobs are counted: of those that are due, that are for later, that run, and so on."""
 
 # Each is a statement of its own: one that takes too long, or lacks a right, keeps no other from being shown.
 _PARTS = {

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.text import Text
 
-from tidemill.cli.top_figures import COUNTED
 from tidemill.cli.top_sections import actions, failing, slowest, tasks, workers
 from tidemill.cli.top_table import fit
 from tidemill.cli.top_view import View
@@ -133,7 +132,7 @@ def _counts(view: View, width: int) -> list[Text]:
     )
     jobs = Text.assemble(("jobs  ", "dim"), counts)
     if any(task.cut for task in view.tasks):
-        jobs.append(f"   +: {COUNTED:,} were counted", style="dim")
+        jobs.append("   +: or more", style="dim")
     rest = _joined(_workers(view), _actions(view))
     if jobs.cell_len + rest.cell_len + 4 <= width:
         return [Text.assemble(jobs, "    ", rest)]
@@ -151,7 +150,10 @@ def _jobs(view: View, states: Sequence[str], word: str, style: str) -> Text:
     # Cancelled ones are seldom there.
     if not count and word == "cancelled":
         return Text("")
-    return _figure(count, word, style, "+" if more else "")
+    # Where there are more, hundreds say nothing.
+    return _figure(
+        count // 1000 * 1000 if more and count >= 1000 else count, word, style, "+" if more else ""
+    )
 
 
 def _workers(view: View) -> Text:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 
@@ -74,10 +74,10 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._shown: list[str] = []
-        self._size = (0, 0)
+        self._size = ConsoleDimensions(0, 0)
 
     def __enter__(self) -> Screen:
-        self._size = (0, 0)
+        self._size = ConsoleDimensions(0, 0)
         self._console.set_alt_screen(True)
         self._console.show_cursor(False)
         return self
@@ -88,7 +88,7 @@ class Screen:
 
     def draw(self, make: Callable[[int, int], Sequence[Text]]) -> None:
         """Shows lines for a width and a height; writes those that have changed."""
-        size = (self._console.width, self._console.height)
+        size = self._console.size = _size(self._console)
         with self._console.capture() as captured:
             for text in make(*size):
                 self._console.print(text, no_wrap=True, overflow="crop", crop=True)
@@ -106,6 +106,14 @@ class Screen:
         if orders:
             self._console.file.write("".join(orders))
             self._console.file.flush()
+
+
+def _size(console: Console) -> ConsoleDimensions:
+    # As it is now. The variables COLUMNS and LINES, which rich prefers, tell how it was.
+    try:
+        return ConsoleDimensions(*os.get_terminal_size(console.file.fileno()))
+    except OSError:
+        return console.size
 
 
 @contextlib.contextmanager
