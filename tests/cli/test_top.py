@@ -245,6 +245,21 @@ def test_a_key_sorts(cli: CommandLine, filled: psycopg.Connection) -> None:
         assert terminal.ended() == 0
 
 
+def test_it_steps_aside_for_ctrl_z(cli: CommandLine, filled: psycopg.Connection) -> None:
+    with screen_of(cli) as terminal:
+        terminal.shows("build-7")
+        terminal.type("\x1a")
+        wait_until(
+            lambda: os.waitid(os.P_PID, terminal.process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT),
+            "it to stop",
+        )
+        wait_until(lambda: terminal.sent.endswith(b"\x1b[?1049l"), "the screen to be left")
+        terminal.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: b"build-7" in terminal.sent.rpartition(b"\x1b[?1049l")[2], "all of it again")
+        terminal.type("q")
+        assert terminal.ended() == 0
+
+
 def test_nothing_is_written_where_nothing_changes(cli: CommandLine, connection: psycopg.Connection) -> None:
     """Five frames of an idle database."""
     asked = "select count(*) from pg_stat_activity where application_name = 'tidemill top'"

@@ -30,8 +30,7 @@ class Alarm:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Alarm:
-        # A program may call the command in a thread, which gets no signals.
-        if threading.current_thread() is threading.main_thread():
+        if _hears_signals():
             handlers = {signal.SIGINT: self._end, signal.SIGTERM: self._end, signal.SIGWINCH: self._wake}
             self._before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
         return self
@@ -108,6 +107,11 @@ class Screen:
             self._console.file.flush()
 
 
+def _hears_signals() -> bool:
+    # A program may call the command in another thread, which gets none.
+    return threading.current_thread() is threading.main_thread()
+
+
 def _size(console: Console) -> ConsoleDimensions:
     # As it is now. The variables COLUMNS and LINES, which rich prefers, tell how it was.
     try:
@@ -129,6 +133,9 @@ def steps_aside(screen: Screen, keys: int | None) -> Iterator[None]:
         screen.__enter__()
         os.kill(os.getpid(), signal.SIGWINCH)
 
+    if not _hears_signals():
+        yield
+        return
     before = signal.signal(signal.SIGTSTP, step_aside)
     try:
         yield
@@ -155,6 +162,8 @@ def keys_at_once() -> Iterator[int | None]:
 
 
 def _set_at_once(descriptor: int) -> None:
+    import termios
     import tty
 
-    tty.setcbreak(descriptor)
+    # What was typed already counts.
+    tty.setcbreak(descriptor, termios.TCSADRAIN)
