@@ -192,15 +192,12 @@ def test_json_goes_on_until_ctrl_c(cli: CommandLine, filled: psycopg.Connection)
         assert process.wait(30) == 0
 
 
-@pytest.mark.parametrize("end", ["q", "\x03", "term", "hangup"])
+@pytest.mark.parametrize("end", ["q", "\x03", "term"])
 def test_it_ends_cleanly(cli: CommandLine, filled: psycopg.Connection, end: str) -> None:
     with screen_of(cli) as terminal:
         terminal.shows("build-7")
         if end == "term":
             terminal.process.send_signal(signal.SIGTERM)
-        elif end == "hangup":
-            # As if the terminal said that there is no more to come.
-            terminal.type("\x04q")
         else:
             terminal.type(end)
         assert terminal.ended() == 0
