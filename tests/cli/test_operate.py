@@ -146,6 +146,7 @@ def test_an_action_is_found_by_what_it_runs(cli: CommandLine, routines: psycopg.
 
 def test_names_are_completed(database: str, routines: psycopg.Connection) -> None:
     context = typer.Context(typer.main.get_command(command_line(["doctor"])))
+    top = typer.main.get_command(command_line(["top"])).commands["top"]  # type: ignore[attr-defined]
     context.params = {"database": database}
     routines.execute(
         "select tidemill.add_job('send_mail', queue_name => 'mail'), tidemill.add_job('with space')"
@@ -155,6 +156,8 @@ def test_names_are_completed(database: str, routines: psycopg.Connection) -> Non
     add_action(routines)
     assert completion.tasks(context, "") == ["send_fax", "send_mail"]
     assert completion.tasks(context, "send_m") == ["send_mail"]
+    [named] = [option for option in top.params if option.name == "task"]
+    assert [item.value for item in named.shell_complete(context, "send_m")] == ["send_mail"]
     assert completion.queues(context, "") == ["mail"]
     assert completion.actions(context, "") == ["app.say", "nightly"]
 

@@ -60,6 +60,7 @@ def test_a_reader_with_the_documented_grants_reads(
     connection.execute("select tidemill.create_hypertable('measured', 'at')")
     for words in [*JOBS, *WORKERS, *ACTIONS, *HYPERTABLES]:
         reader.ok(*words)
+    assert reader.json("top", "--once")["not_read"] == {}
     [measured] = reader.json("hypertables")
     assert (measured["rows"], measured["note"]) == (None, "no right to look at its chunks")
     assert reader.json("jobs", "show", "1")["payload"] == {"n": 1}

@@ -84,6 +84,9 @@ LATER = {("_jobs", "_jobs_later")}
 LATER_QUEUED = {("_jobs", "_jobs_later_queued")}
 JOBS = {("_jobs", "_jobs_pkey")}
 QUEUES = {("_queues", "_queues_pkey")}
+GATED = {("_jobs", "_jobs_gated")}
+LEASED = {("_jobs", "_jobs_leased")}
+TASKS = {("_tasks", "_tasks_pkey")}
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,14 @@ HOT = {
     # Once to lock, once to write.
     "completions": Hot("_complete_jobs", "with given", SETTLE, JOBS, 2 * 500),
     "failures": Hot("_fail_jobs", "with given", SETTLE, JOBS, 2 * 500),
+    # Ten and one of each walk, the levels, and the tasks of what was found.
+    "counts": Hot(
+        "_job_counts",
+        "with recursive levels",
+        CLAIM,
+        {*READY, *DUE, *LATER, *JOBS, *GATED, *LEASED, *TASKS},
+        7 * 11 + 7 + 6 * 3,
+    ),
 }
 
 # Level 5 stands for jobs that are dead, while an old snapshot still holds them.

@@ -31,6 +31,7 @@ _MODULES = {
     "pauses": "control",
     "acts": "control",
     "bulk": "bulk",
+    "top": "top",
     "tasks": "tasks",
     "queues": "tasks",
     "cleanup": "cleanup",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_REFUSED = re.compile(r'^permission denied for (schema|view|function) "?(\w+)"?$')
+_REFUSED = re.compile(r'^permission denied for (schema|view|function|aggregate) "?(\w+)"?$')
 _VIEWS = {
     "jobs",
     "workers",
@@ -21,7 +21,18 @@ _VIEWS = {
     "action_history",
     "action_errors",
 }
-_SINGLE = {"add_job", "add_jobs", "next_start", "next_runs", "why_waiting", "job_result"}
+_SINGLE = {
+    "add_job",
+    "add_jobs",
+    "next_start",
+    "next_runs",
+    "why_waiting",
+    "job_result",
+    "histogram_quantile",
+    "histogram_sum",
+}
+# Private ones, that are granted with a role alone.
+_READERS = {"_job_counts"}
 _ACTIONS = {
     "add_action",
     "alter_action",
@@ -63,10 +74,12 @@ def missing_grant(message: str) -> str:
         grant = "grant usage on schema tidemill to ROLE"
     elif kind == "view" and name in _VIEWS:
         grant = f"grant select on tidemill.{name} to ROLE"
-    elif kind == "function" and name in _SINGLE:
+    elif kind in ("function", "aggregate") and name in _SINGLE:
         grant = f"grant execute on function tidemill.{name} to ROLE"
     elif kind == "function" and name in _ACTIONS:
         grant = "select tidemill.grant_actions('ROLE')"
+    elif name in _READERS:
+        grant = "select tidemill.grant_role('reader', 'ROLE')"
     elif name in _OPERATORS:
         grant = "select tidemill.grant_role('operator', 'ROLE')"
     elif name in _OWNERS:
