@@ -16,8 +16,8 @@ $$;
 comment on function tidemill.grant_role is
 $$Gives a role of PostgreSQL a role of Tidemill. For the owner of the schema tidemill to call.
 
-role     reader (the views), producer (adds jobs, and reads none), operator (reads, and changes jobs, queues, workers
-         and pauses), worker (runs jobs, but no actions), or actions (adds and runs actions of its own)
+role     reader (the views), producer (adds jobs, and reads none), operator (reads, and changes jobs, queues,
+         workers, pauses and limits), worker (runs jobs, but no actions), or actions (adds and runs actions of its own)
 to_role  who gets it; it may have several
 
 It is given again whenever functions are laid anew. Take it back with tidemill.revoke_role, or drop owned by.
@@ -77,7 +77,7 @@ as $$
     union all select _rights_of.role, ('_is_' || _rights_of.role)::name
   ),
   relations (role, name, privileges) as (
-    select 'reader', unnest('{jobs,job_history,limits,tasks,task_stats,workers,pauses,acts,grants,actions,action_stats,action_history,action_errors,hypertables,
+    select 'reader', unnest('{jobs,job_history,limits,tasks,task_stats,workers,pauses,acts,grants,bulk_acts,actions,action_stats,action_history,action_errors,hypertables,
       chunks,compression_settings}'::name[]), 'select'
     union all select 'actions', unnest('{actions,action_stats,action_history,action_errors}'::name[]), 'select'
     union all select 'worker', w.name, w.privileges from tidemill._relations_for_workers() w
@@ -109,7 +109,9 @@ language sql immutable
 as $$
   select array[
     'complete_jobs', 'permanently_fail_jobs', 'reschedule_jobs', 'cancel_jobs', 'remove_job', 'force_unlock_workers',
-    'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs'
+    'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs',
+    'begin_bulk_act', 'step_bulk_act', 'run_bulk_act', 'abort_bulk_act', 'set_limit', 'remove_limit',
+    'cleanup', 'check_cleanup', '_cleanup_before', '_cleanup_queues', '_delete_ended_jobs', '_delete_unused_queues'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_operators is
