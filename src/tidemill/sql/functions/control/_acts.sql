@@ -41,8 +41,10 @@ as $$
   select exists (
     select from tidemill._action_runs r
     where r.outcome is null and not r.by_hand and r.proc_schema = 'tidemill' and r.pid = pg_backend_pid()
-      -- A run may have been left by a session whose number is ours now.
-      and r.backend_start = (select b.backend_start from pg_stat_activity b where b.pid = pg_backend_pid()))
+      -- A run may have been left by a session whose number is ours now. When ours began is hidden from us where another
+      -- role has logged in.
+      and coalesce(
+        r.backend_start = (select b.backend_start from pg_stat_activity b where b.pid = pg_backend_pid()), true))
 $$;
 comment on function tidemill._is_run_of_own_routine is
   'Whether a worker runs a routine of Tidemill''s own in this session, as an action: then the history tells of what it does.';
