@@ -127,6 +127,7 @@ NOT_GRANTED = {
     *(
         "_grant_hypertables_again",
         "_grant_hypertables",
+        "_roles_with_hypertables",
         "grant_hypertables",
         "_create_pick",
         "_picked",

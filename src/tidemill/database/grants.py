@@ -62,6 +62,8 @@ def missing_grant(message: str) -> str:
     grant = None
     if kind == "schema" and name == "tidemill":
         grant = "grant usage on schema tidemill to ROLE"
+    elif kind == "schema" and name == "graphile_worker":
+        grant = "select tidemill.grant_role('producer', 'ROLE')"
     elif kind == "view" and name in _VIEWS:
         grant = f"grant select on tidemill.{name} to ROLE"
     elif kind == "function" and name in _SINGLE:

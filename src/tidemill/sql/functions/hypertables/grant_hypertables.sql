@@ -16,6 +16,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   callee regprocedure;
+  wrapper record;
 begin
   if to_role is null then
     raise exception using errcode = 'invalid_parameter_value', message = 'role cannot be NULL', hint = 'Name a role.';
@@ -33,6 +34,9 @@ begin
     where p.pronamespace = 'tidemill'::regnamespace and p.proname = any(tidemill._functions_for_hypertables())
   loop
     execute format('grant execute on routine %s to %s', callee, to_role);
+  end loop;
+  for wrapper in select * from tidemill._dialect_rights_of('hypertables') loop
+    execute format('grant %s on %s to %s', wrapper.privileges, wrapper.object, to_role);
   end loop;
 end
 $$;
@@ -88,11 +92,18 @@ create or replace function tidemill._grant_hypertables_again() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform tidemill._grant_hypertables(g.grantee::regrole)
-    from pg_proc p, aclexplode(p.proacl) g
-    where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'make_chunks'
-      and g.grantee <> p.proowner and g.grantee <> 0;
+  perform tidemill._grant_hypertables(h.grantee) from tidemill._roles_with_hypertables() h;
 end
 $$;
 comment on function tidemill._grant_hypertables_again is
   'Gives the roles of grant_hypertables what this version''s functions need. For after they were laid.';
+
+create or replace function tidemill._roles_with_hypertables() returns table (grantee regrole)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select g.grantee::regrole
+  from pg_proc p, aclexplode(p.proacl) g
+  where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'make_chunks'
+    and g.grantee <> p.proowner and g.grantee <> 0
+$$;
+comment on function tidemill._roles_with_hypertables is 'The roles of grant_hypertables.';
