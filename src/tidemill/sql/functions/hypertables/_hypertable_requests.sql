@@ -71,7 +71,7 @@ begin
     when 'forget c' then
       delete from tidemill._chunks k where k.hypertable_id = c.hypertable_id and k.number = c.number;
     when 'note' then
-      if stored.id is null or not new.what = any(tidemill._functions_for_hypertables()) or new.what like '\_%' then
+      if stored.id is null or not new.what = any(tidemill._functions_for_hypertables()) or starts_with(new.what, '_') then
         raise exception using errcode = '42501', message = 'an act is that of a function on a hypertable';
       end if;
       -- What policies do is in the history of actions.
