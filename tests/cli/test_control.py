@@ -71,7 +71,8 @@ def test_acts_are_listed_and_filtered(cli: Commands, connection: psycopg.Connect
     cli.ok("jobs", "cancel", "--task", "t", "--reason", "no more")
     cli.ok("jobs", "remove", "7")
     cli.ok("pause", "task", "t")
-    assert [act["what"] for act in cli.json("acts")] == ["pause", "complete_jobs", "cancel_jobs"]
+    newest = ["pause", "complete_jobs", "cancel_jobs", "begin_bulk_act"]
+    assert [act["what"] for act in cli.json("acts")] == newest
     [act] = cli.json("acts", "--what", "cancel_jobs", "--since", "1h")
     assert (act["subject_count"], act["reason"], act["after"][0]["state"]) == (7, "no more", "cancelled")
     assert [act["what"] for act in cli.json("acts", "--subject", "7")] == ["complete_jobs", "cancel_jobs"]

@@ -13,9 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import typer
+from psycopg.conninfo import make_conninfo
 
 from tests.cli.actions import add_action
 from tests.support.commands import PROGRAM, CommandLine
+from tests.support.servers import Server
 from tests.support.waiting import wait_until
 from tidemill.cli import command_line, completion
 from tidemill.database.doctor import CHECKS
@@ -63,6 +65,32 @@ def test_the_doctors_exit_code_is_for_monitors(cli: CommandLine, database: str) 
     gone = nowhere.run("doctor", "--json")
     assert (gone.returncode, json.loads(gone.stdout)["ok"]) == (2, False)
     assert "Cannot reach the database" in gone.stderr
+
+
+@pytest.mark.slow
+def test_an_operator_needs_not_be_the_owner(
+    server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    connection.execute("select tidemill.add_job('x') from generate_series(1, 3)")
+    with server.role() as name:
+        operator = CommandLine(tmp_path, make_conninfo(database, user=name))
+        connection.execute("select tidemill.grant_role('reader', %s::regrole)", [name])
+        commands = (
+            ["jobs", "cancel", "--task", "x", "--yes"],
+            ["bulk", "run", "1"],
+            ["cleanup", "--failed-after", "0s", "--yes"],
+            ["limits", "set", "mailer", "--concurrency", "3"],
+        )
+        assert operator.json("bulk") == []
+        connection.execute("select tidemill.begin_bulk_act('remove', '{\"task\": \"none\"}')")
+        for command in commands:
+            assert "select tidemill.grant_role('operator', 'ROLE')" in operator.refused(*command)
+        connection.execute("select tidemill.grant_role('operator', %s::regrole)", [name])
+        for command, words in zip(
+            commands, ("3 of 3 jobs changed", "0 of 0 jobs", "3 jobs that had", "mailer is set"), strict=True
+        ):
+            assert words in operator.ok(*command)
+        assert {row["asked_by"] for row in operator.json("bulk")} == {"tidemill_owner", name}
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ READS = [
     "table tidemill.jobs",
     "table tidemill.acts",
     "table tidemill.pauses",
+    "table tidemill.bulk_acts",
     "select * from tidemill.why_waiting(1)",
 ]
 ADDS = ["select tidemill.add_job('t', '{\"secret\": 1}')"]
@@ -35,6 +36,11 @@ OPERATES = [
     "select tidemill.resume('all')",
     "select tidemill.force_unlock_workers('{}')",
     "select tidemill.set_on_failure(null)",
+    "select tidemill.step_bulk_act(tidemill.begin_bulk_act('cancel', '{\"task\": \"none\"}'))",
+    "select tidemill.abort_bulk_act(tidemill.begin_bulk_act('retry', '{\"task\": \"none\"}'))",
+    "select tidemill._delete_ended_jobs('-infinity', 0)",
+    "select tidemill._delete_unused_queues()",
+    "select tidemill.set_limit('l', 1), tidemill.remove_limit('l')",
 ]
 PLANS = [
     "select tidemill.next_start('1 hour', now(), null, now())",
@@ -50,6 +56,15 @@ NOBODYS = [
     "insert into tidemill._owner_requests (action_id, new_owner) values (3, current_user::regrole)",
     "insert into tidemill._operator_requests (who, verb) values ('postgres', 'pause')",
     "select tidemill._note_act('postgres', 'pause', '{}', 0)",
+    "select tidemill._begin_bulk_act('postgres', 'cancel', '{}', '{}')",
+    "select tidemill._step_bulk_act('postgres', 1, 1)",
+    "select tidemill._abort_bulk_act('postgres', 1)",
+    "select tidemill._drop_ended_jobs('postgres', 'infinity', 0, 1)",
+    "select tidemill._drop_unused_queues('postgres', 1, 1, 1)",
+    "select tidemill._set_limit('postgres', 'l', 1, null, null, null, null)",
+    "select tidemill._remove_limit('postgres', 'there')",
+    "update tidemill._bulk_acts set filter = '{}'",
+    "update tidemill._limits set concurrency = 1",
     "select tidemill.grant_role('operator', current_user::regrole)",
     "create table tidemill.mine ()",
 ]

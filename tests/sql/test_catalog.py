@@ -468,7 +468,7 @@ def test_functions(queue: Queue, schema: str) -> None:
     assert all(row["ordinary"] for row in queued)
     assert {row["proname"] for row in queued if row["proisstrict"]} == {"remove_job"}
     definers = {row["proname"] for row in queued if row["prosecdef"]}
-    assert definers == ({"add_job", "add_jobs"} if schema == "tidemill" else set())
+    assert definers == {"add_job", "add_jobs"}
     for row in queued:
         if row["prosecdef"]:
             assert row["proconfig"] == ["search_path=pg_catalog, pg_temp"]

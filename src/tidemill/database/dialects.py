@@ -223,6 +223,7 @@ def _create(installer: Installer, dialect: Dialect) -> None:
             installer.run(sql.SQL("comment on schema {} is {};").format(schema, _MARK))
     installer.run(dialect.text)
     installer.close_new(before, dialect.text, dialect.schemas)
+    installer.run("select tidemill._grant_dialects();")
     # Drop routines of an older version, which would make calls ambiguous.
     installer.drop([], {number: name for number, name, current in _laid(installer, dialect) if not current})
 

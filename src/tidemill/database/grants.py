@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_REFUSED = re.compile(r'^permission denied for (schema|view|function|aggregate) "?(\w+)"?$')
+_REFUSED = re.compile(r'^permission denied for (schema|view|function|procedure|aggregate) "?(\w+)"?$')
 _VIEWS = {
     "jobs",
     "workers",
@@ -51,17 +51,18 @@ _OPERATORS = {
     "pause",
     "resume",
     "set_on_failure",
-    "_operate_on_jobs",
-    "_operator_requests",
-}
-_OWNERS = {
-    "set_limit",
-    "remove_limit",
     "begin_bulk_act",
     "step_bulk_act",
     "run_bulk_act",
     "abort_bulk_act",
+    "set_limit",
+    "remove_limit",
     "cleanup",
+    "check_cleanup",
+    "_operate_on_jobs",
+    "_operator_requests",
+    "_delete_ended_jobs",
+    "_delete_unused_queues",
 }
 
 
@@ -72,6 +73,8 @@ def missing_grant(message: str) -> str:
     grant = None
     if kind == "schema" and name == "tidemill":
         grant = "grant usage on schema tidemill to ROLE"
+    elif kind == "schema" and name == "graphile_worker":
+        grant = "select tidemill.grant_role('producer', 'ROLE')"
     elif kind == "view" and name in _VIEWS:
         grant = f"grant select on tidemill.{name} to ROLE"
     elif kind in ("function", "aggregate") and name in _SINGLE:
@@ -82,11 +85,6 @@ def missing_grant(message: str) -> str:
         grant = "select tidemill.grant_role('reader', 'ROLE')"
     elif name in _OPERATORS:
         grant = "select tidemill.grant_role('operator', 'ROLE')"
-    elif name in _OWNERS:
-        return (
-            f"{name} changes private tables: connect as the role that ran `tidemill migrate`, "
-            "or as a member of that role."
-        )
     if grant is None:
         return "Connect as the role that ran `tidemill migrate`, or have it grant the right."
     return f"The role that ran `tidemill migrate` can grant it: {grant}"

@@ -76,7 +76,8 @@ comment on view graphile_worker._private_jobs is
 
 -- Here and in add_job PL/pgSQL, which keeps its plans; before PostgreSQL 18, functions in SQL do not.
 create or replace function graphile_worker._row(j tidemill.job) returns graphile_worker._private_jobs
-language plpgsql set search_path = pg_catalog, pg_temp
+-- Who may operate need not read the private tables.
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   r graphile_worker._private_jobs;
@@ -120,7 +121,8 @@ create or replace function graphile_worker.add_job(
   flags text[] default null,
   job_key_mode text default 'replace'
 ) returns graphile_worker._private_jobs
-language plpgsql set search_path = pg_catalog, pg_temp
+-- As tidemill.add_job: who may add need not read.
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   return graphile_worker._row(tidemill.add_job(
@@ -133,7 +135,7 @@ create or replace function graphile_worker.add_jobs(
   specs graphile_worker.job_spec[],
   job_key_preserve_run_at boolean default false
 ) returns setof graphile_worker._private_jobs
-language sql set search_path = pg_catalog, pg_temp
+language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select r.*
   from tidemill.add_jobs(
@@ -183,3 +185,6 @@ create or replace function graphile_worker.force_unlock_workers(worker_ids text[
 language sql set search_path = pg_catalog, pg_temp
 as $$ select tidemill.force_unlock_workers(worker_ids) $$;
 comment on function graphile_worker.force_unlock_workers is 'tidemill.force_unlock_workers.';
+
+-- They are for the roles that were granted them: see tidemill._rights_of.
+revoke all on all routines in schema graphile_worker from public;

@@ -34,6 +34,21 @@ who       the caller's role: see _requests.sql
 subjects  what was changed: the first 100 of subject_count are kept
 act       the id of an act of the same call, which grows by these$$;
 
+create or replace function tidemill._is_run_of_own_routine() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  -- A run by hand is somebody's act. The session of another run is the worker's: nobody else can call anything there.
+  select exists (
+    select from tidemill._action_runs r
+    where r.outcome is null and not r.by_hand and r.proc_schema = 'tidemill' and r.pid = pg_backend_pid()
+      -- A run may have been left by a session whose number is ours now. When ours began is hidden from us where another
+      -- role has logged in.
+      and coalesce(
+        r.backend_start = (select b.backend_start from pg_stat_activity b where b.pid = pg_backend_pid()), true))
+$$;
+comment on function tidemill._is_run_of_own_routine is
+  'Whether a worker runs a routine of Tidemill''s own in this session, as an action: then the history tells of what it does.';
+
 create or replace function tidemill._acts_as() returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$ select nullif(left(current_setting('tidemill.acts_as', true), 200), '') $$;

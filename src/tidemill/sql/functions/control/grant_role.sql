@@ -16,8 +16,8 @@ $$;
 comment on function tidemill.grant_role is
 $$Gives a role of PostgreSQL a role of Tidemill. For the owner of the schema tidemill to call.
 
-role     reader (the views), producer (adds jobs, and reads none), operator (reads, and changes jobs, queues, workers
-         and pauses), worker (runs jobs, but no actions), or actions (adds and runs actions of its own)
+role     reader (the views), producer (adds jobs, and reads none), operator (reads, and changes jobs, queues,
+         workers, pauses and limits), worker (runs jobs, but no actions), or actions (adds and runs actions of its own)
 to_role  who gets it; it may have several
 
 It is given again whenever functions are laid anew. Take it back with tidemill.revoke_role, or drop owned by.
@@ -77,12 +77,14 @@ as $$
     union all select _rights_of.role, ('_is_' || _rights_of.role)::name
   ),
   relations (role, name, privileges) as (
-    select 'reader', unnest('{jobs,job_history,limits,tasks,task_stats,workers,pauses,acts,grants,actions,action_stats,action_history,action_errors,hypertables,
+    select 'reader', unnest('{jobs,job_history,limits,tasks,task_stats,workers,pauses,acts,grants,bulk_acts,actions,action_stats,action_history,action_errors,hypertables,
       chunks,compression_settings}'::name[]), 'select'
     union all select 'actions', unnest('{actions,action_stats,action_history,action_errors}'::name[]), 'select'
     union all select 'worker', w.name, w.privileges from tidemill._relations_for_workers() w
   )
   select 'schema tidemill', 'usage'
+  union
+  select d.object, d.privileges from included i cross join lateral tidemill._dialect_rights_of(i.role) d
   union
   select 'routine ' || p.oid::regprocedure, 'execute'
   from included i join routines r on r.role = i.role
@@ -104,12 +106,50 @@ as $$
 $$;
 comment on function tidemill._rights_of is 'What a role of Tidemill may do, as the objects and privileges of GRANT.';
 
+create or replace function tidemill._dialect_rights_of(role text) returns table (object text, privileges text)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with wrappers (role, schema, name) as (
+    select 'producer', 'graphile_worker', unnest('{add_job,add_jobs}'::name[])
+    union all select 'operator', 'graphile_worker', unnest(
+      '{remove_job,complete_jobs,permanently_fail_jobs,reschedule_jobs,force_unlock_workers,_row}'::name[])
+    -- The views call it with the rights of their reader.
+    union all select 'reader', 'graphile_worker', '_flags_object'
+    union all select 'actions', 'public', unnest('{add_job,alter_job,delete_job,run_job}'::name[])
+    union all select 'hypertables', 'public', p.proname from pg_proc p
+      where p.pronamespace = to_regnamespace('public') and p.proname not in ('add_job', 'alter_job', 'delete_job', 'run_job')
+  ),
+  -- Another system may have these names.
+  ours as (
+    select n.oid, n.nspname, n.nspowner from pg_namespace n
+    where n.nspname = 'graphile_worker' and n.nspowner = (select t.nspowner from pg_namespace t where t.nspname = 'tidemill')
+      and starts_with(obj_description(n.oid, 'pg_namespace'), 'Laid by Tidemill')
+  )
+  select format('schema %I', o.nspname), 'usage'
+  from ours o where exists (select from wrappers w where w.role = _dialect_rights_of.role and w.schema = o.nspname)
+  union
+  select 'routine ' || p.oid::regprocedure, 'execute'
+  from wrappers w
+  join pg_proc p on p.pronamespace = to_regnamespace(w.schema) and p.proname = w.name
+    and p.proowner = (select t.nspowner from pg_namespace t where t.nspname = 'tidemill')
+  where w.role = _dialect_rights_of.role
+    and (p.pronamespace in (select o.oid from ours o) or starts_with(obj_description(p.oid, 'pg_proc'), 'Laid by Tidemill'))
+  union
+  select 'table ' || c.oid::regclass, 'select'
+  from ours o join pg_class c on c.relnamespace = o.oid and c.relkind = 'v' and c.relowner = o.nspowner
+  where _dialect_rights_of.role = 'reader'
+$$;
+comment on function tidemill._dialect_rights_of is
+  'What a role of Tidemill may do under the names of other systems, where these are laid; hypertables is that of grant_hypertables.';
+
 create or replace function tidemill._functions_for_operators() returns name[]
 language sql immutable
 as $$
   select array[
     'complete_jobs', 'permanently_fail_jobs', 'reschedule_jobs', 'cancel_jobs', 'remove_job', 'force_unlock_workers',
-    'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs'
+    'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs',
+    'begin_bulk_act', 'step_bulk_act', 'run_bulk_act', 'abort_bulk_act', 'set_limit', 'remove_limit',
+    'cleanup', 'check_cleanup', '_cleanup_before', '_cleanup_queues', '_delete_ended_jobs', '_delete_unused_queues'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_operators is
@@ -153,6 +193,25 @@ as $$
 $$;
 comment on function tidemill._relations_for_workers is
   'What a worker that is not the owner reads and writes. Nothing by which it would get rights that it lacks: no action.';
+
+create or replace function tidemill._grant_dialects() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r record;
+begin
+  for r in
+    select x.object, x.privileges, g.grantee from tidemill.grants g, tidemill._rights_of(g.role) x
+    where x.object in (select d.object from unnest(tidemill._roles()) u(role), tidemill._dialect_rights_of(u.role) d)
+    union
+    select d.object, d.privileges, h.grantee
+    from tidemill._roles_with_hypertables() h, tidemill._dialect_rights_of('hypertables') d
+  loop
+    execute format('grant %s on %s to %s', r.privileges, r.object, r.grantee);
+  end loop;
+end
+$$;
+comment on function tidemill._grant_dialects is 'Gives everybody who has a role what it gives in dialects. For after one was laid.';
 
 create or replace function tidemill._grant_roles_again() returns void
 language plpgsql set search_path = pg_catalog, pg_temp

@@ -23,7 +23,7 @@ begin
     select from pg_proc p, aclexplode(p.proacl) g
     where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'make_chunks' and g.grantee = from_role)
   then
-    perform tidemill.grant_hypertables(from_role);
+    perform tidemill._grant_hypertables(from_role);
   elsif not exists (select from tidemill.grants g where g.grantee = from_role) then
     execute format('revoke usage on schema tidemill from %s', from_role);
   end if;

@@ -11,7 +11,7 @@ create or replace view tidemill.acts as
 select a.id, a.at, a.who, a.acts_as, a.application_name, a.what, a.subjects, a.subject_count, a.reason, a.before, a.after
 from tidemill._acts a;
 comment on view tidemill.acts is
-  'Who changed jobs, queues, actions, workers or roles: a row for each call that changed something. Kept for 90 days.';
+  'Who changed jobs, queues, limits, actions, hypertables, workers or roles: a row for each call that changed something. Kept for 90 days.';
 comment on column tidemill.acts.who is 'The role that called: its name at that time.';
 comment on column tidemill.acts.acts_as is
   'For whom the session said that it acted: its setting tidemill.acts_as. A claim of the session, which nobody checks.';

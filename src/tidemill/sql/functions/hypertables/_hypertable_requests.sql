@@ -1,12 +1,16 @@
 -- How a hypertable's owner has the catalogue written, which roles may not write themselves: as in actions/_requests.sql.
 
 create or replace view tidemill._hypertable_requests as
-select null::name as who, null::tidemill._hypertables as h, null::tidemill._chunks as c, null::text as verb where false;
+select
+  null::name as who, null::tidemill._hypertables as h, null::tidemill._chunks as c, null::text as verb,
+  null::text as what, null::text[] as subjects, null::jsonb as before, null::jsonb as after
+where false;
 comment on view tidemill._hypertable_requests is
 $$Inserting writes the catalogue of hypertables, for the owner of the table alone.
 
 verb  keep h (new if its id is NULL, which is returned), lay out h (the width and the tablespaces of its next chunks),
-      keep c (new if its number is NULL, which is returned), or forget c$$;
+      keep c (new if its number is NULL, which is returned), forget c, or note what was done to h: an act, as the columns
+      from what on tell it$$;
 
 create or replace function tidemill._answer_hypertable() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -66,12 +70,62 @@ begin
       end if;
     when 'forget c' then
       delete from tidemill._chunks k where k.hypertable_id = c.hypertable_id and k.number = c.number;
+    when 'note' then
+      if stored.id is null or not new.what = any(tidemill._functions_for_hypertables()) or starts_with(new.what, '_') then
+        raise exception using errcode = '42501', message = 'an act is that of a function on a hypertable';
+      end if;
+      -- What policies do is in the history of actions.
+      if not tidemill._is_run_of_own_routine() then
+        perform tidemill._note_act(
+          new.who, new.what, array(select left(s, 200) from unnest(new.subjects[:100]) s), cardinality(new.subjects), null,
+          new.before, new.after);
+      end if;
   end case;
   new.h := h;
   new.c := c;
   return new;
 end
 $$;
+
+create or replace function tidemill._note_hypertable_act(
+  h tidemill._hypertables, what text, before jsonb default null, after jsonb default null, chunk regclass default null,
+  subjects text[] default null
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- The view may have been dropped by hand.
+  shown constant text := coalesce(
+    (select v.oid::regclass::text from pg_class v where v.oid = h.view and h.is_transparent), h.rows_table::text);
+  named tidemill._hypertables;
+begin
+  named.id := h.id;
+  if chunk is not null then
+    subjects := array[chunk::text];
+  end if;
+  if subjects is not null then
+    before := before || jsonb_build_object('hypertable', shown);
+    after := after || jsonb_build_object('hypertable', shown);
+  end if;
+  insert into tidemill._hypertable_requests (h, verb, what, subjects, before, after)
+    values (named, 'note', what, coalesce(subjects, array[shown]), before, after);
+end
+$$;
+comment on function tidemill._note_hypertable_act is
+$$Writes the act of a function that somebody has called by hand.
+
+chunk     what was changed, as are
+subjects  the names of chunks; without both it is the hypertable
+before, after
+          of chunks the name of the hypertable is added, unless it is NULL$$;
+
+create or replace function tidemill._packing_in_short(h tidemill._hypertables) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'segmentby', h.segmentby, 'orderby', h.orderby, 'transparent', h.is_transparent, 'updatable', h.is_updatable)
+$$;
+comment on function tidemill._packing_in_short is 'How a hypertable is packed, for an act.';
 
 create or replace function tidemill._expect_owner(caller regrole, relation regclass) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp

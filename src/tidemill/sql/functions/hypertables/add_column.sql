@@ -11,6 +11,7 @@ begin
   perform tidemill._check_parts_of_column(h, column_name, data_type);
   h := tidemill._locked_whole(h);
   execute format('alter table %s add column %I %s default %L', h.rows_table, column_name, data_type, default_value);
+  perform tidemill._note_hypertable_act(h, 'add_column', null, jsonb_build_object('column', column_name, 'type', data_type));
   if h.segments is null then
     return;
   end if;

@@ -36,6 +36,7 @@ begin
   if tidemill._default_partition(h) is null then
     perform tidemill._make_default(h, coalesce(c.relation, relation));
   end if;
+  perform tidemill._note_hypertable_act(h, 'adopt_hypertable', null, jsonb_build_object('time_column', h.time_column));
   perform tidemill._add_chunks_policy(h);
   return query select h.id, true;
 end

@@ -18,6 +18,7 @@ begin
   end if;
   h.tablespaces := h.tablespaces || tablespace;
   insert into tidemill._hypertable_requests (h, verb) values (h, 'lay out h');
+  perform tidemill._note_hypertable_act(h, 'attach_tablespace', null, jsonb_build_object('tablespaces', h.tablespaces));
 end
 $$;
 comment on function tidemill.attach_tablespace is

@@ -45,6 +45,7 @@ begin
   c.is_compressed := true;
   c.emptied_by := pg_current_xact_id();
   insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
+  perform tidemill._note_hypertable_act(h, 'compress_chunk', null, '{}', uncompressed_chunk);
   return uncompressed_chunk;
 end
 $$;

@@ -151,6 +151,8 @@ begin
   if n > 0 then
     execute format('analyze %s', h.rows_table);
   end if;
+  perform tidemill._note_hypertable_act(h, 'create_hypertable', null,
+    jsonb_build_object('time_column', h.time_column) || tidemill._interval_in_short(h));
   perform tidemill._add_chunks_policy(h);
   select h.id, h.rows_table, true into hypertable_id, rows_table, created;
 end

@@ -30,6 +30,8 @@ begin
     -- Here the user's triggers have the caller's search path.
     execute step.statement into moved, added;
     perform tidemill._end_backfill(h, step.c);
+    perform tidemill._note_hypertable_act(
+      h, 'decompress_backfill', null, pg_catalog.jsonb_build_object('rows', moved, 'added', added), (step.c).relation);
     raise notice '% rows moved in range % to %', moved, step.starts, pg_catalog.concat(step.ends,
       case when added operator(pg_catalog.<) moved
         then pg_catalog.format(', of which %s were not added', moved operator(pg_catalog.-) added) end);

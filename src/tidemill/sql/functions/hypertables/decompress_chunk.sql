@@ -26,6 +26,7 @@ begin
   c.is_compressed := false;
   c.emptied_by := null;
   insert into tidemill._hypertable_requests (c, verb) values (c, 'keep c');
+  perform tidemill._note_hypertable_act(h, 'decompress_chunk', null, '{}', uncompressed_chunk);
   return uncompressed_chunk;
 end
 $$;

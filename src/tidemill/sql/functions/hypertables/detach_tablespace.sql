@@ -32,6 +32,8 @@ begin
   end if;
   h.tablespaces := array_remove(h.tablespaces, tablespace);
   insert into tidemill._hypertable_requests (h, verb) values (h, 'lay out h');
+  perform tidemill._note_hypertable_act(h, 'detach_tablespace', jsonb_build_object('tablespaces', h.tablespaces || tablespace),
+    jsonb_build_object('tablespaces', h.tablespaces));
   return 1;
 end
 $$;

@@ -5,6 +5,9 @@ declare
   h tidemill._hypertables := tidemill._to_lay_out(hypertable);
   n constant integer := cardinality(h.tablespaces);
 begin
+  if n > 0 then
+    perform tidemill._note_hypertable_act(h, 'detach_tablespaces', jsonb_build_object('tablespaces', h.tablespaces));
+  end if;
   h.tablespaces := '{}';
   insert into tidemill._hypertable_requests (h, verb) values (h, 'lay out h');
   return n;

@@ -3,6 +3,7 @@ language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '5s'
 as $$
 declare
   h tidemill._hypertables := tidemill._hypertable(hypertable);
+  before jsonb;
   packed bigint;
   made regclass;
 begin
@@ -31,6 +32,7 @@ begin
   if h.is_transparent then
     execute format('alter table %s set schema %I', h.rows_table, h.shown_schema);
   end if;
+  before := tidemill._packing_in_short(h);
   h.view := null;
   h.segments := null;
   h.segmentby := '{}';
@@ -40,6 +42,7 @@ begin
   h.shown_schema := null;
   h.arms := '{}';
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
+  perform tidemill._note_hypertable_act(h, 'disable_compression', before);
   return h.rows_table;
 end
 $$;

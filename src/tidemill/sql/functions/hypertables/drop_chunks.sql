@@ -12,6 +12,7 @@ declare
   h tidemill._hypertables;
   c tidemill._chunks;
   dropped text;
+  gone text[];
 begin
   if relation is null then
     raise exception using errcode = '22023', message = 'invalid hypertable', hint = 'Name a hypertable.';
@@ -44,8 +45,12 @@ begin
       execute format('delete from %s where _chunk operator(pg_catalog.=) %s', h.segments, c.number);
     end if;
     execute format('drop table %s', c.relation);
+    gone := gone || dropped;
     return next dropped;
   end loop;
+  if gone is not null then
+    perform tidemill._note_hypertable_act(h, 'drop_chunks', '{}', null, null, gone);
+  end if;
 end
 $$;
 comment on function tidemill.drop_chunks is

@@ -36,6 +36,7 @@ begin
   h := tidemill._create_view(h, rows_schema);
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
   perform tidemill._create_time_functions(h);
+  perform tidemill._note_hypertable_act(h, 'enable_compression', null, tidemill._packing_in_short(h));
   perform tidemill._tell_constraint_exclusion(set_constraint_exclusion);
   return h.view;
 end

@@ -1,8 +1,22 @@
 create or replace function tidemill.grant_hypertables(to_role regrole) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
+  perform tidemill._grant_hypertables(to_role);
+  perform tidemill._note_act(current_user, 'grant_hypertables', array[to_role::text], 1);
+end
+$$;
+comment on function tidemill.grant_hypertables is
+$$Lets a role make hypertables of its own tables, and look after them.
+
+For the owner of the schema tidemill to call. Take it back with revoke, or drop owned by.$$;
+
+create or replace function tidemill._grant_hypertables(to_role regrole) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
 declare
   callee regprocedure;
+  wrapper record;
 begin
   if to_role is null then
     raise exception using errcode = 'invalid_parameter_value', message = 'role cannot be NULL', hint = 'Name a role.';
@@ -12,19 +26,21 @@ begin
     'grant select on tidemill.hypertables, tidemill.chunks, tidemill.compression_settings,'
     ' tidemill._hypertables, tidemill._chunks to %s', to_role);
   -- Of the requests all columns but the one that says who asks.
-  execute format('grant insert (h, c, verb), select (h, c, verb) on tidemill._hypertable_requests to %s', to_role);
+  execute format(
+    'grant insert (h, c, verb, what, subjects, before, after), select (h, c, verb) on tidemill._hypertable_requests to %s',
+    to_role);
   for callee in
     select p.oid from pg_proc p
     where p.pronamespace = 'tidemill'::regnamespace and p.proname = any(tidemill._functions_for_hypertables())
   loop
     execute format('grant execute on routine %s to %s', callee, to_role);
   end loop;
+  for wrapper in select * from tidemill._dialect_rights_of('hypertables') loop
+    execute format('grant %s on %s to %s', wrapper.privileges, wrapper.object, to_role);
+  end loop;
 end
 $$;
-comment on function tidemill.grant_hypertables is
-$$Lets a role make hypertables of its own tables, and look after them.
-
-For the owner of the schema tidemill to call. Take it back with revoke, or drop owned by.$$;
+comment on function tidemill._grant_hypertables is 'Grants what tidemill.grant_hypertables gives.';
 
 create or replace function tidemill._functions_for_hypertables() returns name[]
 language sql immutable
@@ -53,12 +69,12 @@ as $$
     '_default_partition', '_dependents', '_digits', '_drop_remains', '_drop_segments', '_drop_time_functions',
     '_drop_view', '_end_backfill', '_ensure_chunk', '_equals', '_expect_own_schema', '_expect_read_committed',
     '_expect_unlocked', '_fail_with', '_forget_gone_chunks', '_free_chunk_name', '_free_temp_name', '_grants',
-    '_guard', '_guard_body', '_guard_name', '_has_index_by', '_has_place', '_holds', '_hypertable',
+    '_guard', '_guard_body', '_guard_name', '_has_index_by', '_has_place', '_holds', '_hypertable', '_interval_in_short',
     '_is_compressible', '_is_of_segments', '_keep_words_in_line', '_key', '_known_hypertable', '_literal_kind',
     '_lock_segments', '_lock_table', '_locked_chunk', '_locked_whole', '_loose_rows', '_make_default',
     '_make_place', '_match_defaults', '_match_foreign_keys', '_match_if_free', '_move_rows', '_needs_a_table',
-    '_next_staged', '_not_packed_types', '_now_units', '_number_encoding', '_older_than', '_orderby', '_own_schema',
-    '_owned_chunk', '_pack', '_packed_bytes', '_packing', '_part', '_place', '_place_segments', '_plain_segmentby',
+    '_next_staged', '_not_packed_types', '_note_hypertable_act', '_now_units', '_number_encoding', '_older_than', '_orderby', '_own_schema',
+    '_owned_chunk', '_pack', '_packed_bytes', '_packing_in_short', '_packing', '_part', '_place', '_place_segments', '_plain_segmentby',
     '_plan_source', '_planned', '_policy', '_policy_table', '_qualified_name', '_range_partitions',
     '_refuse_argument', '_refuse_timescaledb', '_refuse_what_is_not_packed', '_remove_policy', '_reorder_index',
     '_require_times', '_revoke_all', '_revoke_from_others', '_rows_of_a_segment', '_segment_columns', '_segmentby',
@@ -76,11 +92,18 @@ create or replace function tidemill._grant_hypertables_again() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform tidemill.grant_hypertables(g.grantee::regrole)
-    from pg_proc p, aclexplode(p.proacl) g
-    where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'make_chunks'
-      and g.grantee <> p.proowner and g.grantee <> 0;
+  perform tidemill._grant_hypertables(h.grantee) from tidemill._roles_with_hypertables() h;
 end
 $$;
 comment on function tidemill._grant_hypertables_again is
   'Gives the roles of grant_hypertables what this version''s functions need. For after they were laid.';
+
+create or replace function tidemill._roles_with_hypertables() returns table (grantee regrole)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select g.grantee::regrole
+  from pg_proc p, aclexplode(p.proacl) g
+  where p.pronamespace = 'tidemill'::regnamespace and p.proname = 'make_chunks'
+    and g.grantee <> p.proowner and g.grantee <> 0
+$$;
+comment on function tidemill._roles_with_hypertables is 'The roles of grant_hypertables.';

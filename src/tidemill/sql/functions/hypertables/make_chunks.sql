@@ -5,6 +5,7 @@ declare
   h constant tidemill._hypertables := tidemill._hypertable(hypertable);
   counted constant boolean := h.time_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype);
   before bigint;
+  made bigint;
   kind regtype := pg_typeof(until);
   last_units bigint;
   c tidemill._chunks;
@@ -44,7 +45,11 @@ begin
     exit when c.range_end = 9223372036854775807;
     units := c.range_end;
   end loop;
-  return (select count(*) from tidemill._chunks k where k.hypertable_id = h.id) - before;
+  made := (select count(*) from tidemill._chunks k where k.hypertable_id = h.id) - before;
+  if made > 0 then
+    perform tidemill._note_hypertable_act(h, 'make_chunks', null, jsonb_build_object('made', made));
+  end if;
+  return made;
 end
 $$;
 comment on function tidemill.make_chunks is

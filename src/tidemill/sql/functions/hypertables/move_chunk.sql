@@ -43,6 +43,9 @@ begin
   if c.is_compressed then
     perform tidemill._place_segments(h, c) from tidemill._hypertables h where h.id = c.hypertable_id;
   end if;
+  perform tidemill._note_hypertable_act(h, 'move_chunk', null, jsonb_build_object(
+      'tablespace', destination_tablespace, 'index_tablespace', index_tablespace), chunk)
+    from tidemill._hypertables h where h.id = c.hypertable_id;
 end
 $$;
 comment on function tidemill.move_chunk is

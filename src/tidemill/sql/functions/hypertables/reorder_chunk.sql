@@ -19,6 +19,8 @@ begin
     raise info 'reordering chunk % by index %', chunk, sorted_by;
   end if;
   execute format('cluster %s using %I', chunk, tidemill._bare_name(sorted_by));
+  perform tidemill._note_hypertable_act(h, 'reorder_chunk', null, jsonb_build_object('index', sorted_by), chunk)
+    from tidemill._hypertables h where h.id = c.hypertable_id;
 end
 $$;
 comment on function tidemill.reorder_chunk is

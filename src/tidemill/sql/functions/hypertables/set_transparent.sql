@@ -27,6 +27,7 @@ begin
   h := tidemill._create_view(h, rows_schema);
   perform tidemill._create_time_functions(h);
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
+  perform tidemill._note_hypertable_act(h, 'set_transparent', null, jsonb_build_object('transparent', transparent));
   return h.view;
 end
 $$;

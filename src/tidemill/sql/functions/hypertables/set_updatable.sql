@@ -26,6 +26,7 @@ begin
     end loop;
   end if;
   insert into tidemill._hypertable_requests (h, verb) values (h, 'keep h');
+  perform tidemill._note_hypertable_act(h, 'set_updatable', null, jsonb_build_object('updatable', updatable));
 end
 $$;
 comment on function tidemill.set_updatable is

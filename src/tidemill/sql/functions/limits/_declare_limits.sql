@@ -103,6 +103,7 @@ declare
   task record;
   last_id bigint;
   gated tidemill._jobs[];
+  left_gates bigint[];
 begin
   select t.id, t.identifier, t.limit_id, t.gate_from into task
     from tidemill._tasks t
@@ -115,7 +116,7 @@ begin
     from (select j.id from tidemill._jobs j where j.id > task.gate_from order by j.id limit most) x;
   if last_id is not null then
     with waiting as materialized (
-      select j.id from tidemill._jobs j
+      select j.id, case when j.locked_at is not null then j.gate_id end as held_gate from tidemill._jobs j
       where j.id > task.gate_from and j.id <= last_id and j.task_id = task.id
         and (j.gate_id is null or (j.gate_id >> 40)::integer <> task.limit_id) and j.queue_id is null and (j.locked_at is not null or j.attempts < j.max_attempts)
       order by j.id for update skip locked
@@ -123,10 +124,16 @@ begin
     updated as (
       update tidemill._jobs j set gate_id = tidemill._gate_id_if_any(task.limit_id, j.payload)
         from waiting w where j.id = w.id
-        returning j
+        returning j, w.held_gate
     )
-    select array_agg(u.j) into gated from updated u;
+    select array_agg(u.j), array_agg(u.held_gate) filter (where u.held_gate is not null) into gated, left_gates
+      from updated u;
     perform tidemill._visit_jobs(gated);
+    if left_gates is not null then
+      -- Those that run have left their places to other tasks.
+      insert into tidemill._visits
+        select v.* from tidemill._visits_of_ended(left_gates, array_fill(task.id, array[cardinality(left_gates)]), null) v;
+    end if;
   end if;
   update tidemill._tasks t set gate_from = last_id where t.id = task.id;
   return true;

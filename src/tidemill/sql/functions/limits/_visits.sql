@@ -53,6 +53,23 @@ $$;
 comment on function tidemill._visits_of_ended is
   'The visits after attempts have ended: now, since there is room, and when a job that is tried again is due (run_ats, or NULL).';
 
+create or replace function tidemill._visit_freed(job_ids bigint[]) returns void
+language plpgsql
+as $$
+declare
+  gates bigint[];
+  tasks integer[];
+begin
+  select array_agg(j.gate_id), array_agg(j.task_id) into gates, tasks
+    from tidemill._jobs j where j.id = any(job_ids) and j.gate_id is not null and j.locked_at is not null;
+  if gates is not null then
+    insert into tidemill._visits select v.* from tidemill._visits_of_ended(gates, tasks, null) v;
+  end if;
+end
+$$;
+comment on function tidemill._visit_freed is
+  'The visits for the places of those of these jobs that are leased, before somebody frees them by hand. Their rows are locked.';
+
 create or replace function tidemill._notify_limited(at timestamptz) returns void
 language plpgsql
 as $$

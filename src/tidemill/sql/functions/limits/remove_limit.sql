@@ -1,6 +1,18 @@
 create or replace function tidemill.remove_limit(name text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
+  insert into tidemill._operator_requests (verb, names) values ('remove_limit', array[name]);
+end
+$$;
+comment on function tidemill.remove_limit is
+$$Removes a limit that tidemill.set_limit made: its jobs that wait are free to run.
+
+Jobs cannot name it any more, until set_limit makes it again. Error 22023 if there is none of that name.$$;
+
+create or replace function tidemill._remove_limit(who name, name text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
 #variable_conflict use_variable
 declare
   before constant jsonb := tidemill._limit_in_short(name);
@@ -12,14 +24,9 @@ begin
       message = format('there is no limit "%s"', name),
       hint = 'The view tidemill.limits lists them. The limit of a task is removed in the task''s code.';
   end if;
-  perform tidemill._note_act(current_user, 'remove_limit', array[name], 1, null, before);
+  perform tidemill._note_act(who, 'remove_limit', array[name], 1, null, before);
 end
 $$;
-comment on function tidemill.remove_limit is
-$$Removes a limit that tidemill.set_limit made: its jobs that wait are free to run.
-
-Jobs cannot name it any more, until set_limit makes it again. Error 22023 if there is none of that name.$$;
-
 create or replace function tidemill._lift_limit(l tidemill._limits) returns void
 language plpgsql
 as $$

@@ -10,6 +10,38 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
+  wanted tidemill._limits;
+begin
+  wanted.concurrency := concurrency;
+  wanted.rate := rate;
+  wanted.period := period;
+  wanted.burst := burst;
+  insert into tidemill._operator_requests (verb, names, wanted) values ('set_limit', array[name, per], wanted);
+end
+$$;
+comment on function tidemill.set_limit is
+$$Makes a limit, or changes the one of that name. Jobs name it: add_job(..., limit_name => name).
+
+name         1 to 128 characters
+concurrency  how many of its jobs may run at once, over all workers: from 1 on
+rate         how many may start in a period, from 1 on; with period
+period       more than zero
+burst        how many may start at once after a pause; default rate. In any time t at most
+             burst + rate * t / period start
+per          a field of the payload, with dots where it lies deeper (customer.id): each value has
+             the limit for itself. Jobs that lack it are refused
+What is left out is not limited; concurrency, or rate with period, must be there. A change holds from the
+next claim on; jobs that run go on. Jobs that wait keep the key that they were added with.
+
+Errors: 22023 for what cannot be meant.$$;
+
+create or replace function tidemill._set_limit(
+  who name, name text, concurrency integer, rate integer, period interval, burst integer, per text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
   limit_id integer;
   before constant jsonb := tidemill._limit_in_short(name);
 begin
@@ -29,25 +61,9 @@ begin
       per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
     returning l.id into limit_id;
   perform tidemill._tell_limit(limit_id);
-  perform tidemill._note_act(current_user, 'set_limit', array[name], 1, null, before, tidemill._limit_in_short(name));
+  perform tidemill._note_act(who, 'set_limit', array[name], 1, null, before, tidemill._limit_in_short(name));
 end
 $$;
-comment on function tidemill.set_limit is
-$$Makes a limit, or changes the one of that name. Jobs name it: add_job(..., limit_name => name).
-
-name         1 to 128 characters
-concurrency  how many of its jobs may run at once, over all workers: from 1 on
-rate         how many may start in a period, from 1 on; with period
-period       more than zero
-burst        how many may start at once after a pause; default rate. In any time t at most
-             burst + rate * t / period start
-per          a field of the payload, with dots where it lies deeper (customer.id): each value has
-             the limit for itself. Jobs that lack it are refused
-What is left out is not limited; concurrency, or rate with period, must be there. A change holds from the
-next claim on; jobs that run go on. Jobs that wait keep the key that they were added with.
-
-Errors: 22023 for what cannot be meant.$$;
-
 create or replace function tidemill._refuse_limit(
   what text, concurrency integer, rate integer, period interval, burst integer, per text
 ) returns void

@@ -3,6 +3,32 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
+  begun bigint[];
+begin
+  insert into tidemill._operator_requests as q (verb, names, filter, options)
+    values ('begin_bulk_act', array[act], filter, options)
+    returning q.ids into begun;
+  return begun[1];
+end
+$$;
+comment on function tidemill.begin_bulk_act is
+$$Plans a change of all jobs that pass a filter, and returns its id. No job changes yet: see tidemill.bulk_acts for how many it is
+about, then call tidemill.run_bulk_act, or drop it with tidemill.abort_bulk_act.
+
+act      retry (again, now and with all attempts), cancel, remove, or reschedule
+filter   at least one of: state (ready, scheduled, running, failed, cancelled), task, queue, error (a text in last_error, in any
+         case), retrying (true), since and until (a time, or an interval ago; by updated_at)
+options  of cancel: reason; of reschedule: run_at (a time, or an interval from now), priority, attempts, max_attempts
+
+Jobs that are added or changed from now on are not taken. It is kept for 90 days.
+
+Errors: 22023 an unknown act, key or value, or an empty filter; 22003, 23514 as tidemill.reschedule_jobs.$$;
+
+create or replace function tidemill._begin_bulk_act(who name, act text, filter jsonb, options jsonb) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
   planned tidemill._bulk_acts;
 begin
   planned.act := act;
@@ -20,26 +46,16 @@ begin
     where b.created_at < clock_timestamp() - interval '90 days' and coalesce(b.moved_at, b.created_at) < clock_timestamp() - interval '90 days';
   insert into tidemill._bulk_acts as b
       (act, filter, options, asked_by, application_name, cutoff, first_id, last_id, reached_id, matching)
-    values (planned.act, planned.filter, planned.options, current_user,
+    values (planned.act, planned.filter, planned.options, who,
             nullif(current_setting('application_name'), ''), planned.cutoff, planned.first_id, planned.last_id,
             planned.first_id - 1, planned.matching)
     returning b.id into planned.id;
+  perform tidemill._note_act(
+    who, 'begin_bulk_act', array[planned.id::text], 1, planned.options ->> 'reason', null,
+    jsonb_build_object('act', planned.act, 'filter', planned.filter, 'options', planned.options));
   return planned.id;
 end
 $$;
-comment on function tidemill.begin_bulk_act is
-$$Plans a change of all jobs that pass a filter, and returns its id. No job changes yet: see tidemill.bulk_acts for how many it is
-about, then call tidemill.run_bulk_act, or drop it with tidemill.abort_bulk_act.
-
-act      retry (again, now and with all attempts), cancel, remove, or reschedule
-filter   at least one of: state (ready, scheduled, running, failed, cancelled), task, queue, error (a text in last_error, in any
-         case), retrying (true), since and until (a time, or an interval ago; by updated_at)
-options  of cancel: reason; of reschedule: run_at (a time, or an interval from now), priority, attempts, max_attempts
-
-Jobs that are added or changed from now on are not taken. It is kept for 90 days.
-
-Errors: 22023 an unknown act, key or value, or an empty filter; 22003, 23514 as tidemill.reschedule_jobs.$$;
-
 create or replace function tidemill._is_for_bulk_act(
   b tidemill._bulk_acts, state text, identifier text, queue_name text, retrying boolean, last_error text, updated_at timestamptz
 ) returns boolean
@@ -121,7 +137,7 @@ begin
     given := given || jsonb_build_object('run_at', tidemill._bulk_time(given ->> 'run_at', at, 1, 'run_at'));
   end if;
   -- It refuses what cannot be meant.
-  perform tidemill.reschedule_jobs('{}'::bigint[], (given ->> 'run_at')::timestamptz, (given ->> 'priority')::integer,
+  perform tidemill._reschedule_idle_jobs('{}'::bigint[], (given ->> 'run_at')::timestamptz, (given ->> 'priority')::integer,
     (given ->> 'attempts')::integer, (given ->> 'max_attempts')::integer);
   return given;
 end

@@ -30,6 +30,9 @@ declare
     for update skip locked);
 begin
   before := tidemill._stored_in_short(asked);
+  perform tidemill._visit_freed(array(
+    select j.id from tidemill._jobs j
+    where j.id = any(asked) and j.locked_at is not null and tidemill._lease_ended(j.locked_at, j.locked_by)));
   with cancelled as (
     update tidemill._jobs j set
       cancelled_after = coalesce(j.cancelled_after, j.attempts), attempts = j.max_attempts,

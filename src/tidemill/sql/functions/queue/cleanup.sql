@@ -64,6 +64,24 @@ create or replace function tidemill._delete_ended_jobs(
   before timestamptz, after_id bigint, most integer default 1000, out deleted integer, out reached bigint
 )
 language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into tidemill._operator_requests as q (verb, run_at, ids, options)
+    values ('delete_ended_jobs', before, array[after_id], jsonb_build_object('most', most))
+    returning q.count, q.ids[1] into deleted, reached;
+end
+$$;
+comment on function tidemill._delete_ended_jobs is
+$$Deletes jobs that failed for good or were cancelled before a time, and returns how many, and the id up to which it looked: NULL
+at the end.
+
+after_id  begins behind this id
+most      how many to delete$$;
+
+create or replace function tidemill._drop_ended_jobs(
+  who name, before timestamptz, after_id bigint, most integer, out deleted integer, out reached bigint
+)
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 as $$
 #variable_conflict use_variable
@@ -94,22 +112,55 @@ begin
   end if;
   delete from tidemill._jobs j where j.id = any(ids);
   get diagnostics deleted = row_count;
+  perform tidemill._note_cleanup(who, ids::text[], before);
 end
 $$;
-comment on function tidemill._delete_ended_jobs is
-$$Deletes jobs that failed for good or were cancelled before a time, and returns how many, and the id up to which it looked: NULL
-at the end.
 
-after_id  begins behind this id
-most      how many to delete$$;
+create or replace function tidemill._note_cleanup(who name, subjects text[], before timestamptz default null) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Runs of the action are in the history of actions.
+  if cardinality(subjects) > 0 and not tidemill._is_run_of_own_routine() then
+    perform tidemill._note_act(
+      who, 'cleanup', subjects, cardinality(subjects), null,
+      case when before is not null then jsonb_build_object('failed_before', before) end);
+  end if;
+end
+$$;
+comment on function tidemill._note_cleanup is 'Writes the act of one batch of cleanup that was called by hand.';
 
 create or replace function tidemill._delete_unused_queues(
   most integer default 5000, most_bytes bigint default 67108864, tries integer default 10,
   out deleted integer, out because text
 )
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Whoever asks may make it gentler, and not hold up the others for longer.
+  insert into tidemill._operator_requests as q (verb, options)
+    values ('delete_unused_queues', jsonb_build_object(
+      'most', least(most, 5000), 'most_bytes', least(most_bytes, 67108864), 'tries', least(tries, 10)))
+    returning q.count, q.because into deleted, because;
+end
+$$;
+comment on function tidemill._delete_unused_queues is
+$$Deletes named queues without jobs, and returns how many; because says why it left some.
+
+most        how many to delete
+most_bytes  does nothing where the table of jobs is larger
+tries       how often it tries to be let in
+
+It holds up all who add jobs to named queues, or claim them, for a moment, and waits for a tenth of a second in each try.$$;
+
+create or replace function tidemill._drop_unused_queues(
+  who name, most integer, most_bytes bigint, tries integer, out deleted integer, out because text
+)
 language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '100ms'
 as $$
 #variable_conflict use_column
+declare
+  names text[];
 begin
   deleted := 0;
   if current_setting('transaction_isolation') <> 'read committed' then
@@ -148,16 +199,11 @@ begin
     select q.id from tidemill._queues q
     where q.locked_by is null and not exists (select from used u where u.queue_id = q.id)
     limit most
+  ),
+  gone as (
+    delete from tidemill._queues q using unused u where q.id = u.id returning q.queue_name
   )
-  delete from tidemill._queues q using unused u where q.id = u.id;
-  get diagnostics deleted = row_count;
+  select count(*), array_agg('queue ' || g.queue_name order by g.queue_name) into deleted, names from gone g;
+  perform tidemill._note_cleanup(who, names);
 end
 $$;
-comment on function tidemill._delete_unused_queues is
-$$Deletes named queues without jobs, and returns how many; because says why it left some.
-
-most        how many to delete
-most_bytes  does nothing where the table of jobs is larger
-tries       how often it tries to be let in
-
-It holds up all who add jobs to named queues, or claim them, for a moment, and waits for a tenth of a second in each try.$$;

@@ -17,6 +17,7 @@ declare
   idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
 begin
   before := tidemill._stored_in_short(idle);
+  perform tidemill._visit_freed(idle);
   if tidemill._keeps_history() then
     perform tidemill._keep_removed(idle);
   end if;

@@ -21,6 +21,7 @@ declare
   idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
 begin
   before := tidemill._stored_in_short(idle);
+  perform tidemill._visit_freed(idle);
   with failed as (
     update tidemill._jobs j set
       last_error = coalesce(tidemill._bounded_error(error_message), 'Manually marked as failed'),

@@ -33,6 +33,7 @@ begin
   end if;
   before := tidemill._stored_in_short(array[j.id]);
   if tidemill._lease_ended(j.locked_at, j.locked_by) then
+    perform tidemill._visit_freed(array[j.id]);
     if tidemill._keeps_history() then
       perform tidemill._keep_removed(array[j.id]);
     end if;

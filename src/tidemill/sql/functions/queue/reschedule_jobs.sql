@@ -42,6 +42,7 @@ begin
 
   idle := array(select tidemill._idle_jobs(job_ids));
   before := tidemill._stored_in_short(idle);
+  perform tidemill._visit_freed(idle);
   with updated as (
     update tidemill._jobs j set
       run_at = coalesce(_reschedule_idle_jobs.run_at, j.run_at),

@@ -2,6 +2,32 @@ create or replace function tidemill.step_bulk_act(
   bulk_act_id bigint, most integer default 1000, out state text, out progress real, out changed bigint[], out passed_over jsonb
 )
 language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into tidemill._operator_requests as q (verb, ids, options)
+    values ('step_bulk_act', array[bulk_act_id], jsonb_build_object('most', most))
+    returning q.state, q.progress, q.ids, q.passed_over into state, progress, changed, passed_over;
+end
+$$;
+comment on function tidemill.step_bulk_act is
+$$Changes the next jobs of a bulk act, and returns what it did. Call it again, each time in a transaction of its own, while state is
+running; any operator may go on with what another has begun. Each batch is an act of whoever calls this.
+
+bulk_act_id  what tidemill.begin_bulk_act has returned
+most         how many jobs to change; 1 to 10000, default 1000
+
+state        running, or done; aborted if somebody has called tidemill.abort_bulk_act
+progress     0 to 1
+changed      the ids of the jobs that it changed
+passed_over  the ids of those that it did not, by reason: running, locked (in a transaction of somebody else, perhaps an
+             express batch), gone (done or removed), changed (after the cut-off), failed or cancelled already
+
+It waits for no job. Errors: 42704 an unknown id, 22023.$$;
+
+create or replace function tidemill._step_bulk_act(
+  who name, bulk_act_id bigint, most integer, out state text, out progress real, out changed bigint[], out passed_over jsonb
+)
+language plpgsql set search_path = pg_catalog, pg_temp
 set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
@@ -47,12 +73,12 @@ begin
         select j.id from tidemill.jobs j
         where j.id = any(ids) and tidemill._is_for_bulk_act(
           b, j.state, j.identifier, j.queue_name, j.retrying, j.last_error, j.updated_at));
-      changed := tidemill._bulk_change(b, ids);
+      changed := tidemill._bulk_change(who, b, ids);
       passed_over := tidemill._bulk_passed_over(b, found_ids, ids, changed);
     end if;
     update tidemill._bulk_acts a set
-        reached_id = reached, changed = a.changed + cardinality(step_bulk_act.changed),
-        passed_over = tidemill._bulk_sum(a.passed_over, step_bulk_act.passed_over),
+        reached_id = reached, changed = a.changed + cardinality(_step_bulk_act.changed),
+        passed_over = tidemill._bulk_sum(a.passed_over, _step_bulk_act.passed_over),
         state = case when reached >= a.last_id then 'done' else 'running' end,
         started_at = coalesce(a.started_at, now()), moved_at = clock_timestamp(),
         finished_at = case when reached >= a.last_id then clock_timestamp() end
@@ -62,21 +88,6 @@ begin
   select v.state, v.progress into state, progress from tidemill.bulk_acts v where v.id = b.id;
 end
 $$;
-comment on function tidemill.step_bulk_act is
-$$Changes the next jobs of a bulk act, and returns what it did. Call it again, each time in a transaction of its own, while state is
-running; anybody may go on with what another has begun.
-
-bulk_act_id  what tidemill.begin_bulk_act has returned
-most         how many jobs to change; 1 to 10000, default 1000
-
-state        running, or done; aborted if somebody has called tidemill.abort_bulk_act
-progress     0 to 1
-changed      the ids of the jobs that it changed
-passed_over  the ids of those that it did not, by reason: running, locked (in a transaction of somebody else, perhaps an
-             express batch), gone (done or removed), changed (after the cut-off), failed or cancelled already
-
-It waits for no job. Errors: 42704 an unknown id, 22023.$$;
-
 create or replace function tidemill._locked_bulk_act(bulk_act_id bigint) returns tidemill._bulk_acts
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -93,27 +104,44 @@ end
 $$;
 comment on function tidemill._locked_bulk_act is 'A bulk act, which is this transaction''s from now on; the steps of one come one after the other.';
 
-create or replace function tidemill._bulk_change(b tidemill._bulk_acts, ids bigint[]) returns bigint[]
+create or replace function tidemill._bulk_change(who name, b tidemill._bulk_acts, ids bigint[]) returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  step constant integer := 1000;
+  q tidemill._operator_requests;
+  changed bigint[] := '{}';
 begin
+  q.who := who;
   case b.act
     when 'retry' then
-      return array(select c.id from tidemill.reschedule_jobs(ids, run_at => now(), attempts => 0) c order by c.id);
+      q.verb := 'reschedule_jobs';
+      q.run_at := now();
+      q.attempts := 0;
     when 'cancel' then
-      return array(select c.id from tidemill.cancel_jobs(ids, b.options ->> 'reason') c order by c.id);
+      q.verb := 'cancel_jobs';
+      q.reason := b.options ->> 'reason';
     when 'remove' then
-      return array(select c.id from tidemill.complete_jobs(ids) c order by c.id);
+      q.verb := 'complete_jobs';
     when 'reschedule' then
-      return array(
-        select c.id from tidemill.reschedule_jobs(
-          ids, (b.options ->> 'run_at')::timestamptz, (b.options ->> 'priority')::integer,
-          (b.options ->> 'attempts')::integer, (b.options ->> 'max_attempts')::integer) c
-        order by c.id);
+      q.verb := 'reschedule_jobs';
+      q.run_at := (b.options ->> 'run_at')::timestamptz;
+      q.priority := (b.options ->> 'priority')::integer;
+      q.attempts := (b.options ->> 'attempts')::integer;
+      q.max_attempts := (b.options ->> 'max_attempts')::integer;
   end case;
+  -- In steps, since an array holds less than 1 GB, and jobs may be large.
+  for start in 1 .. cardinality(ids) by step loop
+    q.ids := ids[start:start + step - 1];
+    q := tidemill._act_on_jobs(q);
+    changed := changed || array(select j.id from unnest(q.jobs) j);
+    q.jobs := null;
+  end loop;
+  return array(select c.id from unnest(changed) c(id) order by c.id);
 end
 $$;
-comment on function tidemill._bulk_change is 'Does what a bulk act does to these jobs, and returns the ids of those that changed.';
+comment on function tidemill._bulk_change is
+  'Does what a bulk act does to these jobs, as an act of whoever carries it out, and returns the ids of those that changed.';
 
 create or replace function tidemill._bulk_passed_over(
   b tidemill._bulk_acts, found_ids bigint[], ids bigint[], changed bigint[]
