@@ -48,7 +48,7 @@ class Keeper:
         keep = self.keeps[job.identifier] if job.keep is None else job.keep
         if keep:
             job.record = Record(
-                keep, self.with_payloads[job.identifier], seconds, time.perf_counter(), job.result
+                keep, self.with_payloads[job.identifier], seconds, time.perf_counter(), job.result, job.told
             )
 
     def report(self, job: ClaimedJob, error: BaseException, seconds: float) -> Report | None:
@@ -66,6 +66,7 @@ class Keeper:
             name_of(error),
             None if told else storable(own_frame(error)),
             None if told else storable(_traceback(error)),
+            job.told,
         )
 
 

@@ -34,6 +34,8 @@ class Report(msgspec.Struct, frozen=True, gc=False):
     error_type: str
     error_frame: str | None
     traceback: str | None
+    told: tuple[float | None, str | None] | None
+    """Its last progress."""
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -217,7 +219,7 @@ class Settlements:
             "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
             "%s, %s::bigint[], %s::bigint[], "
             "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[], "
-            f"%s::boolean[], {_KEPT if any(s.report for s in failed) else 'null'})",
+            f"%s::boolean[], {_KEPT if any(s.report for s in failed) else 'null'}, {_TOLD_ARRAYS})",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
@@ -228,6 +230,7 @@ class Settlements:
                 [s.cancelled for s in failed],
                 [s.spared for s in failed],
                 *_reported(failed),
+                *_told_arrays([s.report.told for s in failed if s.report is not None]),
             ],
         )
         self._read(failed, cursor)
@@ -270,8 +273,19 @@ def array(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
+_TOLD_ARRAYS: LiteralString = "%b::float8[], %b::pg_catalog.text[]"
+
+
+def _told_arrays(told: Sequence[tuple[float | None, str | None] | None]) -> list[object]:
+    """Progress as arrays; nothing where nobody has told of any."""
+    if told.count(None) == len(told):
+        return [None, None]
+    pairs = [one or (None, None) for one in told]
+    return [with_nulls([fraction for fraction, _ in pairs]), with_nulls([message for _, message in pairs])]
+
+
 RECORD_ARRAYS: LiteralString = (
-    "%s::smallint[], %s::boolean[], %s::float8[], %s::float8[], %b::pg_catalog.text[]"
+    f"%s::smallint[], %s::boolean[], %s::float8[], %s::float8[], %b::pg_catalog.text[], {_TOLD_ARRAYS}"
 )
 """The parameters that `record_arrays` is for."""
 
@@ -285,6 +299,7 @@ def record_arrays(records: Sequence[Record]) -> list[object]:
         [record.duration for record in records],
         [now - record.ended for record in records],
         with_nulls([record.result for record in records]),
+        *_told_arrays([record.told for record in records]),
     ]
 
 
