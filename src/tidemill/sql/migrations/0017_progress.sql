@@ -5,6 +5,11 @@ alter table tidemill._ended_attempts add column progress real, add column progre
 comment on column tidemill._done_jobs.progress is 'How far the attempt was, by its last word.';
 comment on column tidemill._ended_attempts.progress is 'How far the attempt was, by its last word.';
 
+-- It was when a worker kept its first job.
+update tidemill._history_workers set last_seen = now();
+comment on column tidemill._history_workers.last_seen is
+  'When it was alive, to an hour or two. What it kept last is there for a year after that, or for ever.';
+
 -- They have two more parameters, which workers of before leave out.
 drop function if exists tidemill._complete_kept_jobs(
   text, bigint[], bigint[], smallint[], boolean[], float8[], float8[], text[]);
