@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -20,7 +20,7 @@ from tidemill.errors import TidemillError
 from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
 from tidemill.limits import Limit, Rate
-from tidemill.middleware import Middleware
+from tidemill.middleware import Adding, Middleware, around_add
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.retry import Delay, seconds
@@ -46,7 +46,7 @@ class App:
                 no jobs are run there
     pool_size   most connections for adding jobs and for tasks' own SQL, on each face. Default:
                 10, and in a worker twice as many as it runs jobs at once
-    middleware  called around every job, see `tidemill.Middleware`
+    middleware  called around every job and every add, see `tidemill.Middleware`
 
     Methods that reach the database are coroutines; `app.sync` has the same ones for
     blocking code. Inside `async with app:` (or `with app.sync:`) connections are
@@ -64,7 +64,7 @@ class App:
         self.tasks = TaskRegistry()
         self.middleware = list(middleware)
         self._connections = Connections(database, pool_size)
-        self.sync = SyncApp(self._connections, self.tasks, self.run_until_empty)
+        self.sync = SyncApp(self._connections, self.tasks, self._around_add, self.run_until_empty)
 
     # Tasks
 
@@ -208,7 +208,14 @@ class App:
         self, specs: Sequence[JobSpec], *, connection: psycopg.AsyncConnection[Any] | None = None
     ) -> list[Job]:
         """Adds jobs in one statement, all or none; returns them in the order of the specs."""
-        return await self._run(client.add_jobs(list(map(self.tasks.complete, specs))), connection)
+        with self._around_add(specs) as adding:
+            added = await self._run(client.add_jobs(adding.specs, adding.trace), connection)
+            adding.jobs = added
+        return added
+
+    def _around_add(self, specs: Sequence[JobSpec]) -> AbstractContextManager[Adding]:
+        """What is around an add of these jobs, with the options of their tasks."""
+        return around_add(self.middleware, list(map(self.tasks.complete, specs)))
 
     async def wait(self, job: Job | int, *, timeout: Delay | None = None) -> Any:
         """Waits for the end of a job, and returns what its task returned (None without `keep_result`).

@@ -12,11 +12,13 @@ from tidemill.worker_options import WorkerOptions
 _LEAST_POOL = 10
 
 
-def pool_sizes(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> tuple[int, int]:
+def pool_sizes(
+    options: WorkerOptions, tasks: Iterable[Task[Any]], *, measured: bool = False
+) -> tuple[int, int]:
     """How large a worker's pools are: the one for coroutines, the one for blocking code.
 
     Without `max_connections` each job may hold two connections: one for its SQL, and one to
-    add a job beside it.
+    add a job beside it. `measured` says whether middleware reads figures of the database.
 
     Raises TidemillError if `max_connections` is too small for this worker.
     """
@@ -24,7 +26,7 @@ def pool_sizes(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> tuple[int,
         size = max(_LEAST_POOL, 2 * options.concurrency)
         return size, size
     tasks = list(tasks)
-    needs = _needs(options, tasks)
+    needs = _needs(options, tasks, measured)
     left = options.max_connections - sum(needs.values())
     if left < 2:
         listed = ", ".join(f"{count} for {name}" for name, count in needs.items())
@@ -38,7 +40,7 @@ def pool_sizes(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> tuple[int,
     return left - blocking, blocking
 
 
-def _needs(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> dict[str, int]:
+def _needs(options: WorkerOptions, tasks: Iterable[Task[Any]], measured: bool) -> dict[str, int]:
     """The connections that a worker holds whatever its tasks do."""
     needs = {
         "the express lane": 0 if options.lane == "lease" else 2,
@@ -46,7 +48,7 @@ def _needs(options: WorkerOptions, tasks: Iterable[Task[Any]]) -> dict[str, int]
         "the starts of leased jobs": 1,
         "heartbeats": 1,
         "the progress of jobs": int(any(task.takes_job for task in tasks)),
-        "metrics": int(options.metrics is not None),
+        "metrics": int(measured or options.metrics is not None),
         "notifications": int(options.listen and not options.once),
         "actions": options.action_concurrency and 1 + options.action_concurrency,
         "the crontab": int(options.crontab is not None and not options.once),

@@ -123,6 +123,7 @@ class Claimed(Protocol):
     queue_name: str | None
     slot: int | None
     token: int
+    told: tuple[float | None, str | None] | None
 
 
 _making_events = threading.Lock()
@@ -285,12 +286,16 @@ class JobContext:
     def progress(self, fraction: float | None, message: str | None = None) -> None:
         """Shows how far the job is, in `tidemill.jobs`: from 0 to 1, and in words; None: not known.
 
+        The last word of an attempt stays in its history.
+
         Never waits: the worker writes the last word of each job twice a second, and not at all while the
         database is away. A fraction beyond 0 or 1 counts as that, and of a message the first 500 characters.
 
         Raises TypeError for what is no number or no text, and ValueError for NaN.
         """
         fraction, message = _checked_progress(fraction, message)
+        # For history, where that is kept.
+        self._job.told = (fraction, message)
         if self._board is not None:
             self._board.tell(self._job.id, self._job.token, fraction, message)
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from tidemill.context import JobContext
 from tidemill.errors import AttemptError, TidemillError
-from tidemill.jobs import Outcome
+from tidemill.jobs import Job, JobSpec, Outcome
 from tidemill.texts import bounded, log_error, message_of, name_of
 
 logger = logging.getLogger("tidemill")
 
 _OUTWARD = ("after_job", "on_error", "on_cancel", "worker_stopped")
+
+
+@dataclass(slots=True)
+class Adding:
+    """Jobs that an app adds in one statement."""
+
+    specs: Sequence[JobSpec]
+    trace: str | None = None
+    """The trace context of those that name none: set it before they are added."""
+    jobs: Sequence[Job] = ()
+    """Once they are added: as they are in the database."""
 
 
 class Middleware:
@@ -25,7 +38,8 @@ class Middleware:
     and changes nothing else. Hooks that end something run in the reverse order of the middleware.
 
     `wrap` and `wrap_sync` are different: they run around the task where it runs, and what they raise or
-    return counts as the task's own. The first middleware is the outermost.
+    return counts as the task's own. `around_add` runs where jobs are added, and what it raises counts as the
+    add's own. The first middleware is the outermost.
     """
 
     def worker_started(self, worker_id: str) -> None:
@@ -33,6 +47,14 @@ class Middleware:
 
     def worker_stopped(self, worker_id: str) -> None:
         """The worker has settled all jobs and is about to end."""
+
+    def _worker_measured(
+        self,
+        worker_id: str,
+        figures: Callable[[], Mapping[str, Any]],
+        database: Callable[[], Mapping[str, Any] | None],
+    ) -> None:
+        """Before `worker_started`: how to read what `tidemill.metrics.families` has. Thread-safe."""
 
     def before_job(self, job: JobContext) -> None:
         """An attempt is about to start."""
@@ -57,6 +79,33 @@ class Middleware:
     def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
         """Runs a plain function, in the thread in which it runs; else as `wrap`."""
         return call()
+
+    def around_add(self, adding: Adding) -> AbstractContextManager[None]:
+        """Is around each add by the app or its tasks: what is entered before it, and left after it.
+
+        It may set `adding.trace` before, and see `adding.jobs` after.
+        """
+        return nullcontext()
+
+
+def around_add(middleware: Sequence[Middleware], specs: Sequence[JobSpec]) -> AbstractContextManager[Adding]:
+    """What is around an add of these jobs."""
+    adding = Adding(specs)
+    # Nearly always nobody is, and an add must not pay for it.
+    if not middleware or not specs:
+        return nullcontext(adding)
+    hooks = [one.around_add for one in middleware if type(one).around_add is not Middleware.around_add]
+    return _entered(hooks, adding) if hooks else nullcontext(adding)
+
+
+@contextmanager
+def _entered(
+    hooks: Sequence[Callable[[Adding], AbstractContextManager[None]]], adding: Adding
+) -> Iterator[Adding]:
+    with ExitStack() as stack:
+        for hook in hooks:
+            stack.enter_context(hook(adding))
+        yield adding
 
 
 def _check_wrap(wrap: Callable[..., Any]) -> None:
@@ -119,6 +168,10 @@ class Hooks:
             for one in middleware
         )
         """Whether any middleware has to be called for a job that succeeds."""
+        self.are_measuring = any(
+            type(one)._worker_measured is not Middleware._worker_measured for one in middleware
+        )
+        """Whether any middleware reads the worker's figures."""
         # The innermost first.
         self._wraps = [one.wrap for one in self._outward if type(one).wrap is not Middleware.wrap]
         self._sync_wraps = [

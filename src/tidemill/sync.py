@@ -17,6 +17,7 @@ from tidemill.database.migrate import MigrationReport, migrate
 from tidemill.jobs import Job, JobKeyMode, JobSpec, PauseKind, WhyWaiting
 from tidemill.keeps import Keep
 from tidemill.limits import Limit, Rate
+from tidemill.middleware import Adding
 from tidemill.queue import client
 from tidemill.queue.client import ATTEMPTS, Call, expect, may_repeat, raise_explained
 from tidemill.retry import Delay, seconds
@@ -36,10 +37,12 @@ class SyncApp:
         self,
         connections: Connections,
         tasks: TaskRegistry,
+        around_add: Callable[[Sequence[JobSpec]], AbstractContextManager[Adding]],
         run_until_empty: Callable[[WorkerOptions | None], Coroutine[Any, Any, None]],
     ) -> None:
         self._connections = connections
         self._tasks = tasks
+        self._around_add = around_add
         self._run_until_empty = run_until_empty
         self._waiting = Waiting(connections)
 
@@ -117,7 +120,10 @@ class SyncApp:
         self, specs: Sequence[JobSpec], *, connection: psycopg.Connection[Any] | None = None
     ) -> list[Job]:
         """See `App.add_jobs`."""
-        return self._run(client.add_jobs(list(map(self._tasks.complete, specs))), connection)
+        with self._around_add(specs) as adding:
+            added = self._run(client.add_jobs(adding.specs, adding.trace), connection)
+            adding.jobs = added
+        return added
 
     def wait(self, job: Job | int, *, timeout: Delay | None = None) -> Any:
         """See `App.wait`."""

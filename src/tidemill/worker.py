@@ -10,7 +10,7 @@ import secrets
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -32,6 +32,7 @@ from tidemill.queue.publish import publish
 from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options, without_actions
 
 if TYPE_CHECKING:
+    from tidemill.metrics.from_database import DatabaseFigures
     from tidemill.metrics.server import MetricsService
     from tidemill.metrics.share import Share
 
@@ -63,6 +64,7 @@ class Worker:
         self._parts: Parts | None = None
         self._share: Share | None = None
         """Where its figures are read; None: where `WorkerOptions.metrics` says."""
+        self._figures: DatabaseFigures | None = None
         self._is_owner = True
         self.ready = asyncio.Event()
         """Set once the worker claims jobs."""
@@ -113,6 +115,8 @@ class Worker:
             finally:
                 if metrics is not None:
                     await finish(asyncio.to_thread(metrics.stop, self._patience))
+                if self._figures is not None:
+                    await finish(asyncio.to_thread(self._figures.close))
         except (TidemillError, psycopg.Error) as error:
             if self.ready.is_set() or not self._stop_asked.is_set():
                 raise
@@ -143,17 +147,26 @@ class Worker:
         if self._share.listening is not None:
             host, port = self._share.listening.getsockname()[:2]
             logger.info("metrics are at http://%s:%s/metrics", f"[{host}]" if ":" in host else host, port)
-        return MetricsService(
-            self._share,
-            measure=lambda: measure(
-                self._parts,
-                concurrency=self._options.concurrency,
-                stopping=self._stop_asked.is_set() or self._engine_ended.is_set(),
-            ),
-            connect=lambda: connect_patiently(
-                self._app.database().for_application(self.id), min(self._patience, _METRICS_PATIENCE)
-            ),
+        return MetricsService(self._share, measure=self._measure, database=self._database_figures())
+
+    def _measure(self) -> dict[str, Any]:
+        return measure(
+            self._parts,
+            concurrency=self._options.concurrency,
+            stopping=self._stop_asked.is_set() or self._engine_ended.is_set(),
         )
+
+    def _database_figures(self) -> DatabaseFigures:
+        """One for all who read them."""
+        from tidemill.metrics.from_database import DatabaseFigures
+
+        if self._figures is None:
+            self._figures = DatabaseFigures(
+                lambda: connect_patiently(
+                    self._app.database().for_application(self.id), min(self._patience, _METRICS_PATIENCE)
+                )
+            )
+        return self._figures
 
     def _on_signal(self, signum: signal.Signals) -> None:
         now = time.monotonic()
@@ -179,7 +192,7 @@ class Worker:
                 "There is nothing to run: no task, no crontab, and action_concurrency is 0. "
                 "Add a task with @app.task, or name a directory with --tasks."
             )
-        sizes = pool_sizes(options, self._app.tasks.values())
+        sizes = pool_sizes(options, self._app.tasks.values(), measured=self._hooks.are_measuring)
         self._app._fit_pools(self.id, *sizes, at_most=options.max_connections is not None)
         async with self._app:
             database = await asyncio.to_thread(self._app.database)
@@ -256,6 +269,8 @@ class Worker:
             parts.board.start()
         if parts.listener is not None:
             parts.listener.start()
+        if self._hooks.are_measuring:
+            self._hooks.call("_worker_measured", self.id, self._measure, self._database_figures().get)
         self._hooks.call("worker_started", self.id)
         logger.info(
             "%s runs %s task(s), %s at once: %s",

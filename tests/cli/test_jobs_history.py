@@ -13,6 +13,7 @@ insert into tidemill._ended_attempts (id, created_at, run_at, started_at, finish
   max_attempts, priority, identifier, outcome, error, error_type) values
   (7, {AT}, {AT}, {AT}, {AT} + interval '1 ms', 2, 1, 25, 0, 'mail', 'retried',
    'TimeoutError: mail server', 'T');
+update tidemill._ended_attempts set progress = 0.4, progress_message = 'page 40 of 100';
 insert into tidemill._done_jobs (id, created_at, run_at, started_at, finished_at, keep, attempt,
   max_attempts, priority, identifier, payload, result) values
   (7, {AT}, {AT}, {AT} + interval '1 h', {AT} + interval '61 min', 2, 2, 25, 0, 'mail', '{{"to": "ann"}}',
@@ -59,3 +60,14 @@ def test_one_job_with_its_attempts(cli: CommandLine, kept: psycopg.Connection) -
     lines = cli.ok("jobs", "show", "7").splitlines()
     assert "outcome            done" in lines
     assert any(line.startswith("retried\t2026-11-01T00:00:00+00:00\t0.001\t1/25") for line in lines)
+
+
+def test_how_far_attempts_came(cli: CommandLine, kept: psycopg.Connection) -> None:
+    [retried] = cli.json("jobs", "history", "--outcome", "retried")
+    assert (retried["progress"], retried["progress_message"]) == (0.4, "page 40 of 100")
+    for words in (("history",), ("show", "7")):
+        lines = cli.ok("jobs", *words).splitlines()
+        assert any(line.endswith("\t40 % page 40 of 100\tTimeoutError: mail server") for line in lines)
+    # Where nobody has told of any, there is no column for it.
+    assert "reached" not in cli.ok("jobs", "history", "--task", "report")
+    assert "reached" not in cli.ok("jobs", "show", "8")

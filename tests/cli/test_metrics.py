@@ -21,6 +21,7 @@ from tests.support.supervised import supervised
 from tests.support.waiting import wait_until
 from tidemill import App, Retry, TidemillError, WorkerOptions
 from tidemill.metrics import from_database
+from tidemill.metrics.from_database import DatabaseFigures
 from tidemill.metrics.server import MetricsService
 from tidemill.metrics.share import open_share
 from tidemill.worker_options import metrics_address
@@ -186,7 +187,7 @@ def test_addresses_that_are_none(text: str) -> None:
 def test_a_child_of_a_task_does_not_keep_the_port() -> None:
     share = open_share("127.0.0.1:0")
     assert share.listening is not None
-    service = MetricsService(share, measure=dict, connect=psycopg.connect)
+    service = MetricsService(share, measure=dict, database=DatabaseFigures(psycopg.connect))
     pid = os.fork()
     if pid == 0:
         os._exit(0 if share.listening.fileno() == -1 else 1)

@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 
 from tests.actions.support import make_note, make_procedure
 from tests.support.running import run_all
-from tidemill import App
+from tidemill import App, JobContext
 from tidemill.database import sql
 from tidemill.database.migrate import migrate
 
@@ -168,6 +168,38 @@ def test_an_interval_below_the_least_one_becomes_that(connection: Connection, em
         "1.5 s": "00:00:01.5",
         "1 day -23:59:59.5": "00:00:01",
     }
+
+
+async def test_history_of_before_has_no_progress(connection: Connection, empty_database: str) -> None:
+    lay(connection, 16)
+    for root in ("_done_jobs", "_ended_attempts"):
+        connection.execute(
+            f"create table tidemill.{root}_week (like tidemill.{root} including indexes)"
+            " partition by range (finished_at);"
+            f"create table tidemill.{root}_old partition of tidemill.{root}_week default;"
+            f"alter table tidemill.{root} attach partition tidemill.{root}_week for values in (2)".encode()
+        )
+    connection.execute("insert into tidemill._history_keeps values (2)")
+    connection.execute(
+        "insert into tidemill._done_jobs (id, created_at, run_at, started_at, finished_at, keep, attempt,"
+        " max_attempts, priority, identifier) select 1, at, at, at, at, 2, 1, 25, 0, 't' from now() at"
+    )
+    migrate(empty_database)
+    app = App(empty_database)
+
+    @app.task(keep="1 week", max_attempts=1)
+    async def t(payload: bool, job: JobContext) -> None:
+        job.progress(0.5, "half way")
+        if payload:
+            raise LookupError
+
+    for fails in (False, True):
+        await t.add(fails)
+    await run_all(app)
+    found = connection.execute(
+        "select outcome, progress, progress_message from tidemill.job_history order by id"
+    ).fetchall()
+    assert found == [("done", None, None), ("done", 0.5, "half way"), ("failed", 0.5, "half way")]
 
 
 def check_jobs(connection: Connection) -> None:

@@ -68,3 +68,11 @@ def test_a_wait_is_counted_by_the_database(database: str) -> None:
     before = datetime.now(UTC)
     job = app.sync.add_job("x", run_at=timedelta(hours=1))
     assert timedelta(minutes=59) < job.run_at - before < timedelta(minutes=61)
+
+
+@pytest.mark.parametrize("options", [{}, {"keep": "1 week"}, {"trace": "given"}])
+def test_a_producer_may_add_traced_jobs(options: dict[str, Any]) -> None:
+    """The role has no right to the private function, which takes a trace for each job."""
+    call = client.add_jobs([JobSpec("t", **options), JobSpec("u", **options)], "current")
+    assert "tidemill.add_jobs(" in call.query
+    assert call.params["traces"] == [options.get("trace", "current")]

@@ -320,6 +320,23 @@ class TestAWorker:
         ]
         assert connection.execute("select state from tidemill.jobs").fetchall() == [("failed",)]
 
+    def test_keeps_what_a_lost_worker_has_shown(self, worker: Connection, connection: Connection) -> None:
+        connection.execute("select tidemill._declare_keeps('{t}', '{2}', '{true}')")
+        connection.execute("select tidemill.add_job('t')")
+        connection.execute(
+            "update tidemill._jobs set attempts = 1, locked_by = 'gone', claim_token = 7,"
+            " locked_at = now() - interval '1 hour'"
+        )
+        connection.execute(
+            "insert into tidemill._progress"
+            " select id, claim_token, 0.5, 'half way', now() from tidemill._jobs"
+        )
+        worker.execute("select tidemill._sweep_leases()")
+        kept = connection.execute(
+            "select outcome, error_type, progress, progress_message from tidemill.job_history"
+        )
+        assert kept.fetchall() == [("retried", "WorkerLost", 0.5, "half way")]
+
     def test_cannot_make_its_way_to_the_owner(self, worker: Connection, connection: Connection) -> None:
         owner = connection.execute("select current_user").fetchone()
         assert owner is not None

@@ -40,7 +40,7 @@ COLUMNS = {
         " duration interval, attempt smallint, max_attempts smallint, queue_name text, key text,"
         " priority smallint, created_at timestamptz, run_at timestamptz, payload json, result json,"
         " error text, error_type text, error_frame text, error_fingerprint text, traceback text,"
-        " worker_id text, worker_version text, keep text"
+        " worker_id text, worker_version text, keep text, progress real, progress_message text"
     ),
     "tidemill.tasks": (
         "identifier text, payload_schema jsonb, options jsonb, summary text, workers integer,"

@@ -187,6 +187,29 @@ def test_old_history_goes_by_partitions(kept: Queue, another: Callable[[], Queue
         assert other.execute("select count(*) from tidemill._done_jobs").fetchone() == (2,)
 
 
+def test_workers_are_named_while_history_may_have_their_jobs(kept: Queue) -> None:
+    def named() -> list[tuple[str, bool]]:
+        kept.connection.execute("call tidemill.prune_job_history(4, '{}')")
+        return kept.connection.execute(
+            "select worker_id, last_seen > now() - interval '1 minute'"
+            " from tidemill._history_workers order by 1"
+        ).fetchall()
+
+    kept.register("alive")
+    kept.connection.execute(
+        "insert into tidemill._history_workers (worker_id, last_seen) values"
+        " ('alive', now() - interval '500 days'), ('gone', now() - interval '390 days'),"
+        " ('long gone', now() - interval '401 days')"
+    )
+    assert named() == [("alive", True), ("gone", False)]
+    # The row of a worker that lives is not written each time.
+    kept.connection.execute("update tidemill._history_workers set last_seen = now() - interval '5 minutes'")
+    assert named() == [("alive", False), ("gone", False)]
+    kept.connection.execute("update tidemill._history_workers set last_seen = '-infinity'")
+    kept.connection.execute("select tidemill._open_history(5::smallint)")
+    assert named() == [("alive", True), ("gone", False)], "some history is kept for ever"
+
+
 def test_the_action_that_prunes_comes_with_the_first_keep(queue: Queue) -> None:
     actions: LiteralString = "select id, name, routine from tidemill.actions where id = 4"
     assert queue.connection.execute(actions).fetchall() == []

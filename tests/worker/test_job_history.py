@@ -12,7 +12,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from tests.support.running import eventually, running, within
-from tidemill import App, Cancel, Retry, WorkerOptions
+from tidemill import App, Cancel, JobContext, Retry, WorkerOptions
 from tidemill.errors import InvalidJobError, TaskLoadError, TidemillError
 
 
@@ -299,3 +299,47 @@ async def test_what_cannot_be_written_does_not_hold_up_jobs(
     await app.run_until_empty()
     assert await app.get_job(job.id) is None
     assert "no history is kept of jobs that are done: job 1 (t)" in caplog.text
+
+
+async def test_the_last_progress_of_each_attempt(app: App, connection: psycopg.Connection) -> None:
+    @app.task(keep="1d", retry=lambda attempt: 0)
+    async def t(payload: Any, job: JobContext) -> None:
+        job.progress(0.1, "begun")
+        if job.attempt == 1:
+            job.progress(0.25, "a quarter\0")
+            raise LookupError
+        if job.attempt == 2:
+            job.progress(0.5)
+            raise Retry(0)
+        job.progress(None, "at the end")
+
+    @app.task(keep="1d")
+    def plain(payload: Any, job: JobContext) -> None:
+        if payload:
+            job.sync.progress(payload, f"{payload} of 1")
+
+    job = await app.add_job("t")
+    await app.run_until_empty()
+    told = [(row["progress"], row["progress_message"]) for row in history(connection, job.id)]
+    assert told == [(0.25, "a quarter\N{REPLACEMENT CHARACTER}"), (0.5, None), (None, "at the end")]
+    # Among those that tell of none each has its own.
+    jobs = await app.add_jobs([plain.spec(n) for n in (0, 0.5, 0, 1, 0)])
+    await app.run_until_empty()
+    rows = {row["id"]: (row["progress"], row["progress_message"]) for row in history(connection)}
+    none = (None, None)
+    assert [rows[job.id] for job in jobs] == [none, (0.5, "0.5 of 1"), none, (1, "1 of 1"), none]
+
+
+async def test_progress_of_attempts_that_fail_together(app: App, connection: psycopg.Connection) -> None:
+    @app.task(max_attempts=1)
+    async def t(payload: Any, job: JobContext) -> None:
+        if payload % 2:
+            job.progress(payload / 10, "so far")
+        raise LookupError
+
+    jobs = await app.add_jobs([t.spec(n, keep="none" if n == 4 else "1d") for n in range(8)])
+    await app.run_until_empty()
+    rows = {row["id"]: row["progress"] for row in history(connection)}
+    assert [rows.get(job.id, "none") for job in jobs] == pytest.approx(
+        [None, 0.1, None, 0.3, "none", 0.5, None, 0.7]
+    )

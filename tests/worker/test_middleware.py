@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
 
 from tests.support.running import run_all
 from tidemill import App, Cancel, JobContext, Middleware, Worker, WorkerOptions
+from tidemill.middleware import Adding
 
 # What it is about does not depend on the lane.
 pytestmark = pytest.mark.lane("express")
@@ -167,3 +170,46 @@ async def test_a_task_that_configures_logging_does_not_silence_the_worker(
     await run_all(app)
     assert "failed attempt 1 of 1" in caplog.text
     assert "failed for good: ValueError: told all the same" in caplog.text
+
+
+class AroundAdds(Recording):
+    @contextmanager
+    def around_add(self, adding: Adding) -> Iterator[None]:
+        self._note(f"adds {[spec.priority for spec in adding.specs]}")
+        adding.trace = self.name
+        yield
+        self._note(f"added {[job.identifier for job in adding.jobs]}")
+
+
+async def test_around_adds(database: str) -> None:
+    events: list[str] = []
+    app = App(database, middleware=[AroundAdds("a", events), Middleware(), AroundAdds("b", events)])
+
+    @app.task(priority=3)
+    async def works(payload: Any) -> None: ...
+
+    await works.add(1)
+    async with app.connection() as connection:
+        [(trace,)] = await (await connection.execute("select trace from tidemill.jobs")).fetchall()
+    # The innermost has the last word.
+    assert trace == "b"
+    one = ["a adds [3]", "b adds [3]", "b added ['works']", "a added ['works']"]
+    assert events == one
+    events.clear()
+    app.sync.add_job("works")
+    assert events == one
+    events.clear()
+    assert await app.add_jobs([]) == app.sync.add_jobs([]) == []
+    assert events == []
+
+
+async def test_an_add_fails_with_what_is_around_it(database: str) -> None:
+    class Refuses(Middleware):
+        def around_add(self, adding: Adding) -> AbstractContextManager[None]:
+            raise LookupError("no jobs today")
+
+    app = App(database, middleware=[Refuses()])
+    with pytest.raises(LookupError, match="no jobs today"):
+        await app.add_job("t")
+    with pytest.raises(LookupError, match="no jobs today"):
+        app.sync.add_job("t")

@@ -69,7 +69,7 @@ async def test_it_is_shown_while_the_job_runs(
 async def test_of_a_lost_worker_nothing_is_shown(app: App, connection: psycopg.Connection) -> None:
     told, gate = asyncio.Event(), asyncio.Event()
 
-    @app.task
+    @app.task(keep="1d")
     async def works(payload: Any, job: JobContext) -> None:
         job.progress(0.5, "told")
         told.set()
@@ -84,6 +84,10 @@ async def test_of_a_lost_worker_nothing_is_shown(app: App, connection: psycopg.C
             "select tidemill.force_unlock_workers((select array_agg(id) from tidemill.workers))"
         )
         assert shown(connection) == []
+        [kept] = connection.execute(
+            "select error_type, progress, progress_message from tidemill.job_history"
+        ).fetchall()
+        assert kept == ("WorkerLost", 0.5, "told")
         gate.set()
     connection.execute(
         "insert into tidemill._progress values (%s, 7, 1, 'left', now() - interval '1 h')", [job.id]

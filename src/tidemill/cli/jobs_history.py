@@ -80,7 +80,7 @@ def history(
     if as_json:
         print_json([_told(row) for row in rows])
         return
-    print_table(list(map(displayed, rows)), _COLUMNS, empty="Nothing that was kept.")
+    print_table(list(map(displayed, rows)), _with_progress(_COLUMNS, rows), empty="Nothing that was kept.")
     if not rows:
         note("History is kept of tasks with keep=..., and of all by `tidemill worker --keep 1d`.")
     if more:
@@ -102,12 +102,13 @@ def rows_of(conninfo: str, *, whole: bool = False, **wanted: Any) -> list[dict[s
 def print_attempts(rows: Sequence[dict[str, Any]]) -> None:
     """The ended attempts of one job, below what it is now."""
     if rows:
-        print_table(list(map(displayed, rows)), _ATTEMPTS, empty="")
+        print_table(list(map(displayed, rows)), _with_progress(_ATTEMPTS, rows), empty="")
 
 
 def print_ended(rows: Sequence[dict[str, Any]]) -> None:
     """A job that is in history alone: how it ended, and its other attempts."""
     last = displayed(rows[0])
+    del last["reached"]
     for name in ("payload", "result"):
         last[name] = pretty_json(bytes(rows[0][name]).decode())
     print_fields({**last, "error": rows[0]["error"]})
@@ -121,7 +122,19 @@ def displayed(row: dict[str, Any]) -> dict[str, Any]:
         "took": _took(row["seconds"]),
         "attempts": f"{row['attempt']}/{row['max_attempts']}",
         "error": (row["error"] or "").split("\n")[0][:120],
+        "reached": " ".join(
+            [
+                *([] if row["progress"] is None else [f"{100 * row['progress']:.0f} %"]),
+                *([] if row["progress_message"] is None else [row["progress_message"].split("\n")[0][:60]]),
+            ]
+        ),
     }
+
+
+def _with_progress(columns: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """With a column for progress, if any attempt has told of some."""
+    told = any(row["progress"] is not None or row["progress_message"] is not None for row in rows)
+    return (*columns[:-1], "reached", columns[-1]) if told else columns
 
 
 def _took(seconds: float | None) -> str | float | None:

@@ -1,1 +1,1 @@
-"""Figures of workers for Prometheus, and whether they are well, over HTTP."""
+"""Figures of workers, for Prometheus over HTTP, and whether they are well."""

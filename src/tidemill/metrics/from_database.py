@@ -30,11 +30,14 @@ class DatabaseFigures:
         self._lock = threading.Lock()
         self._found: dict[str, Any] | None = None
         self._asked_at = -_KEPT_SECONDS
+        self._is_closed = False
         self._complaints = Complaints(logger)
 
     def get(self) -> dict[str, Any] | None:
-        """What it says; None if it does not answer."""
+        """What it says; None if it does not answer, or the worker has ended."""
         with self._lock:
+            if self._is_closed:
+                return None
             if time.monotonic() >= self._asked_at + _KEPT_SECONDS:
                 self._found = self._ask()
                 self._asked_at = time.monotonic()
@@ -43,6 +46,7 @@ class DatabaseFigures:
     def close(self) -> None:
         """Closes the connection."""
         with self._lock:
+            self._is_closed = True
             self._connection.close()
 
     def _ask(self) -> dict[str, Any] | None:

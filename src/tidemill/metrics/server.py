@@ -11,8 +11,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import psycopg
-
 from tidemill import forks
 from tidemill.metrics.from_database import DatabaseFigures
 from tidemill.metrics.share import Figures, Share
@@ -27,12 +25,10 @@ _SILENT_SECONDS = 15.0
 class MetricsService:
     """Serves the figures of this process and of its siblings, or leaves its own for the one that does."""
 
-    def __init__(
-        self, share: Share, *, measure: Callable[[], Figures], connect: Callable[[], psycopg.Connection]
-    ) -> None:
+    def __init__(self, share: Share, *, measure: Callable[[], Figures], database: DatabaseFigures) -> None:
         self._share = share
         self._measure = measure
-        self._database = DatabaseFigures(connect)
+        self._database = database
         self._stop = threading.Event()
         self._server: _Server | None = None
         if share.listening is not None:
@@ -60,7 +56,6 @@ class MetricsService:
                 self._server.shutdown()
             self._thread.join(patience)
         self._share.close()
-        self._database.close()
 
     def processes(self) -> dict[int, Figures]:
         """The figures of all processes, by number."""

@@ -39,6 +39,8 @@ class ClaimedJob(msgspec.Struct, gc=False):
     """The job of the same named queue that runs after this one."""
     result: str | None = None
     """What its task returned, as JSON, if that is kept."""
+    told: tuple[float | None, str | None] | None = None
+    """The last progress that its task has told of."""
     record: Record | None = None
     """Once it has ended well: what history is to have of it."""
 
@@ -54,6 +56,23 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """By `time.perf_counter`."""
     result: str | None
     """What the task returned, as JSON."""
+    told: tuple[float | None, str | None] | None
+    """Its last progress."""
+
+
+class Report(msgspec.Struct, frozen=True, gc=False):
+    """An attempt that did not end well, for history."""
+
+    keep: int
+    attempt: int
+    run_at: int
+    duration: float
+    ended: float
+    error_type: str
+    error_frame: str | None
+    traceback: str | None
+    told: tuple[float | None, str | None] | None
+    """Its last progress."""
 
 
 def chain(job: ClaimedJob | None) -> Iterator[ClaimedJob]:

@@ -156,23 +156,29 @@ def _as_json(values: list[Any]) -> str | None:
     return None if values.count(None) == len(values) else msgspec.json.encode(values).decode()
 
 
-def add_jobs(specs: Sequence[JobSpec]) -> Call[list[Job]]:
-    """Adds jobs and returns them in the order of the specs."""
+def add_jobs(specs: Sequence[JobSpec], trace: str | None = None) -> Call[list[Job]]:
+    """Adds jobs and returns them in the order of the specs; `trace` is for those that name none."""
     try:
         given: dict[str, Any] = {
             name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()
         }
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
+    kinds = {
+        (spec.job_key_mode or "replace", spec.keep, trace if spec.trace is None else spec.trace)
+        for spec in specs
+    }
     # Only the private function takes these for each spec, but producers may call only the public one.
-    alike = len({(spec.job_key_mode or "replace", spec.keep, spec.trace) for spec in specs}) <= 1
+    alike = len(kinds) <= 1
     more: LiteralString = ""
     if any(spec.limit_name is not None for spec in specs):
         given["limit_name"] = _as_json([spec.limit_name for spec in specs])
         more += _LIMIT_NAMES
-    if any(spec.keep is not None or spec.trace is not None for spec in specs):
-        given["keeps"] = sql.with_nulls([spec.keep for spec in specs])
-        given["traces"] = sql.with_nulls([spec.trace for spec in specs])
+    if any(keep is not None or context is not None for _, keep, context in kinds):
+        # One is enough where all are alike.
+        told = specs[:1] if alike else specs
+        given["keeps"] = sql.with_nulls([spec.keep for spec in told])
+        given["traces"] = sql.with_nulls([trace if spec.trace is None else spec.trace for spec in told])
         more += _KEEP_AND_TRACE if alike else _KEEPS_AND_TRACES
     add: LiteralString = (
         f"tidemill.add_jobs(given.specs, job_key_mode => given.modes[1]{more})"

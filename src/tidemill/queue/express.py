@@ -11,11 +11,12 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from tidemill.complaints import Complaints
 from tidemill.database.words import in_short
+from tidemill.queue.arrays import RECORD_ARRAYS, array, record_arrays
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, Record
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import RECORD_ARRAYS, Settled, Settlement, array, record_arrays
+from tidemill.queue.settle import Settled, Settlement
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
+from tidemill.queue.arrays import array
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
 from tidemill.queue.limited import Limited
 from tidemill.queue.record import Keeper
-from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements, array
+from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements
 
 _LARGEST_CLAIM = 500
 # Quick jobs are claimed ahead, as many as run in about this time; slow ones only into free slots.

@@ -15,8 +15,7 @@ import msgspec
 from tidemill.errors import AttemptError, ResultError
 from tidemill.jobs import Outcome
 from tidemill.keeps import DAY, NONE
-from tidemill.queue.claimed import ClaimedJob, Record
-from tidemill.queue.settle import Report
+from tidemill.queue.claimed import ClaimedJob, Record, Report
 from tidemill.tasks import Task
 from tidemill.texts import name_of
 
@@ -48,7 +47,7 @@ class Keeper:
         keep = self.keeps[job.identifier] if job.keep is None else job.keep
         if keep:
             job.record = Record(
-                keep, self.with_payloads[job.identifier], seconds, time.perf_counter(), job.result
+                keep, self.with_payloads[job.identifier], seconds, time.perf_counter(), job.result, job.told
             )
 
     def report(self, job: ClaimedJob, error: BaseException, seconds: float) -> Report | None:
@@ -66,6 +65,7 @@ class Keeper:
             name_of(error),
             None if told else storable(own_frame(error)),
             None if told else storable(_traceback(error)),
+            job.told,
         )
 
 

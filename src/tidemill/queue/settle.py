@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, LiteralString
+from typing import Literal
 
 import msgspec
 import psycopg
@@ -15,25 +14,19 @@ from msgspec.structs import replace
 
 from tidemill.database.sql import with_nulls
 from tidemill.database.words import words
-from tidemill.queue.claimed import ClaimedJob, Record
-from tidemill.times import moment
+from tidemill.queue.arrays import (
+    NO_REPORTS,
+    RECORD_ARRAYS,
+    REPORT_ARRAYS,
+    array,
+    record_arrays,
+    report_arrays,
+)
+from tidemill.queue.claimed import ClaimedJob, Record, Report
 
 logger = logging.getLogger("tidemill")
 
 _MOST_NAMED = 20
-
-
-class Report(msgspec.Struct, frozen=True, gc=False):
-    """An attempt that did not end well, for history."""
-
-    keep: int
-    attempt: int
-    run_at: int
-    duration: float
-    ended: float
-    error_type: str
-    error_frame: str | None
-    traceback: str | None
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -212,12 +205,13 @@ class Settlements:
     def _write_failures(
         self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]
     ) -> None:
+        reported = [(s.id, s.report) for s in failed if s.report is not None]
         cursor = connection.execute(
             # Cut to the years that Python knows: an error here would come after the writing.
             "select id, outcome, least(run_at, '9999-12-30Z') from tidemill._fail_jobs("
             "%s, %s::bigint[], %s::bigint[], "
             "%b::pg_catalog.text[], %b::interval[], %s::boolean[], %b::pg_catalog.text[], %s::boolean[], "
-            f"%s::boolean[], {_KEPT if any(s.report for s in failed) else 'null'})",
+            f"%s::boolean[], {REPORT_ARRAYS if reported else NO_REPORTS})",
             [
                 worker_id,
                 *_ids_and_tokens(failed),
@@ -227,7 +221,7 @@ class Settlements:
                 with_nulls([s.payload for s in failed]),
                 [s.cancelled for s in failed],
                 [s.spared for s in failed],
-                *_reported(failed),
+                *report_arrays(reported),
             ],
         )
         self._read(failed, cursor)
@@ -263,67 +257,6 @@ def _named(settlements: Sequence[Settlement]) -> str:
 
 def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
     return array(s.id for s in settlements), array(s.token for s in settlements)
-
-
-def array(numbers: Iterable[int]) -> str:
-    """Numbers, or truth values, as text of a PostgreSQL array: many times cheaper than adapting a list."""
-    return f"{{{','.join(map(str, numbers))}}}"
-
-
-def seconds_array(seconds: Iterable[float]) -> str:
-    """Seconds as text of an array of floats, to the microsecond: cheaper still than the text of floats."""
-    microseconds = ",".join([f"{int(one * 1e6)}e-6" for one in seconds])
-    return f"{{{microseconds}}}"
-
-
-RECORD_ARRAYS: LiteralString = (
-    "%s::smallint[], %s::boolean[], %s::float8[], %s::float8[], %b::pg_catalog.text[]"
-)
-"""The parameters that `record_arrays` is for."""
-
-
-def record_arrays(records: Sequence[Record]) -> list[object]:
-    """Records as arrays, one for each field."""
-    now = time.perf_counter()
-    return [
-        array(record.keep for record in records),
-        array(record.with_payload for record in records),
-        seconds_array(record.duration for record in records),
-        seconds_array(now - record.ended for record in records),
-        with_nulls([record.result for record in records]),
-    ]
-
-
-# In the order of tidemill._ended_attempt. Times are microseconds since 2000.
-_KEPT: LiteralString = """array(
-  select row(k.id, null, null, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type,
-             k.error_frame, k.traceback)::tidemill._ended_attempt
-  from rows from (
-    pg_catalog.unnest(%s::bigint[]), pg_catalog.unnest(%s::smallint[]), pg_catalog.unnest(%s::smallint[]),
-    pg_catalog.unnest(%s::pg_catalog.timestamptz[]), pg_catalog.unnest(%s::float8[]),
-    pg_catalog.unnest(%s::float8[]), pg_catalog.unnest(%b::pg_catalog.text[]),
-    pg_catalog.unnest(%b::pg_catalog.text[]), pg_catalog.unnest(%b::pg_catalog.text[]))
-    k(id, keep, attempt, run_at, duration, age, error_type, error_frame, traceback))"""
-
-
-def _reported(failed: Sequence[Settlement]) -> list[object]:
-    """The parameters of `_KEPT`; none if no history is kept."""
-    reported = [(settlement.id, settlement.report) for settlement in failed if settlement.report is not None]
-    if not reported:
-        return []
-    now = time.perf_counter()
-    reports = [report for _, report in reported]
-    return [
-        array(job_id for job_id, _ in reported),
-        array(report.keep for report in reports),
-        array(report.attempt for report in reports),
-        [moment(report.run_at) for report in reports],
-        seconds_array(report.duration for report in reports),
-        seconds_array(now - report.ended for report in reports),
-        [report.error_type for report in reports],
-        with_nulls([report.error_frame for report in reports]),
-        with_nulls([report.traceback for report in reports]),
-    ]
 
 
 def _storable(refused: Settlement, error: Exception) -> list[Settlement]:

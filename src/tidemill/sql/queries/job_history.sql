@@ -5,7 +5,8 @@ select h.id, h.identifier, h.outcome, least(greatest(h.finished_at, '0001-01-02Z
   case when %(whole)s::boolean then h.payload::pg_catalog.text end as payload,
   case when %(whole)s::boolean then h.result::pg_catalog.text end as result,
   case when %(whole)s::boolean then h.traceback end as traceback,
-  h.error, h.error_type, h.error_frame, h.error_fingerprint, h.worker_id, h.worker_version, h.keep
+  h.error, h.error_type, h.error_frame, h.error_fingerprint, h.worker_id, h.worker_version, h.keep, h.progress,
+  h.progress_message
 from tidemill.job_history h
 where (%(id)s::bigint is null or h.id operator(pg_catalog.=) %(id)s)
   and (%(task)s::pg_catalog.text is null or h.identifier operator(pg_catalog.=) %(task)s)

@@ -184,6 +184,7 @@ as $$
     ('_listeners', 'select, insert, delete'),
     ('_unstarted', 'select, insert, update, delete'),
     ('_visits', 'select, insert'),
+    ('_progress', 'select'),
     ('_limit_tasks', 'select'),
     ('_limits', 'select'),
     ('_claim_tokens', 'usage'),

@@ -3,7 +3,8 @@
 
 create or replace function tidemill._complete_kept_jobs(
   worker_id text, job_ids bigint[], tokens bigint[],
-  keeps smallint[], with_payloads boolean[], durations float8[], ages float8[], results text[]
+  keeps smallint[], with_payloads boolean[], durations float8[], ages float8[], results text[],
+  progresses float8[] default null, progress_messages text[] default null
 ) returns table (id bigint, outcome text)
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -22,8 +23,9 @@ begin
   select array_agg(t.id), array_agg(t.identifier) into task_ids, identifiers
     from (select t.* from tidemill._tasks t order by t.id limit 50) t;
   with given as materialized (
-    select g.* from unnest(job_ids, tokens, keeps, with_payloads, durations, ages, results)
-      as g(id, token, keep, with_payload, duration, age, result)
+    select g.*
+    from unnest(job_ids, tokens, keeps, with_payloads, durations, ages, results, progresses, progress_messages)
+      as g(id, token, keep, with_payload, duration, age, result, progress, progress_message)
     order by g.id
   ),
   held as materialized (
@@ -34,18 +36,18 @@ begin
   gone as (
     delete from tidemill._jobs j using held h where j.id = h.id
     returning j.id, j.created_at, j.run_at, j.attempts, j.max_attempts, j.priority, j.task_id, j.queue_id, j.gate_id, j.key,
-              j.payload, h.keep, h.with_payload, h.duration, h.age, h.result
+              j.payload, h.keep, h.with_payload, h.duration, h.age, h.result, h.progress, h.progress_message
   ),
   kept as (
     insert into tidemill._done_jobs
       (id, created_at, run_at, started_at, finished_at, worker, keep, attempt, max_attempts, priority, identifier,
-       queue_name, key, payload, result)
+       queue_name, key, payload, result, progress, progress_message)
       select g.id, g.created_at, g.run_at, to_timestamp(told_at - g.age - g.duration), to_timestamp(told_at - g.age), worker,
              g.keep, g.attempts, g.max_attempts, g.priority,
              coalesce(identifiers[array_position(task_ids, g.task_id)],
                       (select t.identifier from tidemill._tasks t where t.id = g.task_id)),
              case when g.queue_id is not null then (select q.queue_name from tidemill._queues q where q.id = g.queue_id) end, g.key,
-             case when g.with_payload then g.payload end, g.result::json
+             case when g.with_payload then g.payload end, g.result::json, g.progress, g.progress_message
       from gone g
   )
   select array_agg(g.id), array_agg(g.gate_id) filter (where g.gate_id is not null),
@@ -71,11 +73,13 @@ keeps          see _keep_of
 with_payloads  whether the payload is kept, too
 durations      seconds that the attempt took
 ages           seconds since its end
-results        what the task has returned, as JSON; NULL: not kept$$;
+results        what the task has returned, as JSON; NULL: not kept
+progresses     how far the job was, by its last word; NULL: none has said
+progress_messages  the same in words$$;
 
 create or replace function tidemill._settle_kept_batch(
   worker_id text, job_ids bigint[], keeps smallint[], with_payloads boolean[], durations float8[], ages float8[],
-  results text[]
+  results text[], progresses float8[] default null, progress_messages text[] default null
 ) returns boolean
 language plpgsql security definer set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -91,21 +95,21 @@ begin
     from (select t.* from tidemill._tasks t order by t.id limit 50) t;
   with gone as (
     delete from tidemill._jobs j
-      using unnest(job_ids, keeps, with_payloads, durations, ages, results)
-        as g(id, keep, with_payload, duration, age, result)
+      using unnest(job_ids, keeps, with_payloads, durations, ages, results, progresses, progress_messages)
+        as g(id, keep, with_payload, duration, age, result, progress, progress_message)
       where j.id = g.id
       returning j.id, j.created_at, j.run_at, j.attempts, j.max_attempts, j.priority, j.task_id, j.queue_id, j.key, j.payload,
-                g.keep, g.with_payload, g.duration, g.age, g.result
+                g.keep, g.with_payload, g.duration, g.age, g.result, g.progress, g.progress_message
   )
   insert into tidemill._done_jobs
     (id, created_at, run_at, started_at, finished_at, worker, keep, attempt, max_attempts, priority, identifier,
-     queue_name, key, payload, result)
+     queue_name, key, payload, result, progress, progress_message)
     select g.id, g.created_at, g.run_at, to_timestamp(told_at - g.age - g.duration), to_timestamp(told_at - g.age), worker,
            g.keep, g.attempts + 1::smallint, g.max_attempts, g.priority,
            coalesce(identifiers[array_position(task_ids, g.task_id)],
                     (select t.identifier from tidemill._tasks t where t.id = g.task_id)),
            case when g.queue_id is not null then (select q.queue_name from tidemill._queues q where q.id = g.queue_id) end, g.key,
-           case when g.with_payload then g.payload end, g.result::json
+           case when g.with_payload then g.payload end, g.result::json, g.progress, g.progress_message
     from gone g;
   perform tidemill._tell_waiters(job_ids);
   return true;
@@ -150,7 +154,9 @@ $$;
 comment on function tidemill._fingerprint is
   'The same for errors of one type at one place in the code whose first lines differ in numbers alone.';
 
-create or replace function tidemill._keep_ended(ended tidemill._ended_attempt[]) returns void
+create or replace function tidemill._keep_ended(
+  ended tidemill._ended_attempt[], progresses float8[] default null, progress_messages text[] default null
+) returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -158,15 +164,17 @@ declare
 begin
   insert into tidemill._ended_attempts
     (id, created_at, run_at, started_at, finished_at, worker, keep, attempt, max_attempts, priority, outcome, identifier,
-     queue_name, key, error, error_type, error_frame, error_fingerprint, traceback)
+     queue_name, key, error, error_type, error_frame, error_fingerprint, traceback, progress, progress_message)
     select j.id, j.created_at, coalesce(e.run_at, j.run_at), told_at - (e.age + e.duration) * interval '1 second',
            told_at - coalesce(e.age, 0) * interval '1 second',
            case when e.worker_id is not null then tidemill._history_worker(e.worker_id) end,
            h.keep, coalesce(e.attempt, j.cancelled_after, j.attempts), j.max_attempts, j.priority, e.outcome,
            t.identifier, q.queue_name, j.key, f.error, e.error_type, e.error_frame,
            case when e.outcome in ('retried', 'failed') then tidemill._fingerprint(e.error_type, e.error_frame, f.error) end,
-           e.traceback
-    from unnest(ended) e
+           e.traceback, e.progress, e.progress_message
+    from unnest(ended, progresses, progress_messages)
+      e(id, outcome, worker_id, keep, attempt, run_at, duration, age, error, error_type, error_frame, traceback,
+        progress, progress_message)
     join tidemill._jobs j on j.id = e.id
     cross join lateral (select coalesce(e.error, j.last_error)) f(error)
     join tidemill._tasks t on t.id = j.task_id
@@ -179,7 +187,8 @@ $$;
 comment on function tidemill._keep_ended is
 $$Writes history of attempts that ended otherwise than well, after their jobs' rows were changed.
 
-It is kept as each says, else as the job, else as its task. Without an error it is the job's last_error.$$;
+It is kept as each says, else as the job, else as its task. Without an error it is the job's last_error.
+progresses and progress_messages have the last word of each.$$;
 
 create or replace function tidemill._keep_ends(job_ids bigint[], outcome text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp

@@ -21,6 +21,7 @@ begin
     commit;
   end loop;
   perform tidemill._forget_waiters();
+  perform tidemill._forget_history_workers();
 end
 $$;
 comment on procedure tidemill.prune_job_history is
@@ -64,9 +65,20 @@ comment on function tidemill._prune_history_table is 'False: its lock was not to
 create or replace function tidemill._forget_waiters() returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  delete from tidemill._waiters w where w.since < now() - interval '1 day';
+  delete from tidemill._waiters w where w.since < now() - interval '1 day'
+$$;
+comment on function tidemill._forget_waiters is 'Deletes who no longer waits.';
+
+create or replace function tidemill._forget_history_workers() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  update tidemill._history_workers h set last_seen = w.heartbeat_at
+    from tidemill._workers w
+    where w.id = h.worker_id and h.last_seen < w.heartbeat_at - interval '1 hour';
+  -- A year, the partition in which it ends, and some days.
   delete from tidemill._history_workers h
     where h.last_seen < now() - interval '400 days'
       and not exists (select from tidemill._history_keeps k where k.keep = 5)
 $$;
-comment on function tidemill._forget_waiters is 'Deletes who no longer waits, and workers that history cannot name any longer.';
+comment on function tidemill._forget_history_workers is
+  'Notes which workers are alive, and deletes those that history cannot name any longer.';

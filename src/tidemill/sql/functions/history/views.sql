@@ -22,15 +22,18 @@ select
   h.traceback,
   (select w.worker_id from tidemill._history_workers w where w.id = h.worker) as worker_id,
   (select w.version from tidemill._history_workers w where w.id = h.worker) as worker_version,
-  tidemill._keep_text(h.keep) as keep
+  tidemill._keep_text(h.keep) as keep,
+  h.progress,
+  h.progress_message
 from (
   select id, identifier, 'done'::text as outcome, finished_at, started_at, attempt, max_attempts, queue_name, key, priority,
     created_at, run_at, payload, result, null::text as error, null::text as error_type, null::text as error_frame,
-    null::text as error_fingerprint, null::text as traceback, worker, keep
+    null::text as error_fingerprint, null::text as traceback, worker, keep, progress, progress_message
   from tidemill._done_jobs
   union all
   select id, identifier, outcome, finished_at, started_at, attempt, max_attempts, queue_name, key, priority,
-    created_at, run_at, payload, null, error, error_type, error_frame, error_fingerprint, traceback, worker, keep
+    created_at, run_at, payload, null, error, error_type, error_frame, error_fingerprint, traceback, worker, keep,
+    progress, progress_message
   from tidemill._ended_attempts
 ) h;
 comment on view tidemill.job_history is
@@ -48,6 +51,9 @@ comment on column tidemill.job_history.error_fingerprint is
   'The same for errors of one type at one place whose messages differ in numbers alone.';
 comment on column tidemill.job_history.worker_version is 'The version of Tidemill that the worker ran.';
 comment on column tidemill.job_history.keep is 'How long this row is kept, at least.';
+comment on column tidemill.job_history.progress is
+  'How far the attempt was, by its last word: from 0 to 1; NULL: it has not said.';
+comment on column tidemill.job_history.progress_message is 'The same in words.';
 create or replace view tidemill.task_stats as
 select
   s.identifier, s.bucket, s.width, s.done, s.failed, s.retried, s.cancelled, s.run_time, s.longest_run, s.wait_time,

@@ -43,7 +43,8 @@ $$;
 create or replace function tidemill._fail_jobs(
   worker_id text, job_ids bigint[], tokens bigint[], messages text[],
   delays interval[], permanent boolean[], payloads text[], cancels boolean[] default null,
-  spares boolean[] default null, kept tidemill._ended_attempt[] default null
+  spares boolean[] default null, kept tidemill._ended_attempt[] default null,
+  progresses float8[] default null, progress_messages text[] default null
 ) returns table (id bigint, outcome text, run_at timestamptz)
 language plpgsql set search_path = pg_catalog, pg_temp set plan_cache_mode = force_generic_plan
 set lock_timeout = '100ms' set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -95,14 +96,19 @@ begin
     from given g
     where g.id not in (select f.id from failed f(id, outcome, run_at));
   if kept is not null then
-    perform tidemill._keep_ended(array(
-      select row(k.id, case when j.cancelled_after is not null then 'cancelled'
-                            when j.attempts >= j.max_attempts then 'failed' else 'retried' end,
-                 _fail_jobs.worker_id, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type, k.error_frame,
-                 k.traceback)::tidemill._ended_attempt
-      from unnest(kept) k join tidemill._jobs j on j.id = k.id
+    perform tidemill._keep_ended(
+      array_agg(
+        row(k.id, case when j.cancelled_after is not null then 'cancelled'
+                       when j.attempts >= j.max_attempts then 'failed' else 'retried' end,
+            _fail_jobs.worker_id, k.keep, k.attempt, k.run_at, k.duration, k.age, null, k.error_type, k.error_frame,
+            k.traceback)::tidemill._ended_attempt order by k.n),
+      array_agg(k.progress order by k.n), array_agg(k.progress_message order by k.n))
+      from rows from (unnest(kept), unnest(progresses), unnest(progress_messages)) with ordinality
+        k(id, outcome, worker_id, keep, attempt, run_at, duration, age, error, error_type, error_frame, traceback,
+          progress, progress_message, n)
+      join tidemill._jobs j on j.id = k.id
       -- Those that this transaction has settled.
-      where j.xmin = pg_current_xact_id()::xid));
+      where j.xmin = pg_current_xact_id()::xid;
   end if;
 end
 $$;
@@ -115,7 +121,8 @@ permanent  true spends all attempts
 payloads   replaces the job's payload; NULL: unchanged
 cancels    true: the job is cancelled, so it is not tried again. So is one that cancel_jobs was asked for
 spares     true: it was not the last attempt. If it would be, the job gets one more
-kept       those of which history is kept, without their outcome$$;
+kept       those of which history is kept, without their outcome
+progresses, progress_messages  the last word of each of the kept ones$$;
 
 create or replace function tidemill._return_jobs(worker_id text, job_ids bigint[], tokens bigint[])
 returns table (id bigint, outcome text)

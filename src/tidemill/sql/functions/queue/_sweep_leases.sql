@@ -133,6 +133,7 @@ declare
   fails boolean[];
   cancels boolean[];
   unstarteds boolean[];
+  tokens bigint[];
   freed_jobs bigint;
 begin
   if worker_ids = '{}' then
@@ -141,7 +142,7 @@ begin
   -- From here on the worker, should it still be there, can start none of these.
   update tidemill._unstarted u set is_taken = true where u.worker_id = any(worker_ids) and not u.is_taken;
   with held as materialized (
-      select j.id, j.locked_by, exists (
+      select j.id, j.locked_by, j.claim_token, exists (
           select from tidemill._unstarted u where u.claim_token = j.claim_token) as unstarted
       from tidemill._jobs j
       where j.locked_by = any(worker_ids)
@@ -182,7 +183,7 @@ begin
       from held h
       where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
       returning h.locked_by, j.id, j.attempts >= j.max_attempts as failed, j.cancelled_after is not null as cancelled,
-                j.gate_id, j.task_id, j.run_at, h.unstarted
+                j.gate_id, j.task_id, j.run_at, h.unstarted, h.claim_token
     ),
     visits as (
       insert into tidemill._visits
@@ -193,19 +194,24 @@ begin
         cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
     )
     select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled),
-           array_agg(f.unstarted), count(*)
-      into holders, ids, fails, cancels, unstarteds, freed_jobs
+           array_agg(f.unstarted), array_agg(f.claim_token), count(*)
+      into holders, ids, fails, cancels, unstarteds, tokens, freed_jobs
       from freed f;
   return query select * from unnest(holders, ids, fails, cancels);
   if freed_jobs > 0 and tidemill._keeps_history() then
-    perform tidemill._keep_ended(array(
-      select row(j.id, case when f.cancelled then 'cancelled' when f.failed then 'failed' else 'retried' end,
-                 f.holder, null, null, null, null, null, case when not f.failed then 'The attempt did not end: ' || why end,
-                 'WorkerLost', null, null)::tidemill._ended_attempt
-      from unnest(holders, ids, fails, cancels, unstarteds) f(holder, id, failed, cancelled, unstarted)
+    perform tidemill._keep_ended(
+      array_agg(
+        row(j.id, case when f.cancelled then 'cancelled' when f.failed then 'failed' else 'retried' end,
+            f.holder, null, null, null, null, null, case when not f.failed then 'The attempt did not end: ' || why end,
+            'WorkerLost', null, null)::tidemill._ended_attempt order by f.id),
+      array_agg(p.fraction::float8 order by f.id), array_agg(p.message order by f.id))
+      from unnest(holders, ids, fails, cancels, unstarteds, tokens)
+        f(holder, id, failed, cancelled, unstarted, token)
       join tidemill._jobs j on j.id = f.id
+      -- What its worker has shown of it last, half a second before at most.
+      left join tidemill._progress p on p.job_id = f.id and p.claim_token = f.token
       -- The others are as they were.
-      where not f.unstarted));
+      where not f.unstarted;
   end if;
   if most is null or freed_jobs < most then
     delete from tidemill._unstarted u
