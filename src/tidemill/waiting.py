@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -42,7 +43,6 @@ class _Wait:
     is_kept: bool
     """As far as this app knows."""
     future: Future[Any] = field(default_factory=Future)
-    is_declared: bool = False
 
 
 class Waiting:
@@ -78,10 +78,13 @@ class Waiting:
             self._waits[wait.future] = wait
             if self._thread is None:
                 self._wake_read, self._wake_write = os.pipe()
+                os.set_blocking(self._wake_write, False)
                 self._thread = threading.Thread(target=self._run, name="tidemill-waiting", daemon=True)
                 self._thread.start()
             else:
-                os.write(self._wake_write, b"x")
+                # One that is full wakes it as well.
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wake_write, b"x")
         return wait.future
 
     def forget(self, future: Future[Any]) -> None:
@@ -100,8 +103,6 @@ class Waiting:
                 self._complaints.warn(
                     "database", "nobody is told of ended jobs (%s); trying again", in_short(error)
                 )
-                for wait in self._current():
-                    wait.is_declared = False
                 time.sleep(_INTERVAL_SECONDS)
 
     def _is_over(self) -> bool:
@@ -120,18 +121,26 @@ class Waiting:
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f'listen "{self._channel}"'.encode())
         looks = list(_LOOKS)
+        declared = set[int]()
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
-            while waits := self._current():
-                new = [wait for wait in waits if not wait.is_declared]
-                if new:
+            while True:
+                waits = self._current()
+                wanted = {wait.job_id for wait in waits}
+                if new := list(wanted - declared):
                     looks = list(_LOOKS)
-                    ids = [wait.job_id for wait in new]
-                    connection.execute("select tidemill._wait_for(%s::bigint[], %s)", [ids, self._channel])
-                    for wait in new:
-                        wait.is_declared = True
-                self._look(connection, waits)
+                    connection.execute("select tidemill._wait_for(%s::bigint[], %s)", [new, self._channel])
+                if gone := list(declared - wanted):
+                    # They have ended, or whoever asked has given up.
+                    connection.execute(
+                        "select tidemill._wait_no_more(%s::bigint[], %s)", [gone, self._channel]
+                    )
+                declared = wanted
+                if not waits:
+                    return
+                if self._look(connection, waits):
+                    continue
                 ready = selector.select(looks.pop(0) if looks else _INTERVAL_SECONDS)
                 if any(key.fd == self._wake_read for key, _ in ready):
                     os.read(self._wake_read, 1000)
@@ -139,7 +148,8 @@ class Waiting:
                 while connection.pgconn.notifies():
                     looks = list(_LOOKS[1:])
 
-    def _look(self, connection: psycopg.Connection, waits: list[_Wait]) -> None:
+    def _look(self, connection: psycopg.Connection, waits: list[_Wait]) -> bool:
+        """Tells those whose job has ended; returns whether there was any."""
         rows = connection.execute(
             "select id, outcome, result, error, error_type, is_kept, identifier "
             "from tidemill._job_ends(%s::bigint[], %s)",
@@ -149,10 +159,7 @@ class Waiting:
         over = [wait for wait in waits if _end(wait, *ends[wait.job_id])]
         for wait in over:
             self.forget(wait.future)
-        if over:
-            left = {wait.job_id for wait in self._current()}
-            gone = list({wait.job_id for wait in over} - left)
-            connection.execute("select tidemill._wait_no_more(%s::bigint[], %s)", [gone, self._channel])
+        return bool(over)
 
 
 def _end(

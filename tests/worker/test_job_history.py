@@ -193,7 +193,7 @@ async def test_many_in_one_batch(app: App, connection: psycopg.Connection, all_i
     assert connection.execute("select count(*) from tidemill._jobs").fetchone() == (0,)
 
 
-async def test_waiting(app: App) -> None:
+async def test_waiting(app: App, connection: psycopg.Connection) -> None:
     @app.task(keep_result=True)
     async def double(payload: int) -> int:
         return 2 * payload
@@ -220,6 +220,9 @@ async def test_waiting(app: App) -> None:
             await app.wait(999999, timeout=30)
         with pytest.raises(TimeoutError, match=r"has not ended within 0\.05 s"):
             await app.wait(await double.add(1, run_at=timedelta(hours=1)), timeout=0.05)
+        await eventually(
+            lambda: not connection.execute("select from tidemill._waiters").fetchall(), "nobody to be told"
+        )
 
 
 async def test_whoever_waits_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
