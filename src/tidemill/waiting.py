@@ -20,9 +20,10 @@ import psycopg
 from tidemill import forks
 from tidemill.complaints import Complaints
 from tidemill.connections import Connections
+from tidemill.database.connect import explain
 from tidemill.database.patient import connect_patiently
 from tidemill.database.words import in_short
-from tidemill.errors import InvalidJobError, JobFailedError
+from tidemill.errors import InvalidJobError, JobFailedError, MissingRightsError, SchemaError
 from tidemill.jobs import Job
 
 logger = logging.getLogger("tidemill")
@@ -99,11 +100,22 @@ class Waiting:
                 with connect_patiently(conninfo, _PATIENCE_SECONDS) as connection:
                     self._listen(connection)
             except Exception as error:
+                ours = explain(error) if isinstance(error, psycopg.Error) else None
+                if isinstance(ours, MissingRightsError | SchemaError):
+                    self._refuse(ours)
+                    continue
                 # Catch everything: those who wait have time limits of their own.
                 self._complaints.warn(
                     "database", "nobody is told of ended jobs (%s); trying again", in_short(error)
                 )
                 time.sleep(_INTERVAL_SECONDS)
+
+    def _refuse(self, error: Exception) -> None:
+        """Tells all who wait: it would be no other the next time."""
+        for wait in self._current():
+            self.forget(wait.future)
+            if wait.future.set_running_or_notify_cancel():
+                wait.future.set_exception(error)
 
     def _is_over(self) -> bool:
         with self._lock:
