@@ -8,14 +8,13 @@ import threading
 from collections.abc import Awaitable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol, Unpack
 
 import psycopg
 
 from tidemill.errors import JobCancelledError
-from tidemill.jobs import Job, JobKeyMode, JobSpec
-from tidemill.keeps import Keep
+from tidemill.jobs import Job, JobOptions, JobSpec
 from tidemill.texts import shown
 from tidemill.times import moment
 
@@ -35,17 +34,8 @@ class SyncProducer(Protocol):
         identifier: str,
         payload: Any = None,
         *,
-        queue_name: str | None = None,
-        run_at: datetime | timedelta | None = None,
-        max_attempts: int | None = None,
-        job_key: str | None = None,
-        priority: int | None = None,
-        flags: Sequence[str] | None = None,
-        job_key_mode: JobKeyMode | None = None,
-        keep: Keep | None = None,
-        trace: str | None = None,
-        limit_name: str | None = None,
         connection: psycopg.Connection[Any] | None = None,
+        **options: Unpack[JobOptions],
     ) -> Job:
         """See `App.add_job`."""
 
@@ -70,17 +60,8 @@ class Producer(Protocol):
         identifier: str,
         payload: Any = None,
         *,
-        queue_name: str | None = None,
-        run_at: datetime | timedelta | None = None,
-        max_attempts: int | None = None,
-        job_key: str | None = None,
-        priority: int | None = None,
-        flags: Sequence[str] | None = None,
-        job_key_mode: JobKeyMode | None = None,
-        keep: Keep | None = None,
-        trace: str | None = None,
-        limit_name: str | None = None,
         connection: psycopg.AsyncConnection[Any] | None = None,
+        **options: Unpack[JobOptions],
     ) -> Coroutine[Any, Any, Job]:
         """See `App.add_job`."""
 
@@ -155,13 +136,13 @@ class JobContext:
         worker_id: str,
         job: Claimed,
         max_attempts: int | None,
-        progress: Board | None = None,
+        board: Board | None,
     ) -> None:
         self.app = app
         self.worker_id = worker_id
         self._job = job
         self._most = max_attempts
-        self._board = progress
+        self._board = board
         self._logger: JobLogger | None = None
         self._is_cancelled = False
         self._event: threading.Event | None = None
@@ -304,10 +285,17 @@ class JobContext:
         _expect_event_loop("connection")
         return self.app.connection()
 
-    def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Awaitable[Job]:
+    def add_job(
+        self,
+        identifier: str,
+        payload: Any = None,
+        *,
+        connection: psycopg.AsyncConnection[Any] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Awaitable[Job]:
         """Adds a job; await it; arguments as for `App.add_job`."""
         _expect_event_loop("add_job")
-        return self.app.add_job(identifier, payload, **options)
+        return self.app.add_job(identifier, payload, connection=connection, **options)
 
     @property
     def sync(self) -> SyncJobContext:
@@ -351,17 +339,23 @@ class SyncJobContext:
     """`connection`, `add_job` and `progress` for plain functions."""
 
     app: Producer
-    _job: JobContext | None = None
+    _job: JobContext
 
     def progress(self, fraction: float | None, message: str | None = None) -> None:
         """See `JobContext.progress`."""
-        if self._job is not None:
-            self._job.progress(fraction, message)
+        self._job.progress(fraction, message)
 
     def connection(self) -> AbstractContextManager[psycopg.Connection]:
         """A connection for the task's own SQL; commits at the end, rolls back on an exception."""
         return self.app.sync.connection()
 
-    def add_job(self, identifier: str, payload: Any = None, **options: Any) -> Job:
+    def add_job(
+        self,
+        identifier: str,
+        payload: Any = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+        **options: Unpack[JobOptions],
+    ) -> Job:
         """Adds a job; arguments as for `App.add_job`."""
-        return self.app.sync.add_job(identifier, payload, **options)
+        return self.app.sync.add_job(identifier, payload, connection=connection, **options)

@@ -18,7 +18,8 @@ _DAY_SECONDS = 86400.0
 _SECONDS = {DAY: _DAY_SECONDS, 2: 7 * _DAY_SECONDS, 3: 31 * _DAY_SECONDS, 4: 366 * _DAY_SECONDS}
 _TEXTS = ("none", "1 day", "1 week", "1 month", "1 year", "forever")
 _WORDS = re.compile(r"(\d+)\s*(day|week|month|year)s?", re.ASCII)
-_DAYS = {"day": 1, "week": 7, "month": 31, "year": 366}
+# As PostgreSQL counts where it compares intervals, so that a text means the same there.
+_DAYS = {"day": 1, "week": 7, "month": 30, "year": 360}
 
 
 def read_keep(value: Any) -> int:

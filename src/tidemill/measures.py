@@ -37,16 +37,10 @@ def measure(parts: Parts | None, *, concurrency: int, stopping: bool) -> dict[st
     if parts.listener is not None:
         figures["listener"] = parts.listener.is_well
     for tally in parts.executor.tallies.all():
-        figures["tasks"][tally.identifier] = {
-            "done": tally.done,
-            "retried": tally.retried,
-            "failed": tally.failed - tally.retried,
-            "cancelled": tally.cancelled,
-            "run_seconds": tally.run_seconds,
-            "wait_seconds": tally.wait_seconds,
-            "runs": tally.runs.copy(),
-            "waits": tally.waits.copy(),
-        }
+        counts = tally.counts()
+        # Each attempt counts once here.
+        counts["failed"] -= counts["retried"]
+        figures["tasks"][tally.identifier] = counts
     return figures
 
 

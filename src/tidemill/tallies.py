@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from math import frexp
+from typing import Any
 
 BUCKETS = 32
 """Of a histogram: the first one has times below FIRST_BUCKET, each further one those below twice as much."""
@@ -13,6 +14,10 @@ FIRST_BUCKET = 2.0**-13
 _FIRST_EXPONENT = -13
 # From 1970 to 2000.
 _EPOCH = 946_684_800
+
+
+Counts = dict[str, Any]
+"""What a tally has counted, by name: numbers, and the buckets of histograms."""
 
 
 def bucket(seconds: float) -> int:
@@ -66,6 +71,19 @@ class Tally:
         # The claim's clock may be a moment behind.
         self.wait_seconds += max(0.0, waited)
         self.waits[bucket(waited)] += 1
+
+    def counts(self) -> Counts:
+        """All that it has counted until now."""
+        return {
+            "done": self.done,
+            "failed": self.failed,
+            "retried": self.retried,
+            "cancelled": self.cancelled,
+            "run_seconds": self.run_seconds,
+            "wait_seconds": self.wait_seconds,
+            "runs": self.runs.copy(),
+            "waits": self.waits.copy(),
+        }
 
     def note_longest(self, seconds: float) -> None:
         """Takes note of a run that may be the longest."""

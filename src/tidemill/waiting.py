@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -19,9 +20,10 @@ import psycopg
 from tidemill import forks
 from tidemill.complaints import Complaints
 from tidemill.connections import Connections
+from tidemill.database.connect import explain
 from tidemill.database.patient import connect_patiently
 from tidemill.database.words import in_short
-from tidemill.errors import InvalidJobError, JobFailedError
+from tidemill.errors import InvalidJobError, JobFailedError, MissingRightsError, SchemaError
 from tidemill.jobs import Job
 
 logger = logging.getLogger("tidemill")
@@ -42,7 +44,6 @@ class _Wait:
     is_kept: bool
     """As far as this app knows."""
     future: Future[Any] = field(default_factory=Future)
-    is_declared: bool = False
 
 
 class Waiting:
@@ -78,10 +79,13 @@ class Waiting:
             self._waits[wait.future] = wait
             if self._thread is None:
                 self._wake_read, self._wake_write = os.pipe()
+                os.set_blocking(self._wake_write, False)
                 self._thread = threading.Thread(target=self._run, name="tidemill-waiting", daemon=True)
                 self._thread.start()
             else:
-                os.write(self._wake_write, b"x")
+                # One that is full wakes it as well.
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wake_write, b"x")
         return wait.future
 
     def forget(self, future: Future[Any]) -> None:
@@ -96,13 +100,22 @@ class Waiting:
                 with connect_patiently(conninfo, _PATIENCE_SECONDS) as connection:
                     self._listen(connection)
             except Exception as error:
+                ours = explain(error) if isinstance(error, psycopg.Error) else None
+                if isinstance(ours, MissingRightsError | SchemaError):
+                    self._refuse(ours)
+                    continue
                 # Catch everything: those who wait have time limits of their own.
                 self._complaints.warn(
                     "database", "nobody is told of ended jobs (%s); trying again", in_short(error)
                 )
-                for wait in self._current():
-                    wait.is_declared = False
                 time.sleep(_INTERVAL_SECONDS)
+
+    def _refuse(self, error: Exception) -> None:
+        """Tells all who wait: it would be no other the next time."""
+        for wait in self._current():
+            self.forget(wait.future)
+            if wait.future.set_running_or_notify_cancel():
+                wait.future.set_exception(error)
 
     def _is_over(self) -> bool:
         with self._lock:
@@ -120,18 +133,26 @@ class Waiting:
     def _listen(self, connection: psycopg.Connection) -> None:
         connection.execute(f'listen "{self._channel}"'.encode())
         looks = list(_LOOKS)
+        declared = set[int]()
         with selectors.DefaultSelector() as selector:
             selector.register(connection.fileno(), selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
-            while waits := self._current():
-                new = [wait for wait in waits if not wait.is_declared]
-                if new:
+            while True:
+                waits = self._current()
+                wanted = {wait.job_id for wait in waits}
+                if new := list(wanted - declared):
                     looks = list(_LOOKS)
-                    ids = [wait.job_id for wait in new]
-                    connection.execute("select tidemill._wait_for(%s::bigint[], %s)", [ids, self._channel])
-                    for wait in new:
-                        wait.is_declared = True
-                self._look(connection, waits)
+                    connection.execute("select tidemill._wait_for(%s::bigint[], %s)", [new, self._channel])
+                if gone := list(declared - wanted):
+                    # They have ended, or whoever asked has given up.
+                    connection.execute(
+                        "select tidemill._wait_no_more(%s::bigint[], %s)", [gone, self._channel]
+                    )
+                declared = wanted
+                if not waits:
+                    return
+                if self._look(connection, waits):
+                    continue
                 ready = selector.select(looks.pop(0) if looks else _INTERVAL_SECONDS)
                 if any(key.fd == self._wake_read for key, _ in ready):
                     os.read(self._wake_read, 1000)
@@ -139,7 +160,8 @@ class Waiting:
                 while connection.pgconn.notifies():
                     looks = list(_LOOKS[1:])
 
-    def _look(self, connection: psycopg.Connection, waits: list[_Wait]) -> None:
+    def _look(self, connection: psycopg.Connection, waits: list[_Wait]) -> bool:
+        """Tells those whose job has ended; returns whether there was any."""
         rows = connection.execute(
             "select id, outcome, result, error, error_type, is_kept, identifier "
             "from tidemill._job_ends(%s::bigint[], %s)",
@@ -149,10 +171,7 @@ class Waiting:
         over = [wait for wait in waits if _end(wait, *ends[wait.job_id])]
         for wait in over:
             self.forget(wait.future)
-        if over:
-            left = {wait.job_id for wait in self._current()}
-            gone = list({wait.job_id for wait in over} - left)
-            connection.execute("select tidemill._wait_no_more(%s::bigint[], %s)", [gone, self._channel])
+        return bool(over)
 
 
 def _end(

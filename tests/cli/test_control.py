@@ -45,6 +45,14 @@ def test_pause_resume_and_what_waits(cli: Commands, connection: psycopg.Connecti
     assert cli.json("pauses") == []
 
 
+def test_a_limited_job_waits(cli: Commands, connection: psycopg.Connection) -> None:
+    connection.execute("select tidemill.set_limit('l', 2)")
+    connection.execute("select tidemill.add_job('t', limit_name => 'l') from generate_series(1, 3)")
+    connection.execute("select * from tidemill._claim_limited_jobs('w', '{t}', 2, null)")
+    shown = " ".join(cli.run("jobs", "show", "3").stderr.split())
+    assert shown.startswith('Waiting: Its limit "l" lets 2 jobs run at once, and 2 do: jobs 1, 2.')
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

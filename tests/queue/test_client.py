@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tidemill import App, JobSpec
+from tidemill import App, JobSpec, Limit
 from tidemill.errors import InvalidJobError
 from tidemill.queue import client
 
@@ -35,6 +35,40 @@ def test_a_run_at_that_says_no_moment(run_at: Any) -> None:
 def test_specs_that_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidJobError, match=words):
         JobSpec(**{"identifier": "x", **options})
+
+
+@pytest.mark.parametrize("name", ["queue_name", "job_key", "trace", "limit_name"])
+def test_a_text_that_is_no_utf_8(name: str) -> None:
+    options: dict[str, Any] = {name: "\ud800"}
+    with pytest.raises(InvalidJobError, match="surrogates not allowed"):
+        client.add_jobs([JobSpec("x", **options)])
+
+
+def test_each_spec_has_its_own_keep_trace_and_limit(database: str) -> None:
+    app = App(database)
+    app.sync.set_limit("l", Limit(1))
+    given: list[dict[str, Any]] = [
+        {"keep": "1 day", "limit_name": "l"},
+        {},
+        {"trace": "a"},
+        {"keep": "forever"},
+    ]
+    jobs = app.sync.add_jobs([JobSpec("x", **options) for options in given])
+    alike = app.sync.add_jobs([JobSpec("x", keep="1 week", trace="b")] * 2)
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "select j.id, j.keep, j.trace, o.gate_id is not null from tidemill.jobs j "
+            "join tidemill._jobs o on o.id = j.id order by j.id"
+        ).fetchall()
+    assert [row[0] for row in rows] == [job.id for job in [*jobs, *alike]]
+    assert [row[1:] for row in rows] == [
+        ("1 day", None, True),
+        (None, None, False),
+        (None, "a", False),
+        ("forever", None, False),
+        ("1 week", "b", False),
+        ("1 week", "b", False),
+    ]
 
 
 @pytest.mark.parametrize("ids", ["12", b"12", [4.6], [True], [0], [-1], [2**63], [None]])

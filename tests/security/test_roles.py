@@ -111,6 +111,17 @@ def test_each_may_do_its_own(new_role: NewRole, connection: Connection, role: st
         someone.execute("table tidemill.jobs")
 
 
+def test_who_lacks_the_right_to_wait_is_told(
+    new_role: NewRole, connection: Connection, database: str
+) -> None:
+    connection.execute("select tidemill.add_job('t', keep => '1 day')")
+    someone = new_role(False)
+    give(connection, "producer", someone)
+    app = App(make_conninfo(database, user=named(someone)))
+    with pytest.raises(MissingRightsError, match="permission denied for function _wait_for"):
+        app.sync.wait(1, timeout=60)
+
+
 def test_what_another_role_gives_stays(new_role: NewRole, connection: Connection) -> None:
     someone = new_role(False)
     for role in ("reader", "operator", "worker"):

@@ -10,6 +10,7 @@ from psycopg import errors
 
 from tests.sql.calls import Queue
 from tests.support.waiting import wait_until
+from tidemill.keeps import keep_text, read_keep
 
 
 @pytest.fixture
@@ -122,6 +123,7 @@ def test_a_row_that_a_producer_holds_is_left_for_the_next_time(
         ("30 days", "1 month"),
         ("1 month", "1 month"),
         ("1 year", "1 year"),
+        ("12 months", "1 year"),
         ("2 years", "forever"),
         ("Forever", "forever"),
         ("none", "none"),
@@ -132,6 +134,8 @@ def test_keeps(queue: Queue, given: str, text: str) -> None:
     assert job_id is not None
     row = queue.connection.execute("select keep from tidemill.jobs where id = %s", [job_id[0]]).fetchone()
     assert row == (text,)
+    # What Python makes of it.
+    assert keep_text(read_keep(given)) == text
 
 
 @pytest.mark.parametrize("wrong", ["", "soon", "0", "-1 day", "1 fortnight"])

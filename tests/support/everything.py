@@ -15,7 +15,7 @@ from tests.support.commands import CommandLine
 from tests.support.everything_hypertables import call_hypertables, rows
 from tests.support.running import eventually, run_all, running
 from tidemill import App, Cancel, JobContext, JobSpec
-from tidemill.cli import command_line
+from tidemill.cli import _paragraph, command_line
 from tidemill.database.migrate import drop_dialect, migrate
 from tidemill.jobs import PauseKind
 
@@ -48,9 +48,8 @@ class Commands(CommandLine):
         done = CliRunner().invoke(
             command_line(arguments), arguments, input=stdin, env={"DATABASE_URL": self.database}
         )
-        return subprocess.CompletedProcess(
-            arguments, done.exit_code, done.stdout, f"{done.stderr}{done.exception or ''}"
-        )
+        told = _paragraph(done.exception) if isinstance(done.exception, Exception) else ""
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr + told)
 
 
 def lay(conninfo: str, cli: CommandLine) -> None:

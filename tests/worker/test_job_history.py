@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from tests.support.running import eventually, running, within
 from tidemill import App, Cancel, JobContext, Retry, WorkerOptions
 from tidemill.errors import InvalidJobError, TaskLoadError, TidemillError
+from tidemill.waiting import Waiting
 
 
 def history(connection: psycopg.Connection, job_id: int | None = None) -> list[dict[str, Any]]:
@@ -193,7 +194,7 @@ async def test_many_in_one_batch(app: App, connection: psycopg.Connection, all_i
     assert connection.execute("select count(*) from tidemill._jobs").fetchone() == (0,)
 
 
-async def test_waiting(app: App) -> None:
+async def test_waiting(app: App, connection: psycopg.Connection) -> None:
     @app.task(keep_result=True)
     async def double(payload: int) -> int:
         return 2 * payload
@@ -220,11 +221,23 @@ async def test_waiting(app: App) -> None:
             await app.wait(999999, timeout=30)
         with pytest.raises(TimeoutError, match=r"has not ended within 0\.05 s"):
             await app.wait(await double.add(1, run_at=timedelta(hours=1)), timeout=0.05)
+        await eventually(
+            lambda: not connection.execute("select from tidemill._waiters").fetchall(), "nobody to be told"
+        )
 
 
 async def test_whoever_waits_is_told(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a look once a second."""
     monkeypatch.setattr("tidemill.waiting._INTERVAL_SECONDS", 1000)
+    monkeypatch.setattr("tidemill.waiting._LOOKS", (0.0,))
+    looks: list[bool] = []
+    look = Waiting._look
+
+    def noted_look(self: Waiting, *args: Any) -> bool:
+        looks.append(look(self, *args))
+        return looks[-1]
+
+    monkeypatch.setattr(Waiting, "_look", noted_look)
     gate, begun = asyncio.Event(), asyncio.Event()
 
     @app.task(keep_result=True)
@@ -236,8 +249,7 @@ async def test_whoever_waits_is_told(app: App, monkeypatch: pytest.MonkeyPatch) 
     async with running(app):
         waits = asyncio.ensure_future(app.wait(await t.add({}), timeout=30))
         await within(begun)
-        # It has looked in vain by then: after 0, 10 and 100 ms.
-        await asyncio.sleep(0.3)
+        await eventually(lambda: looks == [False, False], "two looks in vain")
         gate.set()
         assert await waits == "there"
 

@@ -16,13 +16,13 @@ from tidemill.cli.actions_find import (
     find_id,
     find_ids,
     opened,
-    query_rows,
     say_if_nobody_works,
     sentences,
     shown_next,
 )
 from tidemill.cli.actions_options import ActionArgument
 from tidemill.cli.groups import listing_group
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, spread
 from tidemill.cli.output import note, pretty_json, print_fields, print_json, print_table, say, say_more
 from tidemill.errors import ActionError

@@ -14,10 +14,10 @@ from tidemill.cli.actions_find import (
     inside_of_routine,
     name_actions,
     opened,
-    query_rows,
     tell,
 )
 from tidemill.cli.actions_options import ActionArgument, ActionsArgument
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, say
 from tidemill.cli.visible import visible

@@ -13,7 +13,6 @@ from tidemill.cli.actions_find import (
     name_actions,
     naming_mistakes,
     opened,
-    query_rows,
     say_if_nobody_works,
 )
 from tidemill.cli.actions_options import (
@@ -34,6 +33,7 @@ from tidemill.cli.actions_options import (
     TaskOption,
     TimezoneOption,
 )
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import print_json, say
 from tidemill.database import sql

@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import psycopg
 from psycopg.errors import InsufficientPrivilege
-from psycopg.rows import dict_row
 
+from tidemill.cli.lists import query_rows
 from tidemill.cli.output import note, open_database
 from tidemill.cli.visible import visible
-from tidemill.database import sql
 from tidemill.database.connect import connect, explain
 from tidemill.errors import ActionError, DatabaseUnavailableError, MissingRightsError, TidemillError
 
@@ -42,12 +41,6 @@ def opened(
     with connect(found.conninfo, runs_users_code=runs_users_code) as connection, _refusals_in_words():
         connection.add_notice_handler(on_notice)
         yield connection
-
-
-def query_rows(connection: psycopg.Connection[Any], statement: str, /, **params: Any) -> list[dict[str, Any]]:
-    """The rows that a statement in `sql/queries` finds."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(sql.query(statement), params).fetchall()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -11,16 +10,16 @@ from typing import Annotated, Any
 
 import psycopg
 import typer
-from psycopg.rows import dict_row
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter
+from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
-from tidemill.cli.output import errors, note, open_database, print_json, print_table, say, say_more
+from tidemill.cli.output import asks, errors, first_ids, note, open_database, print_json, say
 from tidemill.cli.stops import stop_between
 from tidemill.database import sql
-from tidemill.database.connect import connect, explained
+from tidemill.database.connect import connect
 from tidemill.errors import TidemillError
 
 DOING = {"retry": "Retrying", "cancel": "Cancelling", "remove": "Removing", "reschedule": "Rescheduling"}
@@ -53,25 +52,28 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog="Example: `tidemill bulk --json`")
 def list_acts(limit: LimitOption = 50, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List bulk acts of the last 90 days, newest first."""
-    rows = _rows(database, limit + 1)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        row["done"] = f"{100 * row['progress']:.0f} %"
-        row["passed over"] = sum(reason["jobs"] for reason in row["passed_over"].values())
-        row["filter"] = ", ".join(f"{name} {value}" for name, value in row["filter"].items())
-    print_table(rows, _COLUMNS, empty="No jobs were changed by a filter in the last 90 days.")
-    if more:
-        say_more(limit)
+    print_list(
+        read_rows(open_database(database).conninfo, "list_bulk_acts", limit=limit + 1),
+        _COLUMNS,
+        as_json=as_json,
+        empty="No jobs were changed by a filter in the last 90 days.",
+        limit=limit,
+        shown=_displayed,
+    )
+
+
+def _displayed(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {
+        "done": f"{100 * row['progress']:.0f} %",
+        "passed over": sum(reason["jobs"] for reason in row["passed_over"].values()),
+        "filter": ", ".join(f"{name} {value}" for name, value in row["filter"].items()),
+    }
 
 
 @group.command("run", epilog="Example: `tidemill bulk run 7`")
 def run(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """Go on with a bulk act that was stopped, whoever began it."""
-    with explained(), connect(open_database(database).conninfo) as connection:
+    with connect(open_database(database).conninfo) as connection:
         row = connection.execute(
             "select act, matching from tidemill.bulk_acts where id operator(pg_catalog.=) %s", [act]
         ).fetchone()
@@ -83,7 +85,7 @@ def run(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption =
 @group.command("abort", epilog="Example: `tidemill bulk abort 7`")
 def abort(act: ActArgument, database: DatabaseOption = None) -> None:
     """End a bulk act after the batch in work; what it has changed stays so."""
-    with explained(), connect(open_database(database).conninfo) as connection, _refusals():
+    with connect(open_database(database).conninfo) as connection, _refusals():
         row = connection.execute("select tidemill.abort_bulk_act(%s)", [act]).fetchone()
     assert row is not None
     say(f"The bulk act {act} {'is ended' if row[0] else 'had ended before'}.")
@@ -120,11 +122,6 @@ def change_by_filter(
     carry_out(connection, number, DOING[act], as_json=as_json, shown=matching > _COUNTED // 10)
 
 
-def asks() -> bool:
-    """Whether somebody is there to be asked."""
-    return sys.stdin.isatty() and errors.is_terminal
-
-
 def carry_out(
     connection: psycopg.Connection[Any], number: int, title: str, *, as_json: bool, shown: bool = True
 ) -> None:
@@ -153,7 +150,7 @@ def carry_out(
     else:
         say(f"{title}: {len(changed)} of {len(changed) + len(left)} jobs changed.")
         for reason, ids in passed_over.items():
-            note(f"Passed over, as {_WHY[reason]}: {_first(ids)}")
+            note(f"Passed over, as {_WHY[reason]}: {first_ids(ids)}")
     if state == "aborted":
         note(f"Somebody has ended the bulk act {number}.")
         raise typer.Exit(1)
@@ -162,10 +159,6 @@ def carry_out(
         raise typer.Exit(130)
     if left and not changed:
         raise typer.Exit(1)
-
-
-def _first(ids: list[int]) -> str:
-    return ", ".join(map(str, ids[:20])) + (" ..." if len(ids) > 20 else "")
 
 
 def as_filter(jobs: JobFilter) -> dict[str, Any]:
@@ -195,17 +188,6 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _plain_time(value: datetime | timedelta) -> str:
     return value.isoformat() if isinstance(value, datetime) else f"{value.total_seconds()} seconds"
-
-
-def _rows(database: str | None, limit: int) -> list[dict[str, Any]]:
-    with (
-        explained(),
-        connect(open_database(database).conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        return cursor.execute(
-            "select * from tidemill.bulk_acts order by id desc limit %s", [limit]
-        ).fetchall()
 
 
 @contextmanager

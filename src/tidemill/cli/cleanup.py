@@ -9,12 +9,11 @@ import psycopg
 import typer
 
 from tidemill.cli import parse
-from tidemill.cli.bulk import asks
 from tidemill.cli.options import DatabaseOption, JsonOption, YesOption
-from tidemill.cli.output import note, open_database, print_json, say
+from tidemill.cli.output import asks, note, open_database, print_json, say
 from tidemill.cli.stops import Stop, stop_between
 from tidemill.database import sql
-from tidemill.database.connect import connect, explained
+from tidemill.database.connect import connect
 
 _COUNTED = 10_000
 
@@ -42,7 +41,7 @@ def cleanup(
     As an action: tidemill actions add tidemill.cleanup --every '1 day' --check tidemill.check_cleanup
     """
     age = parse.duration(failed_after)
-    with explained(), connect(open_database(database).conninfo) as connection:
+    with connect(open_database(database).conninfo) as connection:
         if not (keep_failed or yes or as_json) and asks():
             _ask(connection, age)
         with stop_between("batch") as stop:

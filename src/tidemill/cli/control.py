@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, LiteralString
 
 import typer
-from psycopg.rows import dict_row
 
 from tidemill.cli import parse
+from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
-from tidemill.cli.output import open_database, print_json, print_table, say, say_more
-from tidemill.database import sql
-from tidemill.database.connect import connect, explained
+from tidemill.cli.output import open_database, say
+from tidemill.database.connect import connect
 from tidemill.jobs import PauseKind
 
 _PAUSES = ("kind", "name", "paused_at", "paused_by", "acts_as", "reason")
@@ -59,10 +58,9 @@ def resume(kind: KindArgument, name: NameArgument = None, database: DatabaseOpti
     say(f"{_what(kind, name)} {'resumed' if changed else 'not paused'}.")
 
 
-def _change(database: str | None, statement: str, params: dict[str, Any]) -> bool:
-    found = open_database(database)
-    with explained(), connect(found.conninfo) as connection:
-        row = connection.execute(statement.encode(), params).fetchone()
+def _change(database: str | None, statement: LiteralString, params: dict[str, Any]) -> bool:
+    with connect(open_database(database).conninfo) as connection:
+        row = connection.execute(statement, params).fetchone()
     assert row is not None
     return bool(row[0])
 
@@ -77,11 +75,8 @@ def _words(kind: PauseKind, name: str | None) -> str:
 
 def pauses(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List what is paused."""
-    rows = _rows(database, "list_pauses", {})
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, _PAUSES, empty="Nothing is paused.")
+    rows = read_rows(open_database(database).conninfo, "list_pauses")
+    print_list(rows, _PAUSES, as_json=as_json, empty="Nothing is paused.")
 
 
 def acts(
@@ -101,36 +96,20 @@ def acts(
 ) -> None:
     """List who did what: changes of jobs, queues, actions, workers, pauses and roles; newest first."""
     when: dict[str, Any] = parse.since(since) if since is not None else {}
-    params = {
-        "what": what,
-        "who": who,
-        "subject": subject,
-        "since": when.get("since"),
-        "within": when.get("within"),
-        "limit": limit + 1,
-    }
-    rows = _rows(database, "list_acts", params)
-    more = len(rows) > limit
-    rows = rows[:limit]
-    if as_json:
-        print_json(rows)
-        return
-    print_table([{**row, "subjects": _subjects(row)} for row in rows], _ACTS, empty="Nobody did anything.")
-    if more:
-        say_more(limit)
+    rows = read_rows(
+        open_database(database).conninfo,
+        "list_acts",
+        what=what,
+        who=who,
+        subject=subject,
+        since=when.get("since"),
+        within=when.get("within"),
+        limit=limit + 1,
+    )
+    print_list(rows, _ACTS, as_json=as_json, empty="Nobody did anything.", limit=limit, shown=_displayed)
 
 
-def _subjects(row: dict[str, Any]) -> str:
+def _displayed(row: dict[str, Any]) -> dict[str, Any]:
     shown = ", ".join(row["subjects"][:5])
     left = row["subject_count"] - min(5, len(row["subjects"]))
-    return f"{shown} and {left:,} more" if left > 0 else shown
-
-
-def _rows(database: str | None, name: str, params: dict[str, Any]) -> list[dict[str, Any]]:
-    found = open_database(database)
-    with (
-        explained(),
-        connect(found.conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        return cursor.execute(sql.query(name), params).fetchall()
+    return {**row, "subjects": f"{shown} and {left:,} more" if left > 0 else shown}

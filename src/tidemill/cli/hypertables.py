@@ -10,7 +10,7 @@ import typer
 from psycopg.rows import dict_row
 
 from tidemill.cli import hypertables_backfill, hypertables_change
-from tidemill.cli.actions_find import action_rows, opened, query_rows, say_if_nobody_works, shown_next
+from tidemill.cli.actions_find import action_rows, opened, say_if_nobody_works, shown_next
 from tidemill.cli.groups import listing_group
 from tidemill.cli.hypertables_find import (
     all_bytes,
@@ -26,6 +26,7 @@ from tidemill.cli.hypertables_find import (
     summed,
 )
 from tidemill.cli.hypertables_options import HypertableArgument
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
 from tidemill.cli.output import console, note, print_fields, print_json, print_table, say, say_more
 

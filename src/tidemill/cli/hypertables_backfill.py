@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, LiteralString
 import psycopg
 import typer
 
-from tidemill.cli.actions_find import opened, query_rows, sentences
+from tidemill.cli.actions_find import opened, sentences
 from tidemill.cli.hypertables_find import find_hypertable
 from tidemill.cli.hypertables_options import HypertableArgument
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, say
 from tidemill.cli.stops import interrupted_by_signals

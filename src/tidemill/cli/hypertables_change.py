@@ -14,9 +14,10 @@ import psycopg
 import typer
 
 from tidemill.cli import parse
-from tidemill.cli.actions_find import opened, query_rows, sentences
+from tidemill.cli.actions_find import opened, sentences
 from tidemill.cli.hypertables_find import displayed_chunk, find_chunks, find_hypertable, size
 from tidemill.cli.hypertables_options import DryRunOption, HypertableArgument, NewerOption, OlderOption
+from tidemill.cli.lists import query_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, print_json, print_table, progress_bar, say
 from tidemill.cli.stops import Stop, stop_between

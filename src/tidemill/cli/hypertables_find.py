@@ -9,7 +9,8 @@ from typing import Any
 import psycopg
 from rich.text import Text
 
-from tidemill.cli.actions_find import intervals_in_words, query_rows
+from tidemill.cli.actions_find import intervals_in_words
+from tidemill.cli.lists import query_rows
 from tidemill.cli.output import console
 from tidemill.errors import TidemillError
 

@@ -15,6 +15,7 @@ from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter, job_row, job_rows, say_what_waits, why_waiting
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, YesOption, spread
 from tidemill.cli.output import (
+    first_ids,
     note,
     open_database,
     pretty_json,
@@ -26,24 +27,14 @@ from tidemill.cli.output import (
     say_more,
 )
 from tidemill.database import sql
-from tidemill.database.connect import connect, explained
+from tidemill.database.connect import connect
 from tidemill.errors import InvalidJobError
 
 _BATCH = 2000
 _GREATEST_ID = 2**63 - 1
 _COLUMNS = ("id", "state", "identifier", "queue_name", "priority", "run_at", "attempts", "last_error")
-# Else it runs, or will not run again.
-_WAITING = {
-    "paused",
-    "scheduled",
-    "queue_busy",
-    "queue_order",
-    "no_worker",
-    "busy",
-    "ready",
-    "claimed",
-    "lost",
-}
+# For any other reason it waits.
+_NOT_WAITING = {"gone", "running", "cancelled", "failed"}
 
 
 group = listing_group(
@@ -122,7 +113,7 @@ def show(
     if why is None:
         say_what_waits(conninfo, [row])
     else:
-        note(why["message"], label="Waiting:" if why["reason"] in _WAITING else "")
+        note(why["message"], label="" if why["reason"] in _NOT_WAITING else "Waiting:")
         if why["remedy"] is not None:
             note(why["remedy"])
 
@@ -223,7 +214,7 @@ def _change(
     """Changes jobs by id, or those that pass a filter."""
     if bool(ids) == bool(jobs):
         raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
-    with explained(), connect(open_database(database).conninfo) as connection:
+    with connect(open_database(database).conninfo) as connection:
         if ids:
             _change_some(connection, act, ids, options, as_json=as_json)
         else:
@@ -247,8 +238,7 @@ def _change_some(
     else:
         say(f"{DOING[act]}: {len(changed)} of {len(ids)} jobs changed.")
         for reason, some in _reasons(connection, passed_over, cancelling=act == "cancel").items():
-            shown = ", ".join(map(str, some[:20])) + (" ..." if len(some) > 20 else "")
-            note(f"Passed over, as {reason}: {shown}")
+            note(f"Passed over, as {reason}: {first_ids(some)}")
     if passed_over and not changed:
         raise typer.Exit(1)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from typing import Annotated, Any
 
 import msgspec
 import psycopg
 import typer
-from psycopg.rows import dict_row
 
 from tidemill.cli import completion, parse
+from tidemill.cli.lists import read_rows
 from tidemill.cli.output import ago, note
 from tidemill.cli.visible import visible
-from tidemill.database import sql
-from tidemill.database.connect import connect
 from tidemill.jobs import State
 
 
@@ -90,8 +87,7 @@ def job_rows(
 ) -> list[dict[str, Any]]:
     """Rows of the view tidemill.jobs, newest first; `payloads` says whether to read payloads."""
     wanted = _wanted(jobs or JobFilter(), payloads=payloads, id=job_id, key=key, limit=limit)
-    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(sql.query("list_jobs"), wanted).fetchall()
+    rows = read_rows(conninfo, "list_jobs", **wanted)
     for row in rows:
         row["payload"] = msgspec.Raw((row["payload"] or "null").encode())
     return rows
@@ -112,8 +108,12 @@ def say_what_waits(conninfo: str, rows: Sequence[Mapping[str, Any]]) -> None:
     ready = [row for row in rows if row["state"] == "ready"]
     for words in _pauses(conninfo, [row for row in ready if row["paused_at"] is not None]):
         note(f"Waiting: {words}")
-    waiting = sorted({row["identifier"] for row in ready if not row["has_worker"]})
-    if waiting:
+    say_unknown(row["identifier"] for row in ready if not row["has_worker"])
+
+
+def say_unknown(tasks: Iterable[str]) -> None:
+    """Names on stderr tasks of ready jobs that no running worker knows, if there are any."""
+    if waiting := sorted(set(tasks)):
         note(f"Waiting: no worker that runs knows {_listed(waiting)}.")
 
 
@@ -122,11 +122,10 @@ def _pauses(conninfo: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     told = []
-    with connect(conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        try:
-            found = cursor.execute(sql.query("list_pauses")).fetchall()
-        except psycopg.errors.InsufficientPrivilege:
-            return [f"paused are jobs of {_listed(sorted({row['identifier'] for row in rows}))}."]
+    try:
+        found = read_rows(conninfo, "list_pauses")
+    except psycopg.errors.InsufficientPrivilege:
+        return [f"paused are jobs of {_listed(sorted({row['identifier'] for row in rows}))}."]
     for pause in found:
         kind, name = pause["kind"], pause["name"]
         field = {"task": "identifier", "queue": "queue_name"}.get(kind)
@@ -144,12 +143,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def why_waiting(conninfo: str, job_id: int) -> dict[str, Any] | None:
     """Why a job waits; None for a role that may not ask."""
-    with (
-        contextlib.suppress(psycopg.errors.InsufficientPrivilege),
-        connect(conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        return cursor.execute(
-            "select reason, message, remedy from tidemill.why_waiting(%s::bigint)", [job_id]
-        ).fetchone()
-    return None
+    try:
+        [row] = read_rows(conninfo, "why_waiting", id=job_id)
+    except psycopg.errors.InsufficientPrivilege:
+        return None
+    return row

@@ -6,15 +6,14 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
-from psycopg.rows import dict_row
 
 from tidemill.cli import parse
 from tidemill.cli.groups import listing_group
+from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, print_table, say
+from tidemill.cli.output import open_database, print_json, say
 from tidemill.cli.visible import visible
-from tidemill.database.connect import connect, explained
-from tidemill.database.sql import query
+from tidemill.database.connect import connect
 
 _COLUMNS = ("name", "task", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
 
@@ -35,20 +34,12 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog="Example: `tidemill limits`")
 def list_limits(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the limits, those of tasks' code too, with how many of their jobs run and wait (up to 1,000)."""
-    found = open_database(database)
-    with (
-        connect(found.conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-        explained(),
-    ):
-        rows = cursor.execute(query("list_limits")).fetchall()
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        [_displayed(row) for row in rows],
+    print_list(
+        read_rows(open_database(database).conninfo, "list_limits"),
         _COLUMNS,
+        as_json=as_json,
         empty="There is no limit; make one with: tidemill limits set NAME --concurrency 5",
+        shown=_displayed,
     )
 
 
@@ -78,8 +69,7 @@ def set_limit(
 ) -> None:
     """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`."""
     count, period = (None, None) if rate is None else _rate(rate)
-    found = open_database(database)
-    with connect(found.conninfo) as connection, explained():
+    with connect(open_database(database).conninfo) as connection:
         connection.execute(
             "select tidemill.set_limit(%s, %s::integer, %s::integer, %s::interval, %s::integer, %s)",
             [name, concurrency, count, period, burst, per],
@@ -93,8 +83,7 @@ def set_limit(
 @group.command("remove", epilog="Example: `tidemill limits remove mailer`")
 def remove_limit(name: NameArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """Remove a limit; its jobs that wait are free to run."""
-    found = open_database(database)
-    with connect(found.conninfo) as connection, explained():
+    with connect(open_database(database).conninfo) as connection:
         connection.execute("select tidemill.remove_limit(%s)", [name])
     if as_json:
         print_json({"removed": name})

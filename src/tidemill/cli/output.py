@@ -225,6 +225,16 @@ def progress_bar(*, shown: bool) -> Progress:
     )
 
 
+def asks() -> bool:
+    """Whether somebody is there to be asked."""
+    return sys.stdin.isatty() and errors.is_terminal
+
+
+def first_ids(ids: Sequence[int]) -> str:
+    """Ids in a remark: the first 20."""
+    return ", ".join(map(str, ids[:20])) + (" ..." if len(ids) > 20 else "")
+
+
 def say_more(limit: int) -> None:
     """Says on stderr that a list was cut off."""
     note(f"There are more than these {limit}: raise --limit, or filter.")

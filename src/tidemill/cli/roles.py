@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, LiteralString
 
 import typer
-from psycopg.rows import dict_row
 
+from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, print_table, say
-from tidemill.database.connect import connect, explained
+from tidemill.cli.output import open_database, say
+from tidemill.database.connect import connect
 
 Role = Literal["reader", "producer", "operator", "worker", "actions"]
 
@@ -59,19 +59,9 @@ def revoke(
 
 def grants(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List which roles have which roles of Tidemill."""
-    found = open_database(database)
-    with (
-        explained(),
-        connect(found.conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        rows = cursor.execute(
-            "select role, grantee::pg_catalog.text as name from tidemill.grants order by 1, 2"
-        ).fetchall()
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, ("role", "name"), empty="No role was granted; the owner of the schema may do all.")
+    rows = read_rows(open_database(database).conninfo, "list_grants")
+    empty = "No role was granted; the owner of the schema may do all."
+    print_list(rows, ("role", "name"), as_json=as_json, empty=empty)
 
 
 def _expect(word: str, wanted: str, example: str) -> None:
@@ -79,7 +69,6 @@ def _expect(word: str, wanted: str, example: str) -> None:
         raise typer.BadParameter(f"write {wanted} instead of {word!r}: {example}")
 
 
-def _call(database: str | None, statement: str, role: str, name: str) -> None:
-    found = open_database(database)
-    with explained(), connect(found.conninfo) as connection:
-        connection.execute(statement.encode(), [role, name])
+def _call(database: str | None, statement: LiteralString, role: str, name: str) -> None:
+    with connect(open_database(database).conninfo) as connection:
+        connection.execute(statement, [role, name])

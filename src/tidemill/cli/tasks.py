@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from psycopg.rows import dict_row
 
+from tidemill.cli.jobs_find import say_unknown
+from tidemill.cli.lists import read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
 from tidemill.cli.output import note, open_database, print_json, print_table, say_more
-from tidemill.cli.visible import visible
-from tidemill.database import sql
-from tidemill.database.connect import connect, explained
 
 # There may be millions of jobs: so many are counted.
 _COUNTED = 100_000
@@ -27,31 +25,20 @@ def register(app: typer.Typer) -> None:
 
 def tasks(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the tasks that workers know or that have jobs, with how many jobs are in which state."""
-    rows = _rows(database, "list_tasks")
+    rows = read_rows(open_database(database).conninfo, "list_tasks", most=_COUNTED + 1)
     columns = ("task", "workers", *_COUNTS, "oldest_ready")
     _show(rows, columns, as_json, empty="There are no tasks and no jobs.")
-    waiting = sorted(row["task"] for row in rows if row["ready"] and not row["workers"])
-    if waiting and not as_json:
-        named = ", ".join(map(visible, waiting[:5])) + (" and others" if len(waiting) > 5 else "")
-        note(f"Waiting: no worker that runs knows {named}.")
+    if not as_json:
+        say_unknown(row["task"] for row in rows if row["ready"] and not row["workers"])
 
 
 def queues(limit: LimitOption = 50, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the named queues that have jobs, those with most jobs first."""
-    rows = _rows(database, "list_queues", limit=limit + 1)
+    rows = read_rows(open_database(database).conninfo, "list_queues", most=_COUNTED + 1, limit=limit + 1)
     more, rows = len(rows) > limit, rows[:limit]
     _show(rows, ("queue", *_COUNTS, "oldest_ready", "worker"), as_json, empty="No named queue has jobs.")
     if more and not as_json:
         say_more(limit)
-
-
-def _rows(database: str | None, query: str, **params: Any) -> list[dict[str, Any]]:
-    with (
-        explained(),
-        connect(open_database(database).conninfo) as connection,
-        connection.cursor(row_factory=dict_row) as cursor,
-    ):
-        return cursor.execute(sql.query(query), {"most": _COUNTED + 1, **params}).fetchall()
 
 
 def _show(rows: list[dict[str, Any]], columns: Sequence[str], as_json: bool, *, empty: str) -> None:

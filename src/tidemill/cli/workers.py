@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from psycopg.rows import dict_row
 
 from tidemill.cli import worker_words
 from tidemill.cli.groups import listing_group
+from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, print_table, say
+from tidemill.cli.output import open_database, say
 from tidemill.cli.run_worker import DEFAULTS, run_worker
-from tidemill.database.connect import connect, explained
+from tidemill.database.connect import connect
 from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice
 
 
@@ -163,13 +163,8 @@ def worker(
 @group.command("list", epilog="Example: `tidemill workers --json`")
 def list_workers(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the running workers."""
-    found = open_database(database)
-    with connect(found.conninfo) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute("select * from tidemill.workers order by started_at").fetchall()
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, _COLUMNS, empty="No worker is running; start one with: tidemill worker")
+    rows = read_rows(open_database(database).conninfo, "list_workers")
+    print_list(rows, _COLUMNS, as_json=as_json, empty="No worker is running; start one with: tidemill worker")
 
 
 @group.command("stop", epilog='Example: `tidemill workers stop worker-0123456789abcdef --reason "deploy"`')
@@ -179,7 +174,6 @@ def stop(
     database: DatabaseOption = None,
 ) -> None:
     """Ask a worker to stop as SIGTERM does, wherever it runs."""
-    found = open_database(database)
-    with explained(), connect(found.conninfo) as connection:
+    with connect(open_database(database).conninfo) as connection:
         connection.execute("select tidemill.stop_worker(%s, %s)", [worker_id, reason])
     say(f"{worker_id} is asked to stop, and ends when its jobs have ended.")

@@ -118,15 +118,15 @@ def examine(connection: psycopg.Connection[Any], *, without: Collection[str] = (
 
 def _check(connection: psycopg.Connection[Any], code: str, report: Report) -> None:
     text = files.query(f"doctor/{code}")
-    params = {**_known(), "pid": connection.info.backend_pid, "now": datetime.now(UTC)}
+    # With parameters a percent sign would have to be doubled.
+    params = _known(connection) if "%(" in text else None
     try:
         with (
             connection.transaction(force_rollback=True),
             connection.cursor(row_factory=class_row(_Row)) as cursor,
         ):
             cursor.execute(_SETTINGS)
-            # With parameters a percent sign would have to be doubled.
-            found = cursor.execute(text, params if "%(" in text else None).fetchall()
+            found = cursor.execute(text, params).fetchall()
     except psycopg.Error as error:
         if connection.closed:
             raise
@@ -153,8 +153,8 @@ def _failure(code: str, error: psycopg.Error) -> NotChecked:
     return NotChecked(code, reason, isinstance(error, InsufficientPrivilege))
 
 
-def _known() -> dict[str, Any]:
-    """What this program knows of the schema."""
+def _known(connection: psycopg.Connection[Any]) -> dict[str, Any]:
+    """What this program knows of the schema, of its connection, and of the time."""
     hashes = {
         dialects.find(name).part: files.digest(dialects.find(name).fingerprint) for name in files.dialects()
     }
@@ -164,6 +164,8 @@ def _known() -> dict[str, Any]:
         "migrations": [migration.number for migration in files.migrations()],
         "hashes": json.dumps({"functions": files.digest(files.functions()), **hashes}),
         "objects": objects(),
+        "pid": connection.info.backend_pid,
+        "now": datetime.now(UTC),
     }
 
 

@@ -4,79 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 
 import psycopg
 
-from tidemill.tallies import Tallies, Tally
+from tidemill.tallies import Counts, Tallies
 
 # While the database is away, what was counted within a minute is kept together, and that of an hour at most.
 _APART_SECONDS = 60.0
 _MOST_KEPT = 60
 # How often old minutes are added up to hours: any worker may do it.
 _TIDY_SECONDS = 3600.0
-
-
-@dataclass(slots=True)
-class _Count:
-    """What one task did in some time, or since the worker began."""
-
-    done: int
-    failed: int
-    retried: int
-    cancelled: int
-    run_seconds: float
-    wait_seconds: float
-    runs: list[int]
-    waits: list[int]
-    longest: float = 0.0
-
-    @classmethod
-    def of(cls, tally: Tally) -> _Count:
-        """All that a tally has."""
-        return cls(
-            tally.done,
-            tally.failed,
-            tally.retried,
-            tally.cancelled,
-            tally.run_seconds,
-            tally.wait_seconds,
-            tally.runs.copy(),
-            tally.waits.copy(),
-        )
-
-    def plus(self, other: _Count, sign: int = 1) -> _Count:
-        """The sum of both, or what this one has more."""
-        return _Count(
-            self.done + sign * other.done,
-            self.failed + sign * other.failed,
-            self.retried + sign * other.retried,
-            self.cancelled + sign * other.cancelled,
-            self.run_seconds + sign * other.run_seconds,
-            self.wait_seconds + sign * other.wait_seconds,
-            [a + sign * b for a, b in zip(self.runs, other.runs, strict=True)],
-            [a + sign * b for a, b in zip(self.waits, other.waits, strict=True)],
-            max(self.longest, other.longest),
-        )
-
-    @property
-    def has_any(self) -> bool:
-        return bool(self.done or self.failed or self.cancelled or any(self.runs))
-
-    def row(self, identifier: str, age: float) -> dict[str, object]:
-        return {
-            "age": age,
-            "identifier": identifier,
-            "done": self.done,
-            "failed": self.failed,
-            "retried": self.retried,
-            "cancelled": self.cancelled,
-            "run_seconds": self.run_seconds,
-            "longest": self.longest,
-            "wait_seconds": self.wait_seconds,
-            "runs": _shortened(self.runs),
-            "waits": _shortened(self.waits),
-        }
 
 
 class Counters:
@@ -88,28 +25,30 @@ class Counters:
 
     def __init__(self, tallies: Tallies) -> None:
         self._tallies = tallies
-        self._taken: dict[str, _Count] = {}
-        self._kept: list[tuple[float, dict[str, _Count]]] = []
+        self._taken: dict[str, Counts] = {}
+        self._kept: list[tuple[float, dict[str, Counts]]] = []
         self._tidy_at = 0.0
 
     def take(self) -> None:
         """Takes what is new: it counts for the present minute, whenever it is written."""
         now = time.monotonic()
-        new: dict[str, _Count] = {}
+        new: dict[str, Counts] = {}
         for tally in self._tallies.all():
-            count = _Count.of(tally)
+            counts = tally.counts()
             before = self._taken.get(tally.identifier)
-            more = count if before is None else count.plus(before, -1)
-            if more.has_any:
-                self._taken[tally.identifier] = count
-                more.longest = tally.take_longest()
-                new[tally.identifier] = more
+            more = counts if before is None else _plus(counts, before, -1)
+            if more["done"] or more["failed"] or more["cancelled"] or any(more["runs"]):
+                self._taken[tally.identifier] = counts
+                new[tally.identifier] = more | {"longest": tally.take_longest()}
         if not new:
             return
         if self._kept and (now < self._kept[-1][0] + _APART_SECONDS or len(self._kept) >= _MOST_KEPT):
             kept = self._kept[-1][1]
-            for identifier, count in new.items():
-                kept[identifier] = kept[identifier].plus(count) if identifier in kept else count
+            for identifier, counts in new.items():
+                if identifier in kept:
+                    longest = max(kept[identifier]["longest"], counts["longest"])
+                    counts = _plus(kept[identifier], counts) | {"longest": longest}
+                kept[identifier] = counts
         else:
             self._kept.append((now, new))
 
@@ -129,9 +68,15 @@ class Counters:
     def _write_kept(self, connection: psycopg.Connection) -> None:
         now = time.monotonic()
         rows = [
-            count.row(identifier, now - at)
-            for at, counts in self._kept
-            for identifier, count in counts.items()
+            {
+                **counts,
+                "identifier": identifier,
+                "age": now - at,
+                "runs": _shortened(counts["runs"]),
+                "waits": _shortened(counts["waits"]),
+            }
+            for at, of_tasks in self._kept
+            for identifier, counts in of_tasks.items()
         ]
         kept, self._kept = self._kept, []
         try:
@@ -141,6 +86,16 @@ class Counters:
                 # The server has refused it, so it has added nothing.
                 self._kept = kept
             raise
+
+
+def _plus(counts: Counts, others: Counts, sign: int = 1) -> Counts:
+    """The sums of both, or what the first have more."""
+    return {
+        name: [a + sign * b for a, b in zip(value, others[name], strict=True)]
+        if isinstance(value, list)
+        else value + sign * others[name]
+        for name, value in counts.items()
+    }
 
 
 def _shortened(counts: list[int]) -> list[int]:

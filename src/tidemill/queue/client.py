@@ -136,20 +136,21 @@ _FIELDS: dict[str, Callable[[JobSpec], Any]] = {
     "priority": attrgetter("priority"),
     "flags": lambda spec: None if spec.flags is None else list(spec.flags),
     "job_key_mode": attrgetter("job_key_mode"),
+    "keep": attrgetter("keep"),
+    "limit_name": attrgetter("limit_name"),
 }
 
 
-_KEEP_AND_TRACE: LiteralString = (
-    ", keep => (%(keeps)b::pg_catalog.text[])[1], trace => (%(traces)b::pg_catalog.text[])[1]"
-)
-_KEEPS_AND_TRACES: LiteralString = (
-    ", keeps => %(keeps)b::pg_catalog.text[], traces => %(traces)b::pg_catalog.text[]"
-)
-_LIMIT_NAMES: LiteralString = (
-    ", limit_names => array(select l.name"
-    " from pg_catalog.json_array_elements_text(%(limit_name)s::pg_catalog.json) with ordinality as l(name, n)"
-    " order by l.n)"
-)
+_FOR_ALL: tuple[LiteralString, ...] = ("keep", "trace")
+"""What add_jobs takes once for all specs."""
+
+
+def _texts(name: LiteralString) -> LiteralString:
+    """The texts of a field, in the order of the specs."""
+    return (
+        f"array(select e.text from pg_catalog.json_array_elements_text(%({name})s::pg_catalog.json)"
+        " with ordinality as e(text, place) order by e.place)"
+    )
 
 
 def _as_json(values: list[Any]) -> str | None:
@@ -158,28 +159,21 @@ def _as_json(values: list[Any]) -> str | None:
 
 def add_jobs(specs: Sequence[JobSpec], trace: str | None = None) -> Call[list[Job]]:
     """Adds jobs and returns them in the order of the specs; `trace` is for those that name none."""
+    traces = [trace if spec.trace is None else spec.trace for spec in specs]
     try:
-        given: dict[str, Any] = {
-            name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()
-        }
+        given = {name: _as_json([read(spec) for spec in specs]) for name, read in _FIELDS.items()}
+        given["trace"] = _as_json(traces)
     except (TypeError, ValueError, UnicodeError) as error:
         raise InvalidJobError(f"A job's options cannot be written as JSON: {error}.") from error
-    kinds = {
-        (spec.job_key_mode or "replace", spec.keep, trace if spec.trace is None else spec.trace)
-        for spec in specs
-    }
     # Only the private function takes these for each spec, but producers may call only the public one.
-    alike = len(kinds) <= 1
+    kinds = {(spec.job_key_mode or "replace", spec.keep) for spec in specs}
+    alike = len(kinds) <= 1 and len(set(traces)) <= 1
     more: LiteralString = ""
-    if any(spec.limit_name is not None for spec in specs):
-        given["limit_name"] = _as_json([spec.limit_name for spec in specs])
-        more += _LIMIT_NAMES
-    if any(keep is not None or context is not None for _, keep, context in kinds):
-        # One is enough where all are alike.
-        told = specs[:1] if alike else specs
-        given["keeps"] = sql.with_nulls([spec.keep for spec in told])
-        given["traces"] = sql.with_nulls([trace if spec.trace is None else spec.trace for spec in told])
-        more += _KEEP_AND_TRACE if alike else _KEEPS_AND_TRACES
+    if given["limit_name"] is not None:
+        more += f", limit_names => {_texts('limit_name')}"
+    for name in _FOR_ALL:
+        if given[name] is not None:
+            more += f", {name} => ({_texts(name)})[1]" if alike else f", {name}s => {_texts(name)}"
     add: LiteralString = (
         f"tidemill.add_jobs(given.specs, job_key_mode => given.modes[1]{more})"
         if alike

@@ -121,8 +121,9 @@ begin
   select * into g from tidemill._gate_state(j.gate_id);
   if g.in_use >= g.concurrency then
     reason := 'limited';
-    message := format('Its limit "%s" lets %s run at once, and %s does: job %s%s.', g.limit_name,
-                      tidemill._counted(g.concurrency, 'job'), case g.in_use when 1 then 'one' else g.in_use::text end,
+    message := format('Its limit "%s" lets %s run at once, and %s %s%s.', g.limit_name,
+                      tidemill._counted(g.concurrency, 'job'),
+                      case g.in_use when 1 then 'one does: job' else g.in_use || ' do: jobs' end,
                       array_to_string(g.holders, ', '), case when g.in_use > 10 then ' and others' else '' end);
     remedy := 'Wait for them, or raise the limit.';
   elsif g.next_token is not null then

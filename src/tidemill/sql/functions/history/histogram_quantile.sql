@@ -4,6 +4,7 @@ as $$
 declare
   total constant bigint := (select sum(b) from unnest(buckets) b);
   before bigint := 0;
+  lower double precision;
   upper double precision;
 begin
   if not coalesce(fraction between 0 and 1, true) then
@@ -17,12 +18,10 @@ begin
   for n in 1 .. cardinality(buckets) loop
     if buckets[n] > 0 and before + buckets[n] >= fraction * total then
       upper := power(2::double precision, n - 14);
-      -- What the last one holds may be any time; the first begins at nothing.
-      return make_interval(secs => case
-        when n >= 32 then upper / 2
-        else case n when 1 then 0 else upper / 2 end
-          + (upper - case n when 1 then 0 else upper / 2 end)
-            * greatest(0, fraction * total - before) / buckets[n] end);
+      lower := case when n > 1 then upper / 2 else 0 end;
+      -- What the last one holds may be any time.
+      return make_interval(secs => case when n >= 32 then lower
+        else lower + (upper - lower) * greatest(0, fraction * total - before) / buckets[n] end);
     end if;
     before := before + coalesce(buckets[n], 0);
   end loop;

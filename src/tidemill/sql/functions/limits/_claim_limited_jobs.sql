@@ -18,7 +18,7 @@ as $$
 declare
   task_ids constant integer[] := tidemill._task_ids(identifiers);
   unlimited constant integer := 2147483647;
-  -- What is visited: each task and gate once, what has been due for longest first.
+  -- What is visited: each task and gate once; tasks take turns, and of each what has been due for longest comes first.
   due_tasks integer[];
   due_gates bigint[];
   due_ats timestamptz[];
@@ -49,7 +49,8 @@ begin
   end if;
   with chosen as materialized (
     select v.place
-    from unnest(task_ids) as t(id)
+    -- In any order, or a task with many visits would keep those behind it waiting.
+    from (select u.id from unnest(task_ids) as u(id) order by random()) t
     cross join lateral (
       select v.ctid as place from tidemill._visits v
       where v.task_id = t.id and v.at <= now()
@@ -62,9 +63,14 @@ begin
   visited as (
     delete from tidemill._visits v using chosen c where v.ctid = c.place returning v.task_id, v.gate_id, v.at
   )
-  select array_agg(v.task_id order by v.at), array_agg(v.gate_id order by v.at), array_agg(v.at order by v.at)
+  select array_agg(v.task_id order by v.turn, v.luck), array_agg(v.gate_id order by v.turn, v.luck),
+         array_agg(v.at order by v.turn, v.luck)
     into due_tasks, due_gates, due_ats
-    from (select v.task_id, v.gate_id, min(v.at) as at from visited v group by v.task_id, v.gate_id) v;
+    from (
+      select v.task_id, v.gate_id, min(v.at) as at, random() as luck,
+             row_number() over (partition by v.task_id order by min(v.at)) as turn
+      from visited v group by v.task_id, v.gate_id
+    ) v;
 
   if due_gates is not null then
     -- No other claim may take jobs of these until this one has committed. None waits for another.
@@ -256,6 +262,6 @@ $$Leases limited jobs of these tasks to a worker, as many as their limits leave 
 
 start_now, group_size  as in _claim_jobs
 most_visits            how many visits to serve
-Jobs of one gate are taken in order; gates take turns. It must be called in a transaction of its own, so that no gate
-stays locked for longer than this. The last row is no job: its run_at is when the next visit is due (NULL: none is known),
+Jobs of one gate are taken in order; tasks and gates take turns. It must be called in a transaction of its own, so that
+no gate stays locked for longer than this. The last row is no job: its run_at is when the next visit is due (NULL: none is known),
 its created_at is the time now.$$;

@@ -15,9 +15,10 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_variable
 declare
-  before constant jsonb := tidemill._limit_in_short(name);
+  before jsonb;
 begin
   perform tidemill._lock('limits');
+  before := tidemill._limit_in_short(name);
   perform tidemill._lift_limit(l) from tidemill._limits l where l.name = name and l.removed_at is null;
   if not found then
     raise exception using errcode = 'invalid_parameter_value',

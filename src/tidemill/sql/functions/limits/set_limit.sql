@@ -43,7 +43,7 @@ as $$
 #variable_conflict use_variable
 declare
   limit_id integer;
-  before constant jsonb := tidemill._limit_in_short(name);
+  before jsonb;
 begin
   if name is null or length(name) not between 1 and 128 then
     raise exception using errcode = 'invalid_parameter_value',
@@ -53,6 +53,7 @@ begin
   end if;
   perform tidemill._refuse_limit(format('limit "%s"', name), concurrency, rate, period, burst, per);
   perform tidemill._lock('limits');
+  before := tidemill._limit_in_short(name);
   insert into tidemill._limits as l (name, concurrency, rate, period, burst, per_second, per)
     values (name, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
             string_to_array(per, '.'))

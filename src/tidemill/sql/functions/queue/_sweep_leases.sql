@@ -142,61 +142,61 @@ begin
   -- From here on the worker, should it still be there, can start none of these.
   update tidemill._unstarted u set is_taken = true where u.worker_id = any(worker_ids) and not u.is_taken;
   with held as materialized (
-      select j.id, j.locked_by, j.claim_token, exists (
-          select from tidemill._unstarted u where u.claim_token = j.claim_token) as unstarted
-      from tidemill._jobs j
-      where j.locked_by = any(worker_ids)
-        and (not if_ended or tidemill._lease_ended(j.locked_at, j.locked_by))
-      -- In no order: it would cost a look at all of them for each few that are freed, and nothing waits here.
-      limit most for update skip locked
-    ),
-    -- Whoever asked for it need not wait for an attempt.
-    removed as (
-      delete from tidemill._jobs j using held h
-      where j.id = h.id and h.unstarted and j.withdrawn in ('replaced', 'removed')
-      returning j.gate_id, j.task_id, j.run_at
-    ),
-    freed as (
-      update tidemill._jobs j set
-        attempts = case when h.unstarted and j.withdrawn is null then j.attempts - 1 else j.attempts end,
-        cancelled_after = j.cancelled_after - h.unstarted::integer,
-        locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
-        -- A named queue keeps its order. Outside of one, those that are lost again and again go apart: one of
-        -- them may be what kills the workers, and it must not take the same others along each time.
-        run_at = case
-          when if_ended and not h.unstarted and j.queue_id is null then greatest(j.run_at, now())
-            + case when j.attempts > 2 then random() * least(j.attempts, 10) else 0 end * interval '1 second'
-          else j.run_at end,
-        slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
-        updated_at = case
-          when h.unstarted then j.updated_at
-          when if_ended or j.attempts >= j.max_attempts then now()
-          else j.updated_at end,
-        last_error = case
-          when h.unstarted or j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
-          else format('%s did not end: %s (worker %s)',
-                      case j.withdrawn
-                        when 'replaced' then 'The attempt that a newer job with its key found running'
-                        when 'removed' then 'The attempt that its removal by key found running'
-                        else format('Attempt %s of %s', j.attempts, j.max_attempts) end,
-                      why, h.locked_by) end
-      from held h
-      where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
-      returning h.locked_by, j.id, j.attempts >= j.max_attempts as failed, j.cancelled_after is not null as cancelled,
-                j.gate_id, j.task_id, j.run_at, h.unstarted, h.claim_token
-    ),
-    visits as (
-      insert into tidemill._visits
-        select v.*
-        from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks, array_agg(e.run_at) as run_ats
-              from (select f.gate_id, f.task_id, f.run_at from freed f union all select r.* from removed r) e
-              where e.gate_id is not null having count(*) > 0) e
-        cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
-    )
-    select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled),
-           array_agg(f.unstarted), array_agg(f.claim_token), count(*)
-      into holders, ids, fails, cancels, unstarteds, tokens, freed_jobs
-      from freed f;
+    select j.id, j.locked_by, j.claim_token, exists (
+        select from tidemill._unstarted u where u.claim_token = j.claim_token) as unstarted
+    from tidemill._jobs j
+    where j.locked_by = any(worker_ids)
+      and (not if_ended or tidemill._lease_ended(j.locked_at, j.locked_by))
+    -- In no order: it would cost a look at all of them for each few that are freed, and nothing waits here.
+    limit most for update skip locked
+  ),
+  -- Whoever asked for it need not wait for an attempt.
+  removed as (
+    delete from tidemill._jobs j using held h
+    where j.id = h.id and h.unstarted and j.withdrawn in ('replaced', 'removed')
+    returning j.gate_id, j.task_id, j.run_at
+  ),
+  freed as (
+    update tidemill._jobs j set
+      attempts = case when h.unstarted and j.withdrawn is null then j.attempts - 1 else j.attempts end,
+      cancelled_after = j.cancelled_after - h.unstarted::integer,
+      locked_at = null, locked_by = null, claim_token = null, withdrawn = null,
+      -- A named queue keeps its order. Outside of one, those that are lost again and again go apart: one of
+      -- them may be what kills the workers, and it must not take the same others along each time.
+      run_at = case
+        when if_ended and not h.unstarted and j.queue_id is null then greatest(j.run_at, now())
+          + case when j.attempts > 2 then random() * least(j.attempts, 10) else 0 end * interval '1 second'
+        else j.run_at end,
+      slot = case when if_ended and not h.unstarted then coalesce(j.slot, j.run_at) else j.slot end,
+      updated_at = case
+        when h.unstarted then j.updated_at
+        when if_ended or j.attempts >= j.max_attempts then now()
+        else j.updated_at end,
+      last_error = case
+        when h.unstarted or j.attempts < j.max_attempts or j.withdrawn = 'cancelled' then j.last_error
+        else format('%s did not end: %s (worker %s)',
+                    case j.withdrawn
+                      when 'replaced' then 'The attempt that a newer job with its key found running'
+                      when 'removed' then 'The attempt that its removal by key found running'
+                      else format('Attempt %s of %s', j.attempts, j.max_attempts) end,
+                    why, h.locked_by) end
+    from held h
+    where j.id = h.id and not (h.unstarted and coalesce(j.withdrawn, '') in ('replaced', 'removed'))
+    returning h.locked_by, j.id, j.attempts >= j.max_attempts as failed, j.cancelled_after is not null as cancelled,
+              j.gate_id, j.task_id, j.run_at, h.unstarted, h.claim_token
+  ),
+  visits as (
+    insert into tidemill._visits
+      select v.*
+      from (select array_agg(e.gate_id) as gates, array_agg(e.task_id) as tasks, array_agg(e.run_at) as run_ats
+            from (select f.gate_id, f.task_id, f.run_at from freed f union all select r.* from removed r) e
+            where e.gate_id is not null having count(*) > 0) e
+      cross join lateral tidemill._visits_of_ended(e.gates, e.tasks, e.run_ats) v
+  )
+  select array_agg(f.locked_by), array_agg(f.id), array_agg(f.failed), array_agg(f.cancelled),
+         array_agg(f.unstarted), array_agg(f.claim_token), count(*)
+    into holders, ids, fails, cancels, unstarteds, tokens, freed_jobs
+    from freed f;
   return query select * from unnest(holders, ids, fails, cancels);
   if freed_jobs > 0 and tidemill._keeps_history() then
     perform tidemill._keep_ended(

@@ -56,14 +56,10 @@ begin
     end loop;
   else
     j.queue_id := queue_id;
-    select t.id, t.limit_id into j.task_id, j.gate_id from tidemill._tasks t where t.identifier = identifier;
-    if not found then
-      j.task_id := tidemill._task_id(identifier);
-    end if;
-    if coalesce(j.gate_id, limit_id) is not null then
-      j.gate_id := tidemill._gate_id(
-        j.gate_id::integer, limit_id, identifier, queue_name, coalesce(payload, '{}'));
-    end if;
+    select t.id, case when coalesce(t.limit_id, limit_id) is not null then
+             tidemill._gate_id(t.limit_id, limit_id, identifier, queue_name, coalesce(payload, '{}')) end
+      into j.task_id, j.gate_id
+      from tidemill._task(identifier) t;
     j.priority := coalesce(priority, 0);
     j.max_attempts := coalesce(max_attempts, 25);
     j.run_at := coalesce(run_at, now());

@@ -1,0 +1,1 @@
+select role, grantee::pg_catalog.text as name from tidemill.grants order by role, name

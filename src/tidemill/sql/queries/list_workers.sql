@@ -1,0 +1,1 @@
+select * from tidemill.workers order by started_at

@@ -1,0 +1,1 @@
+select reason, message, remedy from tidemill.why_waiting(%(id)s::bigint)
