@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -109,4 +110,4 @@ def test_a_producer_may_add_traced_jobs(options: dict[str, Any]) -> None:
     """The role has no right to the private function, which takes a trace for each job."""
     call = client.add_jobs([JobSpec("t", **options), JobSpec("u", **options)], "current")
     assert "tidemill.add_jobs(" in call.query
-    assert call.params["traces"] == [options.get("trace", "current")]
+    assert json.loads(call.params["trace"]) == [options.get("trace", "current")] * 2
