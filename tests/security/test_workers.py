@@ -1,4 +1,4 @@
-"""What a role that may run workers can do with the rows of others: end no session, and act for no operator."""
+"""What a role that may run workers can do with the rows of others: end no session, act for no operator."""
 
 from __future__ import annotations
 
