@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.support import running
+from tests.support import commands, running
 from tests.support.servers import EMPTY, TEMPLATE, Server, available, reachable_directory
 from tidemill.database import installer
 
@@ -28,6 +30,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--two", action="store_true", help="only tests that run a worker, with two of them at once"
     )
     parser.addoption("--quick", action="store_true", help="only a sample, in under a minute")
+    parser.addoption(
+        "--every-case",
+        action="store_true",
+        help="each case on each version, and each command as a new interpreter; takes longer",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "versions(*numbers): these versions of PostgreSQL are enough for this test",
     )
     config.addinivalue_line("markers", "one_worker(why): with two workers at once it would not hold")
+    config.addinivalue_line("markers", "each_version(why): all its cases differ from version to version")
+    commands.always_anew = config.getoption("--every-case")
     if config.getoption("--two"):
         running.workers = 2
     config.addinivalue_line("markers", "slow: takes half a second and more, and is left out by --quick")
@@ -78,7 +87,14 @@ def _versions(metafunc: pytest.Metafunc) -> list[int]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --two: what runs workers. With --quick: nothing slow, and each test of a server once."""
+    """Leaves out what shows nothing more.
+
+    On older versions of PostgreSQL all cases of a test but one, unless these are asked for. With --two: what
+    runs no workers. With --quick: what is slow, and a second test of a server.
+    """
+    if not config.getoption("--every-case") and not config.getoption("--pg"):
+        left_out = _cases_left_out(items)
+        _only(config, items, lambda item: item not in left_out)
     if config.getoption("--two"):
         _only(config, items, _runs_two)
     if not config.getoption("--quick"):
@@ -99,6 +115,34 @@ def _only(config: pytest.Config, items: list[pytest.Item], chosen: Callable[[pyt
     out = [item for item in items if not chosen(item)]
     items[:] = [item for item in items if chosen(item)]
     config.hook.pytest_deselected(items=out)
+
+
+def _cases_left_out(items: list[pytest.Item]) -> set[pytest.Item]:
+    """On all versions but a test's newest: all its cases but one, the choice of which its name makes.
+
+    What differs between versions is what a statement may say and how it is planned, seldom the argument. And
+    lanes, dialects and the like turn up in other tests again, where other names choose others of them.
+    """
+    cases: dict[tuple[str, int], list[pytest.Item]] = {}
+    newest: dict[str, int] = {}
+    for item in items:
+        name, version = item.nodeid.partition("[")[0], _version(item)
+        if version is not None and not item.get_closest_marker("each_version"):
+            cases.setdefault((name, version), []).append(item)
+            newest[name] = max(version, newest.get(name, 0))
+    out: set[pytest.Item] = set()
+    for (name, version), found in cases.items():
+        if version != newest[name]:
+            out.update(found)
+            out.remove(found[zlib.crc32(name.encode()) % len(found)])
+    return out
+
+
+def _version(item: pytest.Item) -> int | None:
+    """The version of PostgreSQL that a case is for."""
+    params: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    found = params.get("server") or params.get("own_server")
+    return int(found[0]) if found else None
 
 
 def _runs_two(item: pytest.Item) -> bool:

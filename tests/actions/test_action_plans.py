@@ -11,6 +11,8 @@ import pytest
 
 from tests.support.servers import TEMPLATE, Server
 
+pytestmark = pytest.mark.each_version("planners differ")
+
 FILL: LiteralString = """
 alter table tidemill._actions set (autovacuum_enabled = off);
 alter table tidemill._action_states set (autovacuum_enabled = off);

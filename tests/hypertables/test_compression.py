@@ -47,6 +47,7 @@ VALUES = {
 }
 
 
+@pytest.mark.each_version("types differ")
 @pytest.mark.parametrize("type_name", VALUES)
 def test_values_of_every_type_come_back_as_they_were(connection: psycopg.Connection, type_name: str) -> None:
     connection.execute(

@@ -10,6 +10,8 @@ import pytest
 from tests.hypertables.calls import refused, run, value
 from tests.hypertables.packed import DEVICES, compress
 
+pytestmark = pytest.mark.each_version("planners differ")
+
 FORMS = """
     create table forms (
       time timestamptz not null, device text, still integer, small integer, medium integer, state text,

@@ -42,6 +42,7 @@ def test_advisory_locks_hold_up_nothing(
     attacker.execute("select tidemill.delete_action(%s)", [number])
 
 
+@pytest.mark.each_version("the privileges of a lock differ")
 @pytest.mark.parametrize("mode", ["access share", "row share", "share update exclusive", "access exclusive"])
 @pytest.mark.parametrize("table", ["_locks", "_migrations", "_installed", "_actions", "_jobs"])
 def test_our_tables_cannot_be_locked(

@@ -15,6 +15,8 @@ from tests.sql.calls import Queue
 from tests.sql.test_plans import nodes, scans
 from tests.support.servers import TEMPLATE, Server
 
+pytestmark = pytest.mark.each_version("planners differ")
+
 FILL = """
 alter table tidemill._jobs set (autovacuum_enabled = off);
 alter table tidemill._queues set (autovacuum_enabled = off);

@@ -12,7 +12,7 @@ from tests.sql.calls import Queue, Row
 from tests.sql.test_plans import touched
 from tests.support.servers import TEMPLATE, Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.each_version("planners differ")]
 
 IDLE_QUEUES = 200_000
 PRIORITIES = 10_000

@@ -274,6 +274,7 @@ PAGES: dict[str, LiteralString] = {
 }
 
 
+@pytest.mark.each_version("planners differ")
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_reads_few_rows(kept: Queue, page: str) -> None:
     """With the statistics that autovacuum makes, and whatever the filter."""

@@ -12,7 +12,7 @@ from tests.sql.calls import Queue
 from tests.sql.test_plans import ANALYZE, Hot, Variables, examined, explain, nodes, scans
 from tests.support.servers import TEMPLATE, Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.each_version("planners differ")]
 
 # Gates: of the limit 1 (full), of 2 (open) and, with the keys 1 to 10,000, of 3: each tenth has room.
 FULL: LiteralString = "(1::bigint << 40)"

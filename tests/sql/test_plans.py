@@ -14,7 +14,7 @@ from psycopg import sql
 from tests.sql.calls import Queue
 from tests.support.servers import TEMPLATE, Server
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.each_version("planners differ")]
 
 Node = dict[str, Any]
 

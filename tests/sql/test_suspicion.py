@@ -242,11 +242,14 @@ def test_heartbeats_do_not_touch_the_jobs(
     ]
 
 
-def test_the_sessions_of_a_lost_worker_are_ended(
-    queue: Queue, server: Server, database: str, held: list[int]
-) -> None:
-    def session(conninfo: str, name: str) -> psycopg.Connection:
-        return psycopg.connect(conninfo, application_name=name, autocommit=True)
+def test_the_sessions_of_a_lost_worker_are_ended(queue: Queue, server: Server, database: str) -> None:
+    name, another = "worker-0123456789abcdef", "worker-0123456789abcde0"
+    queue.register(name, lease=f"{LEASE} seconds")
+    queue.add(queue_name="q")
+    held = ids(queue.claim(name))
+
+    def session(conninfo: str, called: str) -> psycopg.Connection:
+        return psycopg.connect(conninfo, application_name=called, autocommit=True)
 
     def is_alive(connection: psycopg.Connection) -> bool:
         try:
@@ -257,15 +260,15 @@ def test_the_sessions_of_a_lost_worker_are_ended(
 
     with (
         server.role() as stranger,
-        session(database, "w") as own,
-        session(database, "x") as other,
-        session(make_conninfo(database, user=stranger), "w") as foreign,
+        session(database, name) as own,
+        session(database, another) as other,
+        session(make_conninfo(database, user=stranger), name) as foreign,
     ):
         own.execute("begin")
         own.execute("select from tidemill._queues for update")
         elapse(queue, LEASE - 1)
         assert sweep(queue) == []
-        assert is_suspected(queue)
+        assert is_suspected(queue, name)
         assert is_alive(own)
         elapse(queue, LEASE)
         assert sweep(queue) == held
@@ -273,7 +276,7 @@ def test_the_sessions_of_a_lost_worker_are_ended(
         assert is_alive(other)
         assert is_alive(foreign)
         # One that comes back is left alone.
-        with session(database, "w") as again:
+        with session(database, name) as again:
             assert sweep(queue) == []
             assert is_alive(again)
 

@@ -21,10 +21,8 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.slow, pytest.mark.lane("express"), pytest.mark.versions(18)]
 
 PROGRAM = str(Path(processes.__file__).with_name("forking_worker.py"))
-LOOPS = [
-    "asyncio",
-    pytest.param("uvloop", marks=pytest.mark.skipif(find_spec("uvloop") is None, reason="no uvloop here")),
-]
+NEEDS_UVLOOP = pytest.mark.skipif(find_spec("uvloop") is None, reason="no uvloop here")
+LOOPS = ["asyncio", pytest.param("uvloop", marks=NEEDS_UVLOOP)]
 
 
 @pytest.fixture
@@ -81,8 +79,19 @@ def stop(worker: WorkerProcess) -> None:
     assert "given back" not in worker.log
 
 
-@pytest.mark.parametrize("task", ["plain", "blocking"])
-@pytest.mark.parametrize("how", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    ("worker", "task", "how"),
+    [
+        ("asyncio", "plain", "fork"),
+        ("asyncio", "blocking", "fork"),
+        pytest.param("uvloop", "plain", "fork", marks=NEEDS_UVLOOP),
+        pytest.param("uvloop", "blocking", "fork", marks=NEEDS_UVLOOP),
+        # These are interpreters anew, which know nothing of the event loop.
+        ("asyncio", "plain", "forkserver"),
+        ("asyncio", "blocking", "spawn"),
+    ],
+    indirect=["worker"],
+)
 def test_processes_of_multiprocessing(
     worker: WorkerProcess, connection: psycopg.Connection, task: str, how: str
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,10 @@ logger = logging.getLogger("tidemill")
 _LEAVE_SECONDS = 2.0
 # A process that has left nothing for so long has ended, or hangs.
 _SILENT_SECONDS = 15.0
+# Each connection is a thread beside the tasks: a few readers at once are all that a worker's figures have.
+_MOST_CONNECTIONS = 20
+# From the connection to the end of the answer, however it trickles.
+_REQUEST_SECONDS = 10.0
 
 
 class MetricsService:
@@ -116,6 +122,45 @@ class _Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = share.listening
         self.service = service
+        self._lock = threading.Lock()
+        self._deadlines: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begins a thread for a connection, if there are not too many."""
+        with self._lock:
+            is_free = len(self._deadlines) < _MOST_CONNECTIONS
+            if is_free:
+                self._deadlines[request] = time.monotonic() + _REQUEST_SECONDS
+        if not is_free:
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            # No thread: the server closes the connection.
+            self._forget(request)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers, and makes room for the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._forget(request)
+
+    def service_actions(self) -> None:
+        """Cuts off who takes too long; called twice a second, and after each connection."""
+        at = time.monotonic()
+        with self._lock:
+            for request, deadline in self._deadlines.items():
+                if deadline <= at:
+                    # Its thread reads an end, or cannot write, and closes it.
+                    with contextlib.suppress(OSError):
+                        request.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            self._deadlines.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Who asked has gone, most likely."""
@@ -126,7 +171,6 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "tidemill"
     sys_version = ""
-    timeout = 10
 
     def do_GET(self) -> None:
         """Answers."""

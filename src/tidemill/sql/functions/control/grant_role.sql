@@ -161,8 +161,8 @@ as $$
   select array[
     '_bounded_error', '_cancelled_jobs', '_caution', '_claim_jobs', '_claim_queued_jobs', '_complete_jobs',
     '_declare_listener', '_deregister_worker', '_draw_tokens', '_express_is_safe', '_fail_jobs', '_has_large_payloads',
-    '_heartbeat', '_is_lost', '_lease_ended', '_lock_jobs', '_lock_queued_jobs', '_notify_workers', '_register_worker',
-    '_release_leases', '_release_queues', '_return_jobs', '_return_unknown_jobs', '_settle_batch', '_slot_of_job',
+    '_heartbeat', '_is_lost', '_is_worker_id', '_lease_ended', '_lock_jobs', '_lock_queued_jobs', '_notify_workers',
+    '_register_worker', '_release_leases', '_release_queues', '_return_jobs', '_return_unknown_jobs', '_settle_batch', '_slot_of_job',
     '_start_jobs', '_suspect_workers', '_sweep_leases', '_task_ids', '_task_ids_with_paused', '_unknown_lease',
     -- History, counters, progress, metrics: these write with the owner's rights.
     '_complete_kept_jobs', '_settle_kept_batch', '_keep_ended', '_keeps_history', '_declare_keeps', '_open_history',
@@ -178,9 +178,12 @@ create or replace function tidemill._relations_for_workers() returns table (name
 language sql immutable
 as $$
   values ('_jobs'::name, 'select, update, delete'),
-    ('_queues', 'select, update'),
+    -- Not the pause, which is an operator's act.
+    ('_queues', 'select, update (locked_at, locked_by, claim_token)'),
     ('_tasks', 'select'),
-    ('_workers', 'select, insert, update, delete'),
+    -- Not who has asked for a stop, which is another.
+    ('_workers', 'select, insert (id, hostname, pid, version, concurrency, identifiers, expires_at, backend_pid),
+      update (identifiers, heartbeat_at, expires_at, backend_pid, in_hand, stopping, suspected_at, lost_at, is_freed), delete'),
     ('_listeners', 'select, insert, delete'),
     ('_unstarted', 'select, insert, update, delete'),
     ('_visits', 'select, insert'),
@@ -220,6 +223,10 @@ as $$
 declare
   r record;
 begin
+  -- Older versions gave workers all columns of these.
+  for r in select g.grantee from tidemill.grants g where g.role = 'worker' loop
+    execute format('revoke insert, update on tidemill._workers, tidemill._queues from %s', r.grantee);
+  end loop;
   for r in
     select x.object, x.privileges, g.grantee from tidemill.grants g, tidemill._rights_of(g.role) x
   loop

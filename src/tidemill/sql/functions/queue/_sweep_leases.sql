@@ -27,10 +27,11 @@ begin
   )
   select array_agg(m.id) into newly from marked m;
   -- They may hold row locks of express batches. Anybody may call a session so: only those of our own role are ended.
+  -- And whoever may register a worker may name it after a session of ours: only what looks like a worker's is ended.
   if newly is not null then
     perform pg_terminate_backend(a.pid) from pg_stat_activity a
-      where a.application_name = any(newly) and a.usename = current_user and a.datname = current_database()
-        and a.pid <> pg_backend_pid();
+      where a.application_name = any(newly) and tidemill._is_worker_id(a.application_name)
+        and a.usename = current_user and a.datname = current_database() and a.pid <> pg_backend_pid();
   end if;
 
   if with_unknown then

@@ -4,17 +4,34 @@ create or replace function tidemill._register_worker(
   worker_id text, hostname text, pid integer, version text, concurrency integer,
   identifiers text[], lease interval
 ) returns void
-language sql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_variable
+begin
+  -- The owner's hands and tests may use other names: no session is ended by these.
+  if not tidemill._is_worker_id(worker_id)
+    and not pg_has_role((select n.nspowner from pg_namespace n where n.nspname = 'tidemill'), 'member')
+  then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('"%s" is no worker''s id', left(worker_id, 128)),
+      hint = 'It is worker- and 16 hexadecimal digits.';
+  end if;
   insert into tidemill._workers (id, hostname, pid, version, concurrency, identifiers, expires_at, backend_pid)
     values (worker_id, hostname, pid, version, concurrency,
             array(select distinct i from unnest(identifiers) i order by 1), clock_timestamp() + lease,
             pg_backend_pid())
-    on conflict (id) do update set
+    on conflict on constraint _workers_pkey do update set
       identifiers = excluded.identifiers, heartbeat_at = excluded.heartbeat_at,
       expires_at = excluded.expires_at, backend_pid = excluded.backend_pid,
-      lost_at = null, suspected_at = null, is_freed = false
+      lost_at = null, suspected_at = null, is_freed = false;
+end
 $$;
+
+create or replace function tidemill._is_worker_id(id text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select coalesce(id ~ '^worker-[0-9a-f]{16}$', false) $$;
+comment on function tidemill._is_worker_id is
+  'Whether a text has the form of what workers call themselves and their sessions.';
 
 create or replace function tidemill._heartbeat(
   worker_id text, lease interval, in_hand integer, stopping boolean, with_cancelled boolean default true
