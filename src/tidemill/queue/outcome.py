@@ -15,7 +15,7 @@ from tidemill.database.lent import is_spared
 from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError, ResultError
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob, Report
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
 from tidemill.texts import LONGEST_ERROR, log_error, message_of, name_of
