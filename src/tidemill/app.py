@@ -226,8 +226,9 @@ class App:
         It learns of the end by a notification, and looks once a second besides. All who wait share one
         connection. Do not wait in a task for a job of the same worker: it may have no slot left for it.
 
-        Raises JobFailedError if it has failed for good, was cancelled or removed, TimeoutError, and
-        InvalidJobError where no history of it is kept.
+        Raises JobFailedError if it has failed for good, was cancelled or removed, TimeoutError,
+        InvalidJobError where no history of it is kept, ResultError if its result cannot be read here,
+        SchemaError, and MissingRightsError: the role must be a reader.
         """
         limit = None if timeout is None else seconds(timeout)
         future = self.sync._ask(job)

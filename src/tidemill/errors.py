@@ -92,7 +92,7 @@ class BatchError(AttemptError):
 
 
 class ResultError(AttemptError):
-    """A task's result is not JSON, too large or too deep to be kept: its job fails for good, after its effects.
+    """A task's result is not JSON, too large or too deep: its job fails for good, after its effects.
 
     Whoever waits for a job gets it for a result that cannot be read.
     """
