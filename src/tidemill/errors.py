@@ -91,6 +91,10 @@ class BatchError(AttemptError):
         self.payload = payload
 
 
+class UnfinishedError(AttemptError):
+    """A task, or middleware around it, returned work that nobody waits for, such as a coroutine."""
+
+
 class ResultError(AttemptError):
     """A task's result is not JSON, too large or too deep: its job fails for good, after its effects.
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass
 
 import psycopg
 
+from tidemill.database.words import in_short
 from tidemill.tallies import Tallies, Tally
+from tidemill.texts import shown
+
+logger = logging.getLogger("tidemill")
 
 # While the database is away, what was counted within a minute is kept together, and that of an hour at most.
 _APART_SECONDS = 60.0
@@ -135,12 +140,37 @@ class Counters:
         ]
         kept, self._kept = self._kept, []
         try:
-            connection.execute("select tidemill._count_attempts(%s::pg_catalog.json)", [json.dumps(rows)])
+            _send(connection, rows)
+        except psycopg.DataError:
+            self._write_each(connection, kept)
         except psycopg.Error as error:
             if error.sqlstate is not None:
                 # The server has refused it, so it has added nothing.
                 self._kept = kept
             raise
+
+    def _write_each(
+        self, connection: psycopg.Connection, kept: list[tuple[float, dict[str, _Count]]]
+    ) -> None:
+        """One by one: what the server refuses for what it is, it would refuse for good, with all else."""
+        now = time.monotonic()
+        self._kept = kept
+        for at, counts in kept:
+            for identifier in list(counts):
+                count = counts.pop(identifier)
+                try:
+                    _send(connection, [count.row(identifier, now - at)])
+                except psycopg.DataError as error:
+                    logger.warning("what task %s did is not counted: %s", shown(identifier), in_short(error))
+                except psycopg.Error as error:
+                    if error.sqlstate is not None:
+                        counts[identifier] = count
+                    raise
+        self._kept = []
+
+
+def _send(connection: psycopg.Connection, rows: list[dict[str, object]]) -> None:
+    connection.execute("select tidemill._count_attempts(%s::pg_catalog.json)", [json.dumps(rows)])
 
 
 def _shortened(counts: list[int]) -> list[int]:
