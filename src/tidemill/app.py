@@ -227,7 +227,8 @@ class App:
         connection. Do not wait in a task for a job of the same worker: it may have no slot left for it.
 
         Raises JobFailedError if it has failed for good, was cancelled or removed, TimeoutError,
-        MissingRightsError, and InvalidJobError where no history of it is kept.
+        InvalidJobError where no history of it is kept, ResultError if its result cannot be read here,
+        SchemaError, and MissingRightsError: the role must be a reader.
         """
         limit = None if timeout is None else seconds(timeout)
         future = self.sync._ask(job)

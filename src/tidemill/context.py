@@ -312,7 +312,8 @@ def _checked_progress(fraction: Any, message: Any) -> tuple[float | None, str | 
         if fraction != fraction:
             raise ValueError("The progress of a job is NaN; it must be a number from 0 to 1, or None.")
         # A sum of parts may be a trifle more than 1.
-        fraction = min(1.0, max(0.0, float(fraction)))
+        # Before it becomes a float, which a large number may not fit.
+        fraction = float(min(1, max(0, fraction)))
     if message is not None:
         if not isinstance(message, str):
             raise TypeError(

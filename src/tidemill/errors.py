@@ -91,8 +91,15 @@ class BatchError(AttemptError):
         self.payload = payload
 
 
+class UnfinishedError(AttemptError):
+    """A task, or middleware around it, returned work that nobody waits for, such as a coroutine."""
+
+
 class ResultError(AttemptError):
-    """A task's result is not JSON, or too large to be kept; its job fails for good, after its effects."""
+    """A task's result is not JSON, too large or too deep: its job fails for good, after its effects.
+
+    Whoever waits for a job gets it for a result that cannot be read.
+    """
 
 
 class JobFailedError(TidemillError):

@@ -12,6 +12,8 @@ BUCKETS = 32
 FIRST_BUCKET = 2.0**-13
 """In seconds."""
 _FIRST_EXPONENT = -13
+LONGEST_WAIT = 10 * 365.25 * 86400
+"""In seconds. A longer wait counts as this one: a run_at in antiquity must not be the whole sum."""
 # From 1970 to 2000.
 _EPOCH = 946_684_800
 
@@ -69,7 +71,7 @@ class Tally:
         self.note_longest(ran)
         self.runs[bucket(ran)] += 1
         # The claim's clock may be a moment behind.
-        self.wait_seconds += max(0.0, waited)
+        self.wait_seconds += min(LONGEST_WAIT, max(0.0, waited))
         self.waits[bucket(waited)] += 1
 
     def counts(self) -> Counts:

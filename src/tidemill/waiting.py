@@ -23,8 +23,17 @@ from tidemill.connections import Connections
 from tidemill.database.connect import explain
 from tidemill.database.patient import connect_patiently
 from tidemill.database.words import in_short
-from tidemill.errors import InvalidJobError, JobFailedError, MissingRightsError, SchemaError
+from tidemill.errors import (
+    InvalidJobError,
+    JobFailedError,
+    MissingRightsError,
+    ResultError,
+    SchemaError,
+    TidemillError,
+    UnsupportedServerError,
+)
 from tidemill.jobs import Job
+from tidemill.texts import message_of
 
 logger = logging.getLogger("tidemill")
 
@@ -94,15 +103,16 @@ class Waiting:
             self._waits.pop(future, None)
 
     def _run(self) -> None:
+        role = ""
         while not self._is_over():
             try:
                 conninfo = self._connections.database().for_application("tidemill waiting")
                 with connect_patiently(conninfo, _PATIENCE_SECONDS) as connection:
+                    role = connection.info.user
                     self._listen(connection)
             except Exception as error:
-                ours = explain(error) if isinstance(error, psycopg.Error) else None
-                if isinstance(ours, MissingRightsError | SchemaError):
-                    self._refuse(ours)
+                if (lasting := _lasting(error, role)) is not None:
+                    self._refuse(lasting)
                     continue
                 # Catch everything: those who wait have time limits of their own.
                 self._complaints.warn(
@@ -110,12 +120,13 @@ class Waiting:
                 )
                 time.sleep(_INTERVAL_SECONDS)
 
-    def _refuse(self, error: Exception) -> None:
+    def _refuse(self, error: TidemillError) -> None:
         """Tells all who wait: it would be no other the next time."""
         for wait in self._current():
             self.forget(wait.future)
             if wait.future.set_running_or_notify_cancel():
-                wait.future.set_exception(error)
+                # Each its own: whoever raises it adds to its traceback.
+                wait.future.set_exception(type(error)(*error.args))
 
     def _is_over(self) -> bool:
         with self._lock:
@@ -191,7 +202,17 @@ def _end(
         return True
     job_id = wait.job_id
     if outcome == "done":
-        wait.future.set_result(None if result is None else msgspec.json.decode(result))
+        try:
+            value = None if result is None else msgspec.json.decode(result)
+        except Exception as error:
+            wait.future.set_exception(
+                ResultError(
+                    f"Job {job_id} is done, but its result cannot be read here ({message_of(error)}). "
+                    f"Read it as text: select result from tidemill.job_result({job_id})."
+                )
+            )
+        else:
+            wait.future.set_result(value)
     elif outcome is None:
         wait.future.set_exception(
             InvalidJobError(
@@ -212,6 +233,17 @@ def _end(
             JobFailedError(f"Job {job_id} {how}: {error or 'without a word'}", job_id, outcome, error_type)
         )
     return True
+
+
+def _lasting(error: Exception, role: str) -> TidemillError | None:
+    """What whoever waits is told at once, since to try again would be in vain; None for all else."""
+    known = explain(error) if isinstance(error, psycopg.Error) else error
+    if isinstance(known, MissingRightsError):
+        return MissingRightsError(
+            f'The role "{role}" may not wait for jobs: how they end, and with what result, is for readers '
+            f"({in_short(error)}). Have the owner of Tidemill grant it: tidemill grant reader TO {role}"
+        )
+    return known if isinstance(known, SchemaError | UnsupportedServerError) else None
 
 
 def given_up(future: Future[Any], job: Job | int, timeout: float | None) -> TimeoutError:

@@ -163,6 +163,15 @@ def test_show_has_payload_and_error(cli: CommandLine, connection: psycopg.Connec
     assert "no such address" in shown
     assert cli.json("jobs", "show", "1")["payload"] == {"deep": {"n": 1}}
     assert "There is no job 7" in cli.refused("jobs", "show", "7")
+    # All its attempts are spent: how many it had, nobody has kept.
+    assert not any(line.startswith("attempts") and "/" in line for line in shown.splitlines())
+    connection.execute(
+        "select tidemill._declare_keeps('{a}', '{2}', '{true}'),"
+        " tidemill.reschedule_jobs('{1}', attempts => 3)"
+    )
+    _fail(connection, 1)
+    [line] = [line for line in cli.ok("jobs", "show", "1").splitlines() if line.startswith("attempts ")]
+    assert line.endswith(" 3/25")
 
 
 @pytest.mark.slow

@@ -9,9 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
+from tests.queue.jobs import job
 from tidemill.history.counters import Counters
-from tidemill.tallies import BUCKETS, Tallies, Tally
+from tidemill.queue.streaks import Streaks
+from tidemill.tallies import BUCKETS, LONGEST_WAIT, Tallies, Tally
 
 
 @pytest.fixture
@@ -96,6 +99,65 @@ def test_what_the_server_refuses_is_kept(
     count(tallies.of("a"))
     counters.write(connection)
     assert [row[:2] for row in stats(connection)] == [("a", 2)]
+
+
+def test_what_can_never_be_counted_is_dropped_alone(
+    connection: psycopg.Connection, tallies: Tallies, counters: Counters, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "bad", "c"):
+        count(tallies.of(name))
+    tallies.of("bad").run_seconds = 1e300
+    counters.write(connection)
+    assert "what task 'bad' did is not counted: " in caplog.text
+    for name in ("a", "bad"):
+        count(tallies.of(name))
+    counters.write(connection)
+    assert [row[:2] for row in stats(connection)] == [("a", 2), ("bad", 1), ("c", 1)]
+    assert counters._kept == []
+
+
+def test_a_wait_has_a_longest(connection: psycopg.Connection, tallies: Tallies, counters: Counters) -> None:
+    """However long all of them together: minutes and hours can be added up."""
+    for _ in range(60):
+        tallies.of("a").done += 1
+        tallies.of("a").ended(0.1, 6700 * 365.25 * 86400)
+    counters.write(connection)
+    assert connection.execute("select wait_time from tidemill.task_stats").fetchone() == (
+        timedelta(days=60 * 3652.5),
+    )
+    for _ in range(3):
+        tallies.of("a").done += 1
+        tallies.of("a").wait_seconds += 3000 * LONGEST_WAIT
+        counters.write(connection)
+    connection.execute(
+        "update tidemill._task_minutes"
+        " set minute = date_bin('1 hour', now() - interval '3 days', '2000-01-01Z')"
+    )
+    connection.execute(
+        "insert into tidemill._task_minutes select m.minute + n * interval '1 minute', m.identifier, m.done,"
+        " m.failed, m.retried, m.cancelled, m.run_time, m.longest_run, m.wait_time, m.runs, m.waits"
+        " from tidemill._task_minutes m, generate_series(1, 59) n"
+    )
+    connection.execute("select tidemill._roll_up_counts()")
+    [(width, years)] = connection.execute(
+        "select width::text, extract(epoch from wait_time) / 86400 / 365.25 from tidemill.task_stats"
+    ).fetchall()
+    assert (width, round(years)) == ("01:00:00", 240_000)
+
+
+def test_a_streak_knows_the_longest_wait(tallies: Tallies) -> None:
+    class Done:
+        def add(self, job: Any, seconds: float) -> Any: ...
+
+    streaks = Streaks({"t": None}, tallies, Done())  # type: ignore[dict-item, arg-type]
+    now = int((5.0 + tallies.clock) * 1e6)
+    day, long_ago = 86400 * 10**6, -(2**57)
+    for run_at in (now - 9 * day, long_ago, long_ago - 7, now - 9 * day, now, long_ago, now - 8 * day):
+        streaks.add(replace(job(1), run_at=run_at), 5.0, 0.0, False)
+    streaks.end(5.0)
+    tally = tallies.of("t")
+    assert (tally.done, tally.waits[-1], sum(tally.waits)) == (7, 6, 7)
+    assert tally.wait_seconds == pytest.approx(3 * LONGEST_WAIT + 26 * 86400)
 
 
 def test_what_may_have_been_written_is_not_written_twice(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.queue.lanes import CONCURRENCY, WORKER, Bench, Make, refuse
+from tests.support.servers import Server
 from tidemill import App
+from tidemill.database.migrate import migrate
 from tidemill.middleware import Hooks
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
@@ -74,3 +76,21 @@ async def make() -> AsyncIterator[Make]:
         executor.stop()
         await executor.wait_idle()
         executor.close()
+
+
+@pytest.fixture(params=["LATIN1", "EUC_JP"])
+def narrow(request: pytest.FixtureRequest, server: Server) -> Iterator[psycopg.Connection]:
+    """A database whose encoding lacks most characters."""
+    with server.superuser() as superuser:
+        superuser.execute(
+            f"create database narrow template template0 encoding '{request.param}' locale 'C'"
+            " owner tidemill_owner".encode()
+        )
+    try:
+        migrate(server.conninfo("narrow"))
+        with psycopg.connect(
+            server.conninfo("narrow"), autocommit=True, client_encoding="UTF8"
+        ) as connection:
+            yield connection
+    finally:
+        server.drop("narrow")

@@ -16,7 +16,7 @@ from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.execute import Executor
 from tidemill.queue.record import Keeper
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 from tidemill.queue.starts import Starts
 from tidemill.tallies import Tallies
 

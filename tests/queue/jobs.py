@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.own_lease import OwnLease, Term, now
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 TERM = Term(now() + 3600)
 """A term that goes on."""

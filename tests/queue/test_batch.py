@@ -10,7 +10,7 @@ import pytest
 from tests.queue.jobs import job, kind
 from tidemill.queue.batch import Batch, Closed
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 TOKEN = 77
 

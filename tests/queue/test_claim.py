@@ -13,7 +13,7 @@ from tidemill.queue.claim import Look
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 WORKER = "by hand"
 EVERYWHERE = Look(quick=[], forbidden_flags=[], thorough=True, told=False)

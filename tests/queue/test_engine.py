@@ -15,7 +15,7 @@ from tests.support.hand_worker import HandWorker
 from tests.support.running import eventually, within
 from tidemill.queue import engine as module
 from tidemill.queue.engine import Engine
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.queue.sweep import Sweep
 
 

@@ -14,7 +14,7 @@ from tests.queue.jobs import TERM
 from tests.support.running import within
 from tidemill.queue.batch import Batch
 from tidemill.queue.own_lease import Term, now
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 LETTERS = 7
 

@@ -20,7 +20,7 @@ from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.durations import Durations
 from tidemill.queue.express import ExpressLane
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 
 WORKER = "by hand"
 EVERYWHERE = Look(quick=["t"], forbidden_flags=[], thorough=True, told=False)

@@ -7,7 +7,7 @@ import pytest
 from tests.queue.jobs import job, kind
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.hands import LeasedHand
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 from tidemill.queue.starts import Answered
 
 LETTERS = 7

@@ -12,7 +12,7 @@ from tests.queue.lanes import WORKER, Make
 from tests.support.hand_worker import HandWorker
 from tests.support.running import within
 from tidemill.queue.batch import Batch
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.worker_options import LaneChoice
 
 PLACE = (datetime(2020, 1, 1, tzinfo=UTC), 5)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from tests.queue.jobs import job
 from tests.support.hand_worker import HandWorker
+from tidemill.queue.arrays import MOST_BYTES
 from tidemill.queue.claim import Look
-from tidemill.queue.claimed import ClaimedJob, chain
+from tidemill.queue.claimed import ClaimedJob, Record, chain
 from tidemill.queue.durations import Durations
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import FreedQueue, Settlement
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 WORKER = "by hand"
 EVERYWHERE = Look(quick=[], forbidden_flags=[], thorough=True, told=False)
@@ -131,6 +133,28 @@ def test_what_ended_wakes_the_engine_and_waits_to_be_written(bench: Bench) -> No
     assert bench.lane.is_busy
     assert bench.lane.settle_due(bench.connection) is None
     assert not bench.lane.is_busy
+
+
+def test_long_texts_are_written_in_parts(bench: Bench) -> None:
+    half = "x" * (MOST_BYTES // 2)
+    bench.add(5)
+    bench.connection.execute("select tidemill._open_history(1::smallint)")
+    [first, second, third, fourth, fifth] = bench.claim()
+    for one in (first, second, third):
+        record = Record(1, False, 0.1, 0.0, f'"{half}"', None)
+        bench.lane.settle(replace(done(one), record=record))
+    for one in (fourth, fifth):
+        bench.lane.settle(Settlement("failed", one.id, one.token, "t", message="no", payload=f'["{half}"]'))
+    ended = "select count(*) from tidemill._jobs where locked_at is null"
+    written = []
+    while bench.lane.is_busy:
+        bench.lane.settle_due(bench.connection)
+        written.append(5 - len(bench.lane.ids_in_hand))
+        # The engine goes on at once.
+        assert (bench.lane.next_due is None) == (not bench.lane.is_busy)
+    assert written == [2, 4, 5]
+    assert bench.connection.execute(ended).fetchone() == (2,)
+    assert bench.connection.execute("select count(*) from tidemill.job_history").fetchone() == (3,)
 
 
 def test_a_row_that_a_producer_holds_is_tried_again(bench: Bench, producer: psycopg.Connection) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.support.hand_worker import HandWorker
-from tests.support.servers import Server
-from tidemill.database.migrate import migrate
-from tidemill.queue.settle import Settlement, Settlements
+from tidemill.queue.settle import Settlements
+from tidemill.queue.settlement import Settlement
 
 WORKER = "by hand"
 CENTURY = 100 * 365.25 * 86400
@@ -79,24 +77,6 @@ def test_a_time_that_leaves_no_room_for_a_delay(connection: psycopg.Connection, 
         "select run_at >= %s, last_error from tidemill._jobs where id = 1", [run_at]
     ).fetchone()
     assert found == (True, "no")
-
-
-@pytest.fixture(params=["LATIN1", "EUC_JP"])
-def narrow(request: pytest.FixtureRequest, server: Server) -> Iterator[psycopg.Connection]:
-    """A database whose encoding lacks most characters."""
-    with server.superuser() as superuser:
-        superuser.execute(
-            f"create database narrow template template0 encoding '{request.param}' locale 'C'"
-            " owner tidemill_owner".encode()
-        )
-    try:
-        migrate(server.conninfo("narrow"))
-        with psycopg.connect(
-            server.conninfo("narrow"), autocommit=True, client_encoding="UTF8"
-        ) as connection:
-            yield connection
-    finally:
-        server.drop("narrow")
 
 
 @pytest.mark.versions(18)

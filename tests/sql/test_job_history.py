@@ -52,9 +52,25 @@ def test_what_administrators_end(kept: Queue) -> None:
         kept.connection.execute("select tidemill.permanently_fail_jobs(%s, 'no more')", [ids[:1]])
     kept.connection.execute("select tidemill.cancel_jobs(%s, 'not wanted')", [ids[1:]])
     assert ends(kept) == [
-        (ids[0], "failed", 25, None, "no more"),
+        (ids[0], "failed", 0, None, "no more"),
         (ids[1], "cancelled", 0, None, "Cancelled: not wanted"),
     ]
+
+
+def test_one_that_ended_well_although_it_was_asked_to_stop(kept: Queue) -> None:
+    job = kept.add()
+    kept.register("w", ["t"])
+    kept.claim()
+    kept.connection.execute("select tidemill.cancel_jobs(%s)", [[job["id"]]])
+    kept.connection.execute(
+        "select tidemill._complete_kept_jobs('w', array_agg(id), array_agg(claim_token),"
+        " '{2}', '{f}', '{1}', '{0}', '{1}') from tidemill._jobs"
+    )
+    assert ends(kept) == [(job["id"], "done", 1, None, None)]
+    for since in ("'-infinity'", "null"):
+        assert kept.connection.execute(
+            f"select outcome, result from tidemill.job_result(%s, {since})".encode(), [job["id"]]
+        ).fetchone() == ("done", 1)
 
 
 def test_an_attempt_that_was_lost_with_its_worker(kept: Queue) -> None:
@@ -254,12 +270,12 @@ def test_results_from_sql(kept: Queue) -> None:
 def test_who_waits_is_told(kept: Queue, another: Callable[[], Queue]) -> None:
     job = kept.add()
     waiter = another().connection
-    waiter.execute('listen "tidemill:ended:x"')
-    waiter.execute("select tidemill._wait_for(%s, 'tidemill:ended:x')", [[job["id"]]])
+    waiter.execute('listen "tidemill:ended:a"')
+    waiter.execute("select tidemill._wait_for(%s, 'tidemill:ended:a')", [[job["id"]]])
     kept.connection.execute("select tidemill.complete_jobs(%s)", [[job["id"]]])
     told = wait_until(lambda: list(waiter.notifies(timeout=0.1, stop_after=1)), "a notification of the end")
     assert told[0].payload == str(job["id"])
-    waiter.execute("select tidemill._wait_no_more(%s, 'tidemill:ended:x')", [[job["id"]]])
+    waiter.execute("select tidemill._wait_no_more(%s, 'tidemill:ended:a')", [[job["id"]]])
     assert waiter.execute("select count(*) from tidemill._waiters").fetchone() == (0,)
 
 

@@ -48,6 +48,48 @@ def failed(queue: Queue) -> int:
     return job
 
 
+def failed_once(queue: Queue) -> int:
+    job = int(queue.add("t")["id"])
+    keep(queue)
+    queue.register("w", ["t"])
+    queue.claim()
+    queue.rows(
+        "select tidemill._fail_jobs('w', array_agg(id), array_agg(claim_token), '{does not fit}',"
+        " '{null}', '{t}', '{null}', '{f}', '{f}', array_agg(row(id, null, null, 2, attempts, run_at, 1, 0,"
+        " null, 'E', null, null)::tidemill._ended_attempt)) from tidemill._jobs"
+    )
+    return job
+
+
+def cleaned_up(queue: Queue) -> int:
+    job = failed_once(queue)
+    queue.connection.execute("delete from tidemill._jobs")
+    return job
+
+
+def done(queue: Queue) -> int:
+    job = int(queue.add("t")["id"])
+    keep(queue)
+    queue.register("w", ["t"])
+    queue.claim()
+    queue.rows(
+        "select tidemill._complete_kept_jobs('w', array_agg(id), array_agg(claim_token),"
+        " '{2}', '{f}', '{1}', '{0}', '{null}') from tidemill._jobs"
+    )
+    return job
+
+
+def removed(queue: Queue) -> int:
+    job = int(queue.add("t")["id"])
+    keep(queue)
+    queue.rows("select tidemill.complete_jobs(%s::bigint[])", [[job]])
+    return job
+
+
+def keep(queue: Queue) -> None:
+    queue.connection.execute("select tidemill._declare_keeps('{t}', '{2}', '{true}')")
+
+
 def paused(queue: Queue) -> int:
     job = int(queue.add("t", run_at="2100-01-01")["id"])
     queue.rows("select tidemill.pause('all'), tidemill.pause('task', 't', 'the provider is down')")
@@ -108,7 +150,11 @@ def ready(queue: Queue) -> int:
         (claimed, "claimed", ["Worker w has it in hand"]),
         (lost, "lost", ["Its worker w is lost"]),
         (cancelled, "cancelled", [": not needed.", "attempts => 0"]),
-        (failed, "failed", ["after 25 of 25 attempts: is bad", "attempts => 0"]),
+        (failed, "failed", ["+00: is bad", "attempts => 0"]),
+        (failed_once, "failed", [", after 1 of 25 attempts: does not fit", "attempts => 0"]),
+        (done, "gone", ["It is done since ", ", in attempt 1 of 25.", "where id = 1."]),
+        (removed, "gone", ["It was removed on ", ", before it was done."]),
+        (cleaned_up, "gone", ["It was removed some time after ", ", when it had failed for good: does not"]),
         (
             paused,
             "paused",

@@ -117,6 +117,23 @@ async def test_a_message_that_the_database_cannot_hold_is_written_in_ascii(latin
     assert rows == [("ValueError: \\U0001f388 gr\\xfcn",), ("ValueError: no",)]
 
 
+async def test_a_result_that_the_database_cannot_hold_is_written_in_ascii(
+    latin1_database: str, all_is_quick: None
+) -> None:
+    migrate(latin1_database)
+    async with App(latin1_database) as app:
+
+        @app.task(keep_result=True)
+        async def t(payload: Any) -> Any:
+            return "🎈" if payload == 3 else "plain"
+
+        await app.add_jobs([t.spec(n) for n in range(20)])
+        await run_all(app)
+        with psycopg.connect(latin1_database) as connection:
+            rows = connection.execute("select payload, result::text from tidemill.job_history").fetchall()
+    assert sorted(rows) == [(n, r'"\ud83c\udf88"' if n == 3 else '"plain"') for n in range(20)]
+
+
 @pytest.mark.parametrize("form", ["coroutine", "coroutine that waits", "function", "function with a limit"])
 async def test_a_traceback_begins_with_the_tasks_own_code(
     app: App, form: str, caplog: pytest.LogCaptureFixture

@@ -194,6 +194,26 @@ async def test_many_in_one_batch(app: App, connection: psycopg.Connection, all_i
     assert connection.execute("select count(*) from tidemill._jobs").fetchone() == (0,)
 
 
+async def test_long_results(
+    app: App, connection: psycopg.Connection, all_is_quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of an express batch end by lease, where they are written in parts."""
+    for module in ("express", "lease"):
+        monkeypatch.setattr(f"tidemill.queue.{module}.MOST_BYTES", 1000)
+    ran = []
+
+    @app.task(keep_result=True)
+    async def t(payload: Any) -> str:
+        ran.append(payload)
+        return "x" * 400
+
+    await app.add_jobs([t.spec(n) for n in range(50)])
+    await app.run_until_empty()
+    assert sorted(ran) == list(range(50))
+    rows = connection.execute("select payload, result from tidemill.job_history").fetchall()
+    assert sorted(rows) == [(n, "x" * 400) for n in range(50)]
+
+
 async def test_waiting(app: App, connection: psycopg.Connection) -> None:
     @app.task(keep_result=True)
     async def double(payload: int) -> int:

@@ -136,6 +136,10 @@ async def test_bad_values() -> None:
     job._board = Board()
     job._job = type("Job", (), {"id": 1, "token": 2})()
     job.progress(1.5, "x" * 1_000_000)
+    job.progress(10**400)
+    job.progress(-(10**400))
     job.progress(-float("inf"), "half \ud800, nothing \0")
     job.progress(None)
+    assert told[1:3] == [(1.0, None), (0.0, None)]
+    del told[1:3]
     assert told == [(1.0, "x" * 500), (0.0, "half ?, nothing \N{REPLACEMENT CHARACTER}"), (None, None)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
@@ -152,3 +152,79 @@ def test_one_that_would_not_run_where_its_task_runs() -> None:
     for middleware, words in ((NotAsync(), "must be `async def`"), (NotSync(), "must be `def`")):
         with pytest.raises(TidemillError, match=words):
             Worker(App(middleware=[middleware]))
+
+
+class Forgetful(Middleware):
+    async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+        return call()
+
+
+async def test_one_that_forgets_to_await(database: str) -> None:
+    ran: list[Any] = []
+    async with App(database, middleware=[Forgetful()]) as app:
+
+        @app.task(max_attempts=1)
+        async def t(payload: Any) -> None:
+            ran.append(payload)
+
+        payloads: list[Any] = [{}, [1, 2]]
+        for payload in payloads:
+            job = await run_one(app, "t", payload)
+            assert job is not None
+            assert (job.state, job.last_error) == (
+                "failed",
+                "The attempt returned a coroutine that has not run: write `return await ...`.",
+            )
+    assert ran == []
+
+
+async def later(value: Any = None) -> Any:
+    return value
+
+
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "words"),
+    [
+        ("async", later, "a coroutine that has not run"),
+        ("async", lambda: asyncio.ensure_future(later()), "a Task that nobody waits for"),
+        ("async", numbers, "a generator that has not run"),
+        ("waits", later, "a coroutine that has not run"),
+        ("plain", lambda: later(later()), "a coroutine that has not run"),
+        ("plain", numbers, "a generator that has not run"),
+        ("entries", lambda: later(later()), "a coroutine that has not run"),
+    ],
+)
+@pytest.mark.parametrize("timeout", [None, 60])
+async def test_work_that_a_task_returns(
+    app: App, kind: str, make: Callable[[], Any], words: str, timeout: float | None
+) -> None:
+    async def at_once(payload: Any) -> Any:
+        return make()
+
+    async def waits(payload: Any) -> Any:
+        await asyncio.sleep(0)
+        return make()
+
+    def plain(payload: Any) -> Any:
+        return make()
+
+    def entries(payload: Any) -> Any:
+        return [later(payload[0]), make()]
+
+    function: Any = {"async": at_once, "waits": waits, "plain": plain, "entries": entries}[kind]
+    app.task("t", max_attempts=1, timeout=timeout)(function)
+    job = await run_one(app, "t", [1, 2])
+    assert job is not None
+    assert job.state == "failed"
+    assert job.last_error is not None
+    assert f"The attempt returned {words}" in job.last_error
+    assert job.payload == ([2] if kind == "entries" else [1, 2])
+
+
+async def test_a_plain_function_may_return_an_awaitable(app: App) -> None:
+    app.task("t", max_attempts=1)(lambda payload: later())
+    assert await run_one(app, "t") is None

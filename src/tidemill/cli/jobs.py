@@ -108,7 +108,12 @@ def show(
         jobs_history.print_ended(ends)
         return
     payload = pretty_json(bytes(row["payload"]).decode())
-    print_fields({**row, **_display(row), "last_error": row["last_error"], "payload": payload})
+    shown = {**row, **_display(row), "last_error": row["last_error"], "payload": payload}
+    if row["state"] == "failed":
+        # Its attempts are all spent then, however many there were.
+        was_last = bool(ends) and ends[0]["outcome"] == "failed"
+        shown["attempts"] = jobs_history.displayed(ends[0])["attempts"] if was_last else None
+    print_fields(shown)
     jobs_history.print_attempts(ends)
     if why is None:
         say_what_waits(conninfo, [row])

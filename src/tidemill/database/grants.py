@@ -32,7 +32,7 @@ _SINGLE = {
     "histogram_sum",
 }
 # Private ones, that are granted with a role alone.
-_READERS = {"_job_counts"}
+_READERS = {"_job_counts", "_wait_for", "_job_ends", "_wait_no_more"}
 _ACTIONS = {
     "add_action",
     "alter_action",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 
 import psycopg
 
+from tidemill.database.words import in_short
 from tidemill.tallies import Counts, Tallies
+from tidemill.texts import shown
+
+logger = logging.getLogger("tidemill")
 
 # While the database is away, what was counted within a minute is kept together, and that of an hour at most.
 _APART_SECONDS = 60.0
@@ -68,24 +73,53 @@ class Counters:
     def _write_kept(self, connection: psycopg.Connection) -> None:
         now = time.monotonic()
         rows = [
-            {
-                **counts,
-                "identifier": identifier,
-                "age": now - at,
-                "runs": _shortened(counts["runs"]),
-                "waits": _shortened(counts["waits"]),
-            }
+            _row(identifier, counts, now - at)
             for at, of_tasks in self._kept
             for identifier, counts in of_tasks.items()
         ]
         kept, self._kept = self._kept, []
         try:
-            connection.execute("select tidemill._count_attempts(%s::pg_catalog.json)", [json.dumps(rows)])
+            _send(connection, rows)
+        except psycopg.DataError:
+            self._write_each(connection, kept)
         except psycopg.Error as error:
             if error.sqlstate is not None:
                 # The server has refused it, so it has added nothing.
                 self._kept = kept
             raise
+
+    def _write_each(
+        self, connection: psycopg.Connection, kept: list[tuple[float, dict[str, Counts]]]
+    ) -> None:
+        """One by one: what the server refuses for what it is, it would refuse for good, with all else."""
+        now = time.monotonic()
+        self._kept = kept
+        for at, of_tasks in kept:
+            for identifier in list(of_tasks):
+                counts = of_tasks.pop(identifier)
+                try:
+                    _send(connection, [_row(identifier, counts, now - at)])
+                except psycopg.DataError as error:
+                    logger.warning("what task %s did is not counted: %s", shown(identifier), in_short(error))
+                except psycopg.Error as error:
+                    if error.sqlstate is not None:
+                        of_tasks[identifier] = counts
+                    raise
+        self._kept = []
+
+
+def _row(identifier: str, counts: Counts, age: float) -> dict[str, object]:
+    return {
+        **counts,
+        "identifier": identifier,
+        "age": age,
+        "runs": _shortened(counts["runs"]),
+        "waits": _shortened(counts["waits"]),
+    }
+
+
+def _send(connection: psycopg.Connection, rows: list[dict[str, object]]) -> None:
+    connection.execute("select tidemill._count_attempts(%s::pg_catalog.json)", [json.dumps(rows)])
 
 
 def _plus(counts: Counts, others: Counts, sign: int = 1) -> Counts:

@@ -10,6 +10,9 @@ from tidemill.database.sql import with_nulls
 from tidemill.queue.claimed import Record, Report
 from tidemill.times import moment
 
+MOST_BYTES = 8 * 1024 * 1024
+"""About as many bytes of texts are in one statement: what it costs to send them grows with their square."""
+
 
 def array(numbers: Iterable[int]) -> str:
     """Numbers, or truth values, as text of a PostgreSQL array: many times cheaper than adapting a list."""

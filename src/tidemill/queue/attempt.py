@@ -25,7 +25,7 @@ from tidemill.queue.outcome import check_result, failure, meaning
 from tidemill.queue.record import Keeper, encoded_result
 from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 from tidemill.texts import message_of

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill.queue.claimed import ClaimedJob, chain, chain_length
-from tidemill.queue.settle import FreedQueue, Settle, Settlement
+from tidemill.queue.settlement import FreedQueue, Settle, Settlement
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tidemill.queue.record import Keeper
 from tidemill.queue.relay import News, Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.runner import Runner, turn
-from tidemill.queue.settle import Settle, Settlement
+from tidemill.queue.settlement import Settle, Settlement
 from tidemill.queue.starts import Starts
 from tidemill.queue.streaks import Streaks
 from tidemill.queue.threads import Threads

@@ -11,12 +11,14 @@ from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from tidemill.complaints import Complaints
 from tidemill.database.words import in_short
-from tidemill.queue.arrays import RECORD_ARRAYS, array, record_arrays
+from tidemill.queue.arrays import MOST_BYTES, RECORD_ARRAYS, array, record_arrays
 from tidemill.queue.batch import Batch
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, Record
 from tidemill.queue.lease import LeaseLane
-from tidemill.queue.settle import Settled, Settlement
+from tidemill.queue.refused import REFUSALS
+from tidemill.queue.settle import Settled
+from tidemill.queue.settlement import Settlement
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
@@ -233,10 +235,18 @@ class ExpressLane:
         if not self._leases.open_keeps.issuperset(record.keep for record in kept):
             # To make their partitions would take longer than a batch may.
             return False
-        row = connection.execute(
-            f"select tidemill._settle_kept_batch(%s, %s::bigint[], {RECORD_ARRAYS})",
-            [self._worker_id, array(job.id for job in jobs), *record_arrays(kept)],
-        ).fetchone()
+        if sum(len(record.result) for record in kept if record.result is not None) > MOST_BYTES:
+            return False
+        connection.execute("savepoint kept")
+        try:
+            row = connection.execute(
+                f"select tidemill._settle_kept_batch(%s, %s::bigint[], {RECORD_ARRAYS})",
+                [self._worker_id, array(job.id for job in jobs), *record_arrays(kept)],
+            ).fetchone()
+        except REFUSALS:
+            # The server has refused a parameter before the function could. The lease lane finds out which.
+            connection.execute("rollback to savepoint kept")
+            return False
         assert row is not None
         return bool(row[0])
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from tidemill.queue.claimed import ClaimedJob, chain
-from tidemill.queue.settle import FreedQueue, Settle, Settlement
+from tidemill.queue.settlement import FreedQueue, Settle, Settlement
 from tidemill.queue.starts import Ask
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
-from tidemill.queue.arrays import array
+from tidemill.queue.arrays import MOST_BYTES, array
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
 from tidemill.queue.limited import Limited
 from tidemill.queue.record import Keeper
-from tidemill.queue.settle import FreedQueue, Settled, Settlement, Settlements
+from tidemill.queue.settle import Settled, Settlements
+from tidemill.queue.settlement import FreedQueue, Settlement
 
 _LARGEST_CLAIM = 500
 # Quick jobs are claimed ahead, as many as run in about this time; slow ones only into free slots.
@@ -173,10 +174,14 @@ class LeaseLane:
         busy = {(settlement.id, settlement.token) for settlement in result.busy}
         self._uncertain &= busy
         self.limited.ended(settled - busy)
+        if self._inbox:
+            # It was too much for one statement, or has ended meanwhile.
+            self._retry_at = time.monotonic()
+        elif busy:
+            self._retry_at = time.monotonic() + _BUSY_ROW_RETRY
         if busy:
             self._in_hand |= busy
             self._inbox.extend(result.busy)
-            self._retry_at = time.monotonic() + _BUSY_ROW_RETRY
         look_again = self._turned_away and self.room > 0
         self._turned_away = self._turned_away and not look_again
         return Settled(freed_queues=bool(queues), look_again=look_again)
@@ -208,15 +213,19 @@ class LeaseLane:
         return [row[0] for row in rows]
 
     def _read_inbox(self) -> tuple[list[Settlement], list[FreedQueue]]:
+        """What has ended, as much as one statement may have; the rest follows at the next turn."""
         ended: list[Settlement] = []
         queues: list[FreedQueue] = []
-        while self._inbox:
+        left = MOST_BYTES
+        while self._inbox and left > 0:
             one = self._inbox.popleft()
             if isinstance(one, FreedQueue):
                 queues.append(one)
             elif (one.id, one.token) in self._in_hand:
                 # A job that was lost with the connection of its express batch is not in hand.
                 ended.append(one)
+                if one.record is not None or one.kind == "failed":
+                    left -= one.size
         return ended, queues
 
     def _queue_run(self) -> int:

@@ -12,10 +12,17 @@ import msgspec
 
 from tidemill.context import JobContext
 from tidemill.database.lent import is_spared
-from tidemill.errors import AttemptError, BatchError, JobCancelledError, PayloadError, ResultError
+from tidemill.errors import (
+    AttemptError,
+    BatchError,
+    JobCancelledError,
+    PayloadError,
+    ResultError,
+    UnfinishedError,
+)
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.queue.claimed import ClaimedJob, Report
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.retry import seconds
 from tidemill.tasks import Task
 from tidemill.texts import LONGEST_ERROR, log_error, message_of, name_of
@@ -32,7 +39,22 @@ async def check_result(result: Any, payload: str, context: JobContext) -> Any:
         raise result
     if isinstance(result, list) and payload.lstrip().startswith("["):
         return await _check_batch(result, msgspec.json.decode(payload, type=list[msgspec.Raw]), context)
+    _expect_no_work(result)
     return result
+
+
+def _expect_no_work(result: Any) -> None:
+    """Raises UnfinishedError for a result that is work which nobody has waited for."""
+    if inspect.iscoroutine(result):
+        result.close()
+        raise UnfinishedError("The attempt returned a coroutine that has not run: write `return await ...`.")
+    if inspect.isawaitable(result):
+        name = type(result).__name__
+        raise UnfinishedError(
+            f"The attempt returned a {name} that nobody waits for: write `return await ...`."
+        )
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise UnfinishedError("The attempt returned a generator that has not run: no task may `yield`.")
 
 
 async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> Any:
@@ -61,7 +83,9 @@ async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context:
 
 async def _entry(result: Awaitable[Any]) -> Any:
     try:
-        return await result
+        value = await result
+        _expect_no_work(value)
+        return value
     except asyncio.CancelledError:
         raise
     except BaseException as error:

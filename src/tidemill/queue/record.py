@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sysconfig
 import time
 import traceback
 from collections.abc import Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ from tidemill.texts import name_of
 
 LONGEST_RESULT = 1024 * 1024
 """Bytes of a result as JSON: express batches write many of them at once."""
+_DEEPEST_RESULT = 500
+"""Lists and objects within each other: who reads it has limits, too, in Python of a thousand."""
+_BRACKETS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _LONGEST_TRACEBACK = 16_000
 _LONGEST_FRAME = 200
 _OURS = str(Path(__file__).parent.parent) + os.sep
@@ -81,6 +88,11 @@ def encoded_result(task: Task[Any], result: Any) -> str | None:
         return None
     try:
         text = msgspec.json.encode(result)
+        depth = _depth(text)
+        if depth <= _DEEPEST_RESULT:
+            # Of msgspec.Raw nobody has looked at what it holds.
+            msgspec.json.decode(text, type=msgspec.Raw)
+            decoded = text.decode()
     except Exception as error:
         raise ResultError(
             f"The task has ended, but its result, a {type(result).__name__}, cannot be kept as JSON "
@@ -91,7 +103,21 @@ def encoded_result(task: Task[Any], result: Any) -> str | None:
             f"The task has ended, but its result cannot be kept: it has {len(text):,} bytes as JSON, at most "
             f"{LONGEST_RESULT:,} are kept. Store it elsewhere, and return where."
         )
-    return text.decode()
+    if depth > _DEEPEST_RESULT:
+        raise ResultError(
+            f"The task has ended, but its result cannot be kept: it is nested {depth:,} deep as JSON, and "
+            f"{_DEEPEST_RESULT:,} are the most. Return something flatter."
+        )
+    return decoded
+
+
+def _depth(text: bytes) -> int:
+    """How deep lists and objects are within each other; for most texts an upper bound that is low enough."""
+    most = text.count(b"[") + text.count(b"{")
+    if most <= _DEEPEST_RESULT:
+        return most
+    brackets = _JSON_STRING.sub(b"", text).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_BRACKETS.__getitem__, brackets)), default=0)
 
 
 def own_frame(error: BaseException) -> str | None:

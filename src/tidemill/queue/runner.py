@@ -15,7 +15,7 @@ from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat
 from tidemill.queue.own_lease import Term
 from tidemill.queue.own_lease import now as time_of_leases
-from tidemill.queue.settle import Settlement
+from tidemill.queue.settlement import Settlement
 from tidemill.queue.streaks import Streak, Streaks
 from tidemill.tallies import FIRST_BUCKET
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
 
-import msgspec
 import psycopg
-from msgspec.structs import replace
 
 from tidemill.database.sql import with_nulls
 from tidemill.database.words import words
@@ -22,49 +19,12 @@ from tidemill.queue.arrays import (
     record_arrays,
     report_arrays,
 )
-from tidemill.queue.claimed import ClaimedJob, Record, Report
+from tidemill.queue.refused import REFUSALS
+from tidemill.queue.settlement import FreedQueue, Settlement, storable_failure, storable_success
 
 logger = logging.getLogger("tidemill")
 
 _MOST_NAMED = 20
-
-
-class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """How one leased job ended. No dataclass, which would take ten times as long to make."""
-
-    kind: Literal["done", "failed", "returned"]
-    id: int
-    token: int
-    identifier: str = ""
-    message: str | None = None
-    delay: float | None = None
-    """Seconds to the next attempt; None for the default backoff."""
-    permanent: bool = False
-    payload: str | None = None
-    """The part of a batch job's payload that has failed."""
-    cancelled: bool = False
-    """Of a failed one: it was cancelled, by its task or by somebody else."""
-    spared: bool = False
-    """Of a failed one: its connection broke before it was of use, so this was not the last attempt."""
-    record: Record | None = None
-    """Of a done one whose history is kept."""
-    report: Report | None = None
-    """Of a failed one whose history is kept."""
-
-    @classmethod
-    def of(cls, job: ClaimedJob, kind: Literal["done", "returned"]) -> Settlement:
-        """For a job that succeeded, or goes back as it was."""
-        return cls(kind, job.id, job.token, job.identifier, record=job.record)
-
-
-class FreedQueue(msgspec.Struct, frozen=True, gc=False):
-    """A leased named queue whose jobs have ended."""
-
-    id: int
-    token: int
-
-
-Settle = Callable[[Settlement | FreedQueue], None]
 
 
 @dataclass(frozen=True)
@@ -185,20 +145,41 @@ class Settlements:
         except psycopg.errors.LockNotAvailable:
             # A partition is being dropped, say. Other jobs need not wait for it.
             self.busy.extend(kept)
-        except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
-            # To try it again and again would hold up all other jobs.
-            logger.error("no history is kept of jobs that are done: %s: %s", _named(kept), words(error))
-            self._complete(connection, worker_id, kept)
+        except psycopg.IntegrityError as error:
+            keeps = {record.keep for record in records}
+            if len(keeps) > 1:
+                # The partition of one has no room for them, say.
+                for keep in keeps:
+                    part = [s for s in kept if s.record is not None and s.record.keep == keep]
+                    self._complete_kept(connection, worker_id, part)
+            else:
+                self._complete_unkept(connection, worker_id, kept, error)
+        except REFUSALS as error:
+            middle = len(kept) // 2
+            if middle:
+                for part in (kept[:middle], kept[middle:]):
+                    self._complete_kept(connection, worker_id, part)
+            elif (storable := storable_success(kept[0], error)) is not None:
+                self._complete_kept(connection, worker_id, [storable])
+            else:
+                self._complete_unkept(connection, worker_id, kept, error)
         else:
             self._read(kept, rows)
+
+    def _complete_unkept(
+        self, connection: psycopg.Connection, worker_id: str, kept: list[Settlement], error: Exception
+    ) -> None:
+        # To try it again and again would hold up all other jobs.
+        logger.error("no history is kept of jobs that are done: %s: %s", _named(kept), words(error))
+        self._complete(connection, worker_id, kept)
 
     def _fail(self, connection: psycopg.Connection, worker_id: str, failed: list[Settlement]) -> None:
         try:
             self._write_failures(connection, worker_id, failed)
-        except (psycopg.DataError, UnicodeError, OverflowError, ValueError) as error:
+        except REFUSALS as error:
             # One that the database cannot hold must not hold up the others: halve them until it is alone.
             middle = len(failed) // 2
-            parts = [failed[:middle], failed[middle:]] if middle else [_storable(failed[0], error)]
+            parts = [failed[:middle], failed[middle:]] if middle else [storable_failure(failed[0], error)]
             for part in filter(None, parts):
                 self._fail(connection, worker_id, part)
 
@@ -257,26 +238,3 @@ def _named(settlements: Sequence[Settlement]) -> str:
 
 def _ids_and_tokens(settlements: Sequence[Settlement | FreedQueue]) -> tuple[str, str]:
     return array(s.id for s in settlements), array(s.token for s in settlements)
-
-
-def _storable(refused: Settlement, error: Exception) -> list[Settlement]:
-    """One that says the same in ASCII, or, if that was refused too, with nothing but a text of why.
-
-    Empty if there is nothing left to leave out. Then the job is freed as one that nobody has in hand.
-    """
-    plain = _in_ascii(refused, refused.message or "")
-    if plain != refused:
-        return [plain]
-    if refused.delay is None and refused.payload is None:
-        logger.error(
-            "job %s (%s): its failure cannot be written: %s", refused.id, refused.identifier, words(error)
-        )
-        return []
-    why = f"{refused.message} (What followed could not be stored: {words(error)}. "
-    why += "So the default wait applies, and all of the payload runs again.)"
-    return [replace(_in_ascii(refused, why), delay=None, payload=None)]
-
-
-def _in_ascii(settlement: Settlement, message: str) -> Settlement:
-    message = message.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return replace(settlement, message=message.encode("ascii", "backslashreplace").decode())

@@ -7,10 +7,11 @@ from typing import Any
 
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.done_log import NO_COUNT, SLOW_SECONDS, DoneLog
-from tidemill.tallies import BUCKETS, FIRST_BUCKET, Tallies, Tally, bucket
+from tidemill.tallies import BUCKETS, FIRST_BUCKET, LONGEST_WAIT, Tallies, Tally, bucket
 from tidemill.tasks import Task
 
 _FIRST_MICROSECONDS = int(FIRST_BUCKET * 1e6)
+_LONGEST_MICROSECONDS = int(LONGEST_WAIT * 1e6)
 
 
 class Streak:
@@ -110,7 +111,11 @@ class Streaks:
         # They follow so closely that all count as begun with the first one.
         streak.bucket = place = bucket((streak.began - run_at) * 1e-6)
         longer = _FIRST_MICROSECONDS << place
-        streak.earliest = streak.began - longer + 1 if place < BUCKETS - 1 else -(2**63)
+        oldest = streak.began - _LONGEST_MICROSECONDS
+        streak.earliest = streak.began - longer + 1 if place < BUCKETS - 1 else oldest
+        if run_at < oldest:
+            # It is in the sum as it is.
+            streak.run_ats += oldest - run_at
         streak.latest = streak.began - longer // 2 if place else 2**63
 
     def ran_long(self, streak: Streak, seconds: float) -> None:

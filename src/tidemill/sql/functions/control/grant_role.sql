@@ -68,7 +68,7 @@ as $$
     select unnest(case _rights_of.role when 'operator' then '{reader}' when 'worker' then '{reader,producer}' end::text[])
   ),
   routines (role, name) as (
-    select 'reader', unnest('{next_runs,why_waiting,job_result,histogram_quantile,histogram_sum,_job_counts}'::name[])
+    select 'reader', unnest('{next_runs,why_waiting,job_result,histogram_quantile,histogram_sum,_job_counts,_wait_for,_job_ends,_wait_no_more}'::name[])
     union all select 'producer', unnest('{add_job,add_jobs}'::name[])
     union all select 'operator', unnest(tidemill._functions_for_operators())
     union all select 'worker', unnest(tidemill._functions_for_workers())

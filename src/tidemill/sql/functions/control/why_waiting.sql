@@ -14,8 +14,7 @@ declare
 begin
   select o.* into j from tidemill._jobs o where o.id = why_waiting.job_id;
   if not found then
-    reason := 'gone';
-    message := format('There is no job %s: it is done, was removed, or never was.', coalesce(why_waiting.job_id::text, 'NULL'));
+    select * into reason, message, remedy from tidemill._why_gone(why_waiting.job_id);
     return next;
     return;
   end if;
@@ -31,7 +30,10 @@ begin
     remedy := format('Bring it back: select tidemill.reschedule_jobs(array[%s], attempts => 0).', j.id);
   elsif j.attempts >= j.max_attempts then
     reason := 'failed';
-    message := format('It failed for good on %s, after %s of %s attempts: %s', j.updated_at, j.attempts, j.max_attempts,
+    -- One that failed for good before its last attempt has spent all; how many there were, history knows at most.
+    message := format('It failed for good on %s%s: %s', j.updated_at,
+                      (select format(', after %s of %s attempts', e.attempt, e.max_attempts) from tidemill._ended_attempts e
+                       where e.id = j.id and e.outcome = 'failed' order by e.finished_at desc limit 1),
                       coalesce(tidemill._first_line(j.last_error), 'no error was noted'));
     remedy := format('Mend the cause, then: select tidemill.reschedule_jobs(array[%s], run_at => now(), attempts => 0).', j.id);
   elsif task.paused_at is not null or queue.paused_at is not null then
@@ -84,11 +86,38 @@ $$;
 comment on function tidemill.why_waiting is
 $$Why a job does not run: one row with the reason as a word, a message, and the remedy (NULL if none is needed).
 
-reason  gone (done, removed, or unknown), running, claimed (waits in its worker's hand), lost (its worker is), cancelled,
+reason  gone (done, removed, or unknown; history tells which, where it is kept), running, claimed (waits in its worker's hand), lost (its worker is), cancelled,
         failed, paused, scheduled, queue_busy (a job of its named queue runs), queue_order (others come first in
         it), limited (its limit is full, or has no token yet), no_worker, busy, or ready
 
 The first that holds, in this order. Not known to the database: which flags workers leave alone.$$;
+
+create or replace function tidemill._why_gone(job_id bigint, out reason text, out message text, out remedy text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  last record;
+begin
+  reason := 'gone';
+  select h.outcome, h.finished_at, h.attempt, h.max_attempts, h.error into last
+    from tidemill.job_history h where h.id = job_id order by h.finished_at desc limit 1;
+  if not found then
+    message := format('There is no job %s: it is done and no history of it is kept (any longer), was removed, or never was.',
+                      coalesce(job_id::text, 'NULL'));
+    return;
+  elsif last.outcome = 'done' then
+    message := format('It is done since %s, in attempt %s of %s.', last.finished_at, last.attempt, last.max_attempts);
+  elsif last.outcome = 'removed' then
+    message := format('It was removed on %s, before it was done.', last.finished_at);
+  else
+    message := format('It was removed some time after %s, when it had %s%s.', last.finished_at,
+                      case last.outcome when 'cancelled' then 'been cancelled' when 'failed' then 'failed for good' else 'failed' end,
+                      coalesce(': ' || tidemill._first_line(last.error), ''));
+  end if;
+  remedy := format('See what is kept of it: select * from tidemill.job_history where id = %s.', job_id);
+end
+$$;
 
 create or replace function tidemill._why_held(j tidemill._jobs, out reason text, out message text, out remedy text)
 language plpgsql stable set search_path = pg_catalog, pg_temp

@@ -7,7 +7,8 @@ as $$
     select date_bin('1 minute', statement_timestamp() - make_interval(secs => c.age), '2000-01-01Z') as minute, c.identifier,
            sum(c.done), sum(c.failed), sum(c.retried), sum(c.cancelled),
            make_interval(secs => sum(c.run_seconds)), make_interval(secs => max(c.longest)),
-           make_interval(secs => sum(c.wait_seconds)),
+           -- 4,000 years in a minute: those of an hour still make an interval.
+           make_interval(secs => least(sum(c.wait_seconds), 4000 * 365.25 * 86400)),
            tidemill.histogram_sum(c.runs), tidemill.histogram_sum(c.waits)
     from json_to_recordset(counts) c (
       age double precision, identifier text, done bigint, failed bigint, retried bigint, cancelled bigint,
@@ -19,7 +20,7 @@ as $$
   on conflict (minute, identifier) do update set
     done = m.done + excluded.done, failed = m.failed + excluded.failed, retried = m.retried + excluded.retried,
     cancelled = m.cancelled + excluded.cancelled, run_time = m.run_time + excluded.run_time,
-    longest_run = greatest(m.longest_run, excluded.longest_run), wait_time = m.wait_time + excluded.wait_time,
+    longest_run = greatest(m.longest_run, excluded.longest_run), wait_time = least(m.wait_time + excluded.wait_time, make_interval(secs => 4000 * 365.25 * 86400)),
     runs = tidemill._added(m.runs, excluded.runs), waits = tidemill._added(m.waits, excluded.waits)
 $$;
 comment on function tidemill._count_attempts is

@@ -35,7 +35,9 @@ begin
   ),
   gone as (
     delete from tidemill._jobs j using held h where j.id = h.id
-    returning j.id, j.created_at, j.run_at, j.attempts, j.max_attempts, j.priority, j.task_id, j.queue_id, j.gate_id, j.key,
+    -- One that was asked to cancel while it ran has all its attempts spent.
+    returning j.id, j.created_at, j.run_at, coalesce(j.cancelled_after, j.attempts) as attempts, j.max_attempts, j.priority,
+              j.task_id, j.queue_id, j.gate_id, j.key,
               j.payload, h.keep, h.with_payload, h.duration, h.age, h.result, h.progress, h.progress_message
   ),
   kept as (

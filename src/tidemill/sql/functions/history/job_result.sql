@@ -8,7 +8,7 @@ as $$
 begin
   select h.outcome, h.result, h.error, h.error_type, h.finished_at into outcome, result, error, error_type, finished_at
     from tidemill.job_history h
-    where h.id = job_id and h.finished_at >= since and h.outcome <> 'retried'
+    where h.id = job_id and h.finished_at >= coalesce(since, '-infinity') and h.outcome <> 'retried'
     order by h.finished_at desc limit 1;
 end
 $$;
@@ -16,7 +16,7 @@ comment on function tidemill.job_result is
 $$How a job ended whose history is kept: one row, of NULLs if it has not ended, or no history of it is kept.
 
 job_id  its id
-since   a time before its end, such as when it was added: the search is faster the later it is
+since   a time before its end, such as when it was added: the search is faster the later it is; NULL: any
 
 outcome is done, failed, cancelled or removed; result what the task returned, with keep_result. A failed job that is
 retried by hand, and ends again, has several ends: this is the last one.$$;

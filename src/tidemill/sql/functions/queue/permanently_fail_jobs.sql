@@ -19,7 +19,14 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   idle constant bigint[] := array(select tidemill._idle_jobs(job_ids));
+  ended tidemill._ended_attempt[];
 begin
+  if tidemill._keeps_history() then
+    -- With the attempts that they have begun: below all are spent.
+    select array_agg(row(j.id, 'failed', null, null, coalesce(j.cancelled_after, j.attempts), null, null, null, null, null,
+                         null, null)::tidemill._ended_attempt)
+      into ended from tidemill._jobs j where j.id = any(idle);
+  end if;
   before := tidemill._stored_in_short(idle);
   perform tidemill._visit_freed(idle);
   with failed as (
@@ -30,8 +37,8 @@ begin
     where j.id = any(idle) returning j.*
   )
   select array_agg(r order by f.id) into jobs from failed f, tidemill._job_row(f) r;
-  if tidemill._keeps_history() then
-    perform tidemill._keep_ends(idle, 'failed');
+  if ended is not null then
+    perform tidemill._keep_ended(ended);
   end if;
 end
 $$;
