@@ -258,7 +258,7 @@ def test_figures_of_the_database_outlive_their_session(
 
 def test_that_the_database_does_not_answer_is_soon_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tries, clock = [], [1000.0]
-    monkeypatch.setattr(from_database.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("tidemill.metrics.from_database.time.monotonic", lambda: clock[0])
 
     def connect() -> psycopg.Connection:
         tries.append(clock[0])
