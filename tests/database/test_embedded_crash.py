@@ -48,15 +48,12 @@ def test_the_last_to_leave_waits_until_a_crash_is_mended(
         embedded.start(directory, settings=UNSAFE) as server,
         closing(psycopg.connect(server.conninfo(), autocommit=True)) as busy,
     ):
-        pid = postmaster(directory)
         busy.pgconn.send_query(b"select pg_sleep(800)")
         os.kill(busy.info.backend_pid, signal.SIGKILL)
         while busy.pgconn.get_result() is not None:
             pass
         assert busy.closed
     assert postmaster(directory) == 0
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
     assert "was ended" not in caplog.text
     with embedded.start(directory, settings=UNSAFE) as server:
         assert answer(server) == 42

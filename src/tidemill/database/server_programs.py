@@ -37,6 +37,7 @@ _RECOVERY_SECONDS = 120
 # Who waits for longer is told for what.
 TELL_SECONDS = 2
 _LOOK_SECONDS = 0.5
+_NEWS_SECONDS = 0.1
 _LOG_TAIL = 8192
 # A killed server leaves backends behind; each lives on until it has finished its statement.
 _ORPHANS_SECONDS = 30
@@ -160,12 +161,19 @@ class ServerPrograms:
 
     def stop(self) -> None:
         """Stops the server, if there is one."""
-        # One that is told to stop while it recovers from a crash may neither recover nor stop.
+        # One that is told to stop while it recovers from a crash may do neither. It hears of the crash a
+        # moment later than the clients.
         ping = self.wait().ping
+        if ping is pq.Ping.OK:
+            time.sleep(_NEWS_SECONDS)
+            ping = self.wait().ping
         # If nothing answers, the pid in the file may belong to any other process by now.
         if ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
             return
-        if ping is pq.Ping.OK and self.pg_ctl("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS)) == 0:
+        if ping is pq.Ping.OK and (
+            self.pg_ctl("stop", "-m", "fast", "-w", "-t", str(TELL_SECONDS)) == 0
+            or self.wait().ping is pq.Ping.NO_ATTEMPT
+        ):
             return
         if not self.end():
             logger.warning("the embedded PostgreSQL in %s did not stop; %s", self.data_dir, self.how_to_end())
