@@ -14,7 +14,7 @@ from typing import Any, Protocol, Unpack
 import psycopg
 
 from tidemill.errors import JobCancelledError
-from tidemill.jobs import Job, JobOptions, JobSpec
+from tidemill.jobs import Job, JobOptions, JobSpec, Outcome
 from tidemill.texts import shown
 from tidemill.times import moment
 
@@ -107,6 +107,10 @@ class Claimed(Protocol):
     told: tuple[float | None, str | None] | None
 
 
+class GivenBack(Outcome):
+    """The job goes back as it was: its worker has to stop, or its lease is over."""
+
+
 _making_events = threading.Lock()
 
 
@@ -120,9 +124,10 @@ class JobContext:
     # Most tasks read little of it, so it is made of the claimed job when it is read.
     __slots__ = (
         "_board",
-        "_cancel_reason",
+        "_cause",
         "_event",
         "_is_cancelled",
+        "_is_left",
         "_job",
         "_logger",
         "_most",
@@ -146,7 +151,8 @@ class JobContext:
         self._logger: JobLogger | None = None
         self._is_cancelled = False
         self._event: threading.Event | None = None
-        self._cancel_reason = "Cancelled"
+        self._cause: BaseException | None = None
+        self._is_left = False
 
     @property
     def id(self) -> int:
@@ -263,6 +269,24 @@ class JobContext:
             self._is_cancelled = True
             if self._event is not None:
                 self._event.set()
+
+    def _stop_for(self, cause: BaseException) -> None:
+        """Notes why it has to stop: a JobTimeoutError, a Cancel, a GivenBack."""
+        # A job that goes back has no other end.
+        if not isinstance(self._cause, GivenBack):
+            self._cause = cause
+
+    def _leave(self) -> None:
+        """Notes that the attempt is over, although its plain function runs on."""
+        self._is_left = True
+
+    def _end(self, error: BaseException | None) -> BaseException | None:
+        """What the end of the task, by this error or by none, means for the attempt; None: it ended well."""
+        obeys = isinstance(error, asyncio.CancelledError | JobCancelledError)
+        goes_back = error is not None and isinstance(self._cause, GivenBack)
+        if self._cause is not None and (obeys or goes_back or self._is_left):
+            return self._cause
+        return error
 
     def progress(self, fraction: float | None, message: str | None = None) -> None:
         """Shows how far the job is, in `tidemill.jobs`: from 0 to 1, and in words; None: not known.

@@ -72,7 +72,8 @@ class Middleware:
         """Runs an async task: `call()`, awaited once, returns its result or raises its error.
 
         The task sees the context variables that are set here. An attempt that is cancelled or out of time is
-        cancelled in here, too. What this returns is the task's result.
+        cancelled in here, too, and the entries of a batch job run in here. What this returns is the task's
+        result.
         """
         return await call()
 

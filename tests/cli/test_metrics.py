@@ -7,8 +7,11 @@ import json
 import os
 import re
 import socket
+import tempfile
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +23,8 @@ from tests.support.running import eventually, running, within
 from tests.support.supervised import supervised
 from tests.support.waiting import wait_until
 from tidemill import App, Retry, TidemillError, WorkerOptions
+from tidemill.database.patient import connect_patiently
+from tidemill.measures import measure
 from tidemill.metrics import from_database
 from tidemill.metrics.from_database import DatabaseFigures
 from tidemill.metrics.server import MetricsService
@@ -194,6 +199,75 @@ def test_a_child_of_a_task_does_not_keep_the_port() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert share.listening.fileno() != -1
     service.stop(1)
+
+
+def test_a_silent_process_is_not_ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    share = open_share("127.0.0.1:0", 3)
+
+    def measured() -> dict[str, Any]:
+        return {
+            **measure(None, concurrency=4, stopping=False),
+            "ready": True,
+            "free_slots": 3,
+            "express": True,
+            "in_hand": {"lease": 1},
+            "troubles": {"lock": 7},
+        }
+
+    service = MetricsService(share, measure=measured, database=DatabaseFigures(psycopg.connect))
+    # The second one is stopped, of the third nothing was ever heard.
+    share.of_process(2).leave(measured() | {"at": time.monotonic() - 16})
+    lines = [line.rpartition(" ") for line in service.metrics("")[0].decode().splitlines() if line[0] != "#"]
+    of_each: dict[str, dict[str, float]] = {"1": {}, "2": {}, "3": {}}
+    for name, _, value in lines:
+        if (found := re.search(r'process="(\d)"', name)) is not None:
+            of_each[found[1]][name.partition("{")[0]] = float(value)
+    assert of_each["1"] == {
+        "tidemill_troubles_total": 7,
+        "tidemill_jobs_in_hand": 1,
+        "tidemill_slots": 4,
+        "tidemill_slots_free": 3,
+        "tidemill_express_open": 1,
+        "tidemill_ready": 1,
+    }
+    assert of_each["2"] == {"tidemill_troubles_total": 7, "tidemill_ready": 0}
+    assert of_each["3"] == {"tidemill_ready": 0}
+    assert service.problems(ready=False) == ["process 2 says nothing", "process 3 says nothing"]
+    share.remove()
+
+
+def test_figures_of_the_database_outlive_their_session(
+    database: str, connection: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(from_database, "_KEPT_SECONDS", 0.0)
+    opened: list[psycopg.Connection] = []
+
+    def connect() -> psycopg.Connection:
+        opened.append(connect_patiently(database, 30))
+        return opened[-1]
+
+    asked = DatabaseFigures(connect)
+    assert asked.get() is not None
+    # Whoever ends it sees its end: the answer comes when the server process is gone.
+    connection.execute("select pg_terminate_backend(%s, 30000)", [opened[0].info.backend_pid])
+    assert asked.get() is not None
+    assert len(opened) == 2
+    asked.close()
+
+
+def test_that_the_database_does_not_answer_is_soon_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries, clock = [], [1000.0]
+    monkeypatch.setattr("tidemill.metrics.from_database.time.monotonic", lambda: clock[0])
+
+    def connect() -> psycopg.Connection:
+        tries.append(clock[0])
+        raise psycopg.OperationalError("it is away")
+
+    asked = DatabaseFigures(connect)
+    for clock[0] in (1000.0, 1000.5, 1001.0, 1001.5, 1002.5):
+        assert asked.get() is None
+    assert tries == [1000.0, 1001.0, 1002.5]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from tests.support.waiting import wait_until
-from tidemill.database import embedded, server_binaries
+from tidemill.database import embedded, server_binaries, server_programs
 from tidemill.database.server_account import make_readable
 from tidemill.errors import EmbeddedServerError
 
@@ -372,7 +372,7 @@ def test_a_setting_that_is_wrong_is_told_with_the_log(directory: Path) -> None:
 
 
 def test_a_living_process_that_is_no_server_is_told(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_ADOPT_SECONDS", 0)
+    monkeypatch.setattr(server_programs, "_ANSWER_SECONDS", 0)
     with embedded.start(directory, settings=UNSAFE) as server:
         lines = (directory / "data-18/postmaster.pid").read_text().splitlines()
     # To pg_ctl every process that the account may signal looks alive.

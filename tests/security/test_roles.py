@@ -118,7 +118,7 @@ def test_who_lacks_the_right_to_wait_is_told(
     someone = new_role(False)
     give(connection, "producer", someone)
     app = App(make_conninfo(database, user=named(someone)))
-    with pytest.raises(MissingRightsError, match="may not wait for jobs.*tidemill grant reader TO"):
+    with pytest.raises(MissingRightsError, match=r"may not wait for jobs.*tidemill grant reader TO"):
         app.sync.wait(1, timeout=60)
 
 

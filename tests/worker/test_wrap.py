@@ -8,10 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.running import run_all, run_one
 from tidemill import App, JobContext, Middleware, Retry, TidemillError, Worker
+from tidemill.errors import BatchError
 
 SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")
 
@@ -137,6 +139,78 @@ async def test_its_errors_and_results_are_the_attempts(database: str) -> None:
     assert job is not None
     assert (job.state, job.last_error) == ("failed", "SystemExit: 3")
     assert ran == []
+
+
+async def test_a_batch_ends_inside(wrapped: App, events: list[str]) -> None:
+    async def entry(name: str) -> str:
+        await asyncio.sleep(0)
+        events.append(f"{name}: {SEEN.get()}")
+        if name == "bad":
+            raise ValueError("no")
+        return name.upper()
+
+    @wrapped.task
+    async def send(payload: list[str]) -> list[Any]:
+        return [entry(name) for name in payload]
+
+    @wrapped.task
+    def send_plainly(payload: list[str]) -> list[Any]:
+        return [ValueError("no") if name == "bad" else name for name in payload]
+
+    @wrapped.task
+    def send_mixed(payload: list[str]) -> list[Any]:
+        return [name if name == "a" else entry(name) for name in payload]
+
+    assert await run_one(wrapped, "send", ["a", "b"]) is None
+    inside = "nothing a b"
+    assert events == ["a in", "b in", f"a: {inside}", f"b: {inside}", "b ['A', 'B']", "a ['A', 'B']"]
+    events.clear()
+    job = await run_one(wrapped, "send", ["a", "bad"])
+    assert job is not None
+    assert (job.payload, job.last_error) == (["bad"], "Batch failures:\nno")
+    assert events == ["a in", "b in", f"a: {inside}", f"bad: {inside}", "b BatchError", "a BatchError"]
+    events.clear()
+    job = await run_one(wrapped, "send_plainly", ["a", "bad"])
+    assert job is not None
+    assert (job.payload, events) == (["bad"], ["a in", "b in"])
+    events.clear()
+    # The event loop awaits what a plain function returns, when its thread has left.
+    job = await run_one(wrapped, "send_mixed", ["a", "bad"])
+    assert job is not None
+    assert job.payload == ["bad"]
+    assert events[-1] == "bad: nothing"
+
+
+async def test_a_batch_whose_failure_is_swallowed(database: str) -> None:
+    class Swallows(Middleware):
+        async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
+            try:
+                return await call()
+            except BatchError:
+                return None
+
+    app = App(database, middleware=[Swallows()])
+
+    @app.task
+    async def send(payload: list[int]) -> list[Any]:
+        return [ValueError("no") for _ in payload]
+
+    assert await run_one(app, "send", [1, 2]) is None
+
+
+async def test_the_results_of_a_batch_are_kept(database: str, connection: psycopg.Connection) -> None:
+    app = App(database, middleware=[Around("a", [])])
+
+    async def entry(number: int) -> int:
+        return number * 2
+
+    @app.task(keep_result=True)
+    async def send(payload: list[int]) -> list[Any]:
+        return [entry(number) for number in payload]
+
+    job = await app.add_job("send", [1, 2])
+    await run_all(app)
+    assert connection.execute("select (tidemill.job_result(%s)).result", [job.id]).fetchone() == ([2, 4],)
 
 
 @pytest.mark.lane("express")

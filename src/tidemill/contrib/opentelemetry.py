@@ -15,13 +15,14 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidemill import forks
-from tidemill.context import JobContext
-from tidemill.jobs import Outcome
+from tidemill.context import GivenBack, JobContext
+from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.metrics.families import DATABASE_UP, OF_DATABASE, OF_PROCESS, Family, Found, Times
 from tidemill.middleware import Adding, Middleware
 
 # Of a job only the traceparent is kept, whatever the app propagates elsewhere.
 _W3C = TraceContextTextMapPropagator()
+_OUTCOMES: dict[type[Outcome], str] = {Retry: "retry", Cancel: "cancel", GivenBack: "given_back"}
 
 
 class Traces(Middleware):
@@ -43,13 +44,16 @@ class Traces(Middleware):
 
     async def wrap(self, job: JobContext, call: Callable[[], Awaitable[Any]]) -> Any:
         """Runs an async task in a span."""
-        with self._span(job) as span:
+        with self._span(job) as span, _ended(span, job):
             return _noted(span, await call())
 
     def wrap_sync(self, job: JobContext, call: Callable[[], Any]) -> Any:
         """Runs a plain function in a span."""
-        with self._span(job) as span:
-            return _noted(span, call())
+        with self._span(job) as span, _ended(span, job):
+            result = _noted(span, call())
+            # The attempt may have ended before its function.
+            _note(span, job._end(None))
+            return result
 
     @contextmanager
     def around_add(self, adding: Adding) -> Iterator[None]:
@@ -85,7 +89,7 @@ class Traces(Middleware):
                 span.set_attribute("messaging.message.id", str(adding.jobs[0].id))
 
     def _span(self, job: JobContext) -> AbstractContextManager[trace.Span]:
-        """One that records an exception and counts as failed if the task raises."""
+        """One whose end is to be noted: not all that a task raises is an error."""
         attributes: dict[str, str | int] = {
             "messaging.system": "tidemill",
             "messaging.operation.name": "process",
@@ -109,6 +113,8 @@ class Traces(Middleware):
             kind=trace.SpanKind.CONSUMER,
             attributes=attributes,
             links=() if origin is None else (trace.Link(origin),),
+            record_exception=False,
+            set_status_on_exception=False,
         )
 
 
@@ -120,11 +126,31 @@ def _origin(traceparent: str | None) -> trace.SpanContext | None:
     return found if found.is_valid else None
 
 
+@contextmanager
+def _ended(span: trace.Span, job: JobContext) -> Iterator[None]:
+    """Notes how a task ends that raises: a timeout and a cancel reach it as the same exception."""
+    try:
+        yield
+    except BaseException as error:
+        _note(span, job._end(error))
+        raise
+
+
 def _noted(span: trace.Span, result: Any) -> Any:
-    """The result; one that asks for a retry or a cancel is an attribute of the span."""
+    """The result; one that asks for a retry or a cancel is noted."""
     if isinstance(result, Outcome):
-        span.set_attribute("tidemill.outcome", type(result).__name__.lower())
+        _note(span, result)
     return result
+
+
+def _note(span: trace.Span, end: BaseException | None) -> None:
+    """Notes the end of an attempt: an outcome is an attribute, another exception an error."""
+    if isinstance(end, Outcome):
+        names = (name for kind, name in _OUTCOMES.items() if isinstance(end, kind))
+        span.set_attribute("tidemill.outcome", next(names, type(end).__name__.lower()))
+    elif end is not None:
+        span.record_exception(end)
+        span.set_status(trace.StatusCode.ERROR, f"{type(end).__name__}: {end}")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -33,14 +34,16 @@ from psycopg.conninfo import make_conninfo
 from tidemill.database.server_account import INSTEAD
 from tidemill.database.server_binaries import binaries, no_binaries
 from tidemill.database.server_directory import ServerDirectory
-from tidemill.database.server_programs import ServerPrograms, ask
+from tidemill.database.server_programs import TELL_SECONDS, ServerPrograms
 from tidemill.errors import EmbeddedServerError
 
 if sys.platform != "win32":
     import fcntl
 
-# A server answers within this time, if only "starting up". A process that does not is none.
-_ADOPT_SECONDS = 15
+logger = logging.getLogger("tidemill")
+
+# Longer than whoever holds it may take to start a server, or to wait for one and stop it.
+_LOCK_SECONDS = 300
 
 
 def start(
@@ -122,6 +125,10 @@ class EmbeddedServer:
         except FileNotFoundError:
             # Somebody removed the directory of the running server, which then ends by itself.
             self._close_users_lock()
+        except EmbeddedServerError as error:
+            # The next one who leaves stops it.
+            self._close_users_lock()
+            logger.warning("the embedded PostgreSQL is left running: %s", error)
 
     def __enter__(self) -> Self:
         return self
@@ -135,14 +142,24 @@ class EmbeddedServer:
 
     def _leave(self) -> None:
         """Drops the users' lock, and stops the servers if nobody else holds it."""
-        lock = self._users_lock
-        if lock is None:
+        if self._users_lock is None:
             return
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if self._is_last():
             # The lock is for the whole directory, so servers of other versions have no users either.
             self._programs.stop_all()
         self._close_users_lock()
+
+    def _is_last(self) -> bool:
+        """Whether nobody else holds the users' lock. Belongs to who has the lock for starts."""
+        assert self._users_lock is not None
+        try:
+            fcntl.flock(self._users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            # A lock that could not be changed is gone.
+            fcntl.flock(self._users_lock, fcntl.LOCK_SH)
+        return True
 
     def _close_users_lock(self) -> None:
         if self._users_lock is not None:
@@ -151,28 +168,51 @@ class EmbeddedServer:
 
     def _adopt(self) -> bool:
         """Joins a server that another user has started; False if there is none."""
-        deadline = time.monotonic() + _ADOPT_SECONDS
-        pidfile = self.data_dir / "postmaster.pid"
-        while pidfile.exists() and self.pg_ctl("status") == 0:
-            answer = ask(self.data_dir)
-            match answer.ping:
-                case pq.Ping.OK:
-                    # Users with another $TMPDIR may have put the socket elsewhere.
-                    self.socket_dir, self.port = answer.socket_dir, answer.port
-                    return True
-                case pq.Ping.NO_RESPONSE if time.monotonic() > deadline:
-                    raise self._programs.failure(
-                        f"does not answer, although the process named in {pidfile} is alive",
-                        "If that process is not PostgreSQL, remove that file.",
-                    )
-            time.sleep(0.05)
-        return False
+        answer = self._programs.wait()
+        match answer.ping:
+            case pq.Ping.OK:
+                # Users with another $TMPDIR may have put the socket elsewhere.
+                self.socket_dir, self.port = answer.socket_dir, answer.port
+                return True
+            case pq.Ping.NO_ATTEMPT:
+                return False
+            case pq.Ping.REJECT:
+                if self._is_last() and self._programs.end():
+                    return False
+                raise self._programs.failure(
+                    f"has been {answer.doing} for too long, and accepts no connections",
+                    f"Try again later; if it is still so, {self._programs.how_to_end()}.",
+                )
+        raise self._programs.failure(
+            f"does not answer, although the process named in {self.data_dir / 'postmaster.pid'} is alive",
+            "If that process is not PostgreSQL, remove that file.",
+        )
 
     @contextlib.contextmanager
     def _start_lock(self) -> Iterator[None]:
+        """Raises EmbeddedServerError if another process has it for too long."""
         lock = self._place.open_file("start.lock")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            began, told = time.monotonic(), False
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    waited = time.monotonic() - began
+                if waited >= _LOCK_SECONDS:
+                    raise EmbeddedServerError(
+                        f"Another process has been starting or stopping the embedded PostgreSQL in "
+                        f"{self.directory} for {_LOCK_SECONDS} s. `fuser {self.directory / 'start.lock'}` "
+                        f"tells which one: end it, and try again. {INSTEAD}"
+                    )
+                if not told and waited >= TELL_SECONDS:
+                    told = True
+                    logger.warning(
+                        "waiting for another process that starts or stops the embedded PostgreSQL in %s",
+                        self.directory,
+                    )
+                time.sleep(0.05)
             yield
         finally:
             os.close(lock)

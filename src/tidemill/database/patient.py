@@ -99,6 +99,11 @@ class KeptConnection:
             self._connection = self._connect()
         return self._connection
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is one, as far as is known before it is used."""
+        return self._connection is not None and not self._connection.closed
+
     def close(self) -> None:
         """Closes the connection if it is open; the next `open` makes a new one."""
         if self._connection is not None:

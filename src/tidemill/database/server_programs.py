@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -29,12 +29,21 @@ logger = logging.getLogger("tidemill")
 
 _START_SECONDS = 120
 _STOP_SECONDS = 60
+_END_SECONDS = 10
+# A server answers within this time, if only "starting up". A process that does not is none.
+_ANSWER_SECONDS = 15
+# So long it may take to recover.
+_RECOVERY_SECONDS = 120
+# Who waits for longer is told for what.
+TELL_SECONDS = 2
+_LOOK_SECONDS = 0.5
+_NEWS_SECONDS = 0.1
 _LOG_TAIL = 8192
 # A killed server leaves backends behind; each lives on until it has finished its statement.
 _ORPHANS_SECONDS = 30
 _ORPHANS = "pre-existing shared memory block"
 _PIDFILE_LIMIT = 8192
-_PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY = 3, 4
+_PIDFILE_PORT, _PIDFILE_SOCKET_DIRECTORY, _PIDFILE_STATUS = 3, 4, 7
 
 
 class Answer(NamedTuple):
@@ -43,20 +52,30 @@ class Answer(NamedTuple):
     ping: pq.Ping
     socket_dir: Path
     port: int
+    doing: str = ""
+    """What it does while it accepts none."""
 
 
 def ask(data_dir: Path) -> Answer:
     """Asks the server that a cluster's postmaster.pid names whether it accepts connections."""
     try:
-        # The server's account may put a link or a pipe there, which root must not read.
-        opened = os.open(data_dir / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(opened) as file:
-            lines = file.read(_PIDFILE_LIMIT).splitlines()
+        lines = _pidfile(data_dir)
         port, socket_dir = int(lines[_PIDFILE_PORT]), lines[_PIDFILE_SOCKET_DIRECTORY]
     except (OSError, IndexError, ValueError):
         return Answer(pq.Ping.NO_RESPONSE, data_dir, 0)
     ping = pq.PGconn.ping(make_conninfo(host=socket_dir, port=port).encode())
-    return Answer(pq.Ping(ping), Path(socket_dir), port)
+    # After a crash of one of its processes it still says that it is ready.
+    said = "".join(lines[_PIDFILE_STATUS:]).strip()
+    doing = said if said in ("starting", "stopping") else "recovering"
+    return Answer(pq.Ping(ping), Path(socket_dir), port, doing)
+
+
+def _pidfile(data_dir: Path) -> list[str]:
+    """The lines of postmaster.pid. Raises OSError."""
+    # The server's account may put a link or a pipe there, which root must not read.
+    opened = os.open(data_dir / "postmaster.pid", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(opened) as file:
+        return file.read(_PIDFILE_LIMIT).splitlines()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +122,79 @@ class ServerPrograms:
                 raise self.failure("did not start", "Put that right and try again.", log_size)
             time.sleep(0.2)
 
+    def wait(self) -> Answer:
+        """Waits until the server accepts connections, or there is none: then NO_ATTEMPT.
+
+        It may be starting, recovering or stopping, and after a crash of one of its processes it does not
+        answer at all for a moment. Returns its last answer when it has done the same for too long.
+        """
+        pidfile = self.data_dir / "postmaster.pid"
+        last, since, is_told = Answer(pq.Ping.NO_ATTEMPT, self.data_dir, 0), 0.0, False
+        while pidfile.exists():
+            answer, now = ask(self.data_dir), time.monotonic()
+            if answer.ping is not pq.Ping.OK and answer.ping is not pq.Ping.REJECT and not self._is_alive():
+                break
+            if answer != last:
+                last, since = answer, now
+            if answer.ping is pq.Ping.OK or now - since >= _patience(answer):
+                return answer
+            if not is_told and now - since >= TELL_SECONDS:
+                is_told = True
+                logger.warning(
+                    "waiting for the embedded PostgreSQL in %s, which %s; its log is %s",
+                    self.data_dir,
+                    f"is {answer.doing}" if answer.ping is pq.Ping.REJECT else "does not answer",
+                    self.place.path / "log",
+                )
+            # Each look leaves a line in the log.
+            time.sleep(min(_LOOK_SECONDS, 0.05 + (now - since) / 10))
+        return Answer(pq.Ping.NO_ATTEMPT, self.data_dir, 0)
+
+    def _is_alive(self) -> bool:
+        """Whether there is a process with the server's pid."""
+        return self.pg_ctl("status") == 0
+
     def stop_all(self) -> None:
         """Stops the servers of all versions in the directory."""
         for data_dir in sorted(self.place.path / name for name in self.place.names("data-")):
-            # If nothing answers, the pid in the file may belong to any other process by now.
-            if ask(data_dir).ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
-                continue
-            stop = ("stop", "-m", "fast", "-w", "-t", str(_STOP_SECONDS))
-            if self._run("pg_ctl", *stop, data_dir=data_dir) != 0:
-                logger.warning("the embedded PostgreSQL in %s did not stop", data_dir)
+            replace(self, data_dir=data_dir).stop()
+
+    def stop(self) -> None:
+        """Stops the server, if there is one."""
+        # One that is told to stop while it recovers from a crash may do neither. It hears of the crash a
+        # moment later than the clients.
+        ping = self.wait().ping
+        if ping is pq.Ping.OK:
+            time.sleep(_NEWS_SECONDS)
+            ping = self.wait().ping
+        # If nothing answers, the pid in the file may belong to any other process by now.
+        if ping in (pq.Ping.NO_RESPONSE, pq.Ping.NO_ATTEMPT):
+            return
+        if ping is pq.Ping.OK and (
+            self.pg_ctl("stop", "-m", "fast", "-w", "-t", str(TELL_SECONDS)) == 0
+            or self.wait().ping is pq.Ping.NO_ATTEMPT
+        ):
+            return
+        if not self.end():
+            logger.warning("the embedded PostgreSQL in %s did not stop; %s", self.data_dir, self.how_to_end())
+
+    def end(self) -> bool:
+        """Ends a server that neither gets on nor stops; whether that worked."""
+        if self.pg_ctl("stop", "-m", "immediate", "-w", "-t", str(_END_SECONDS)) != 0:
+            return False
+        logger.warning(
+            "the embedded PostgreSQL in %s did not get on, and was ended; nothing that was committed is lost",
+            self.data_dir,
+        )
+        return True
+
+    def how_to_end(self) -> str:
+        """What to do with a server that neither gets on nor stops."""
+        try:
+            pid = _pidfile(self.data_dir)[0]
+        except (OSError, IndexError):
+            return "it has ended meanwhile"
+        return f"`kill -QUIT {pid}` ends it, and nothing that was committed is lost"
 
     def failure(self, what: str, advice: str, log_size: int = 0) -> EmbeddedServerError:
         """Returns an error with what was logged last, or last since the log had this size."""
@@ -174,3 +257,10 @@ class ServerPrograms:
         with self._log() as log:
             log.seek(max(log_size, log.seek(0, os.SEEK_END) - _LOG_TAIL))
             return log.read().decode(errors="replace")
+
+
+def _patience(answer: Answer) -> float:
+    """How long a server may go on with what it does."""
+    if answer.ping is not pq.Ping.REJECT:
+        return _ANSWER_SECONDS
+    return _STOP_SECONDS if answer.doing == "stopping" else _RECOVERY_SECONDS

@@ -18,6 +18,8 @@ from tidemill.database.words import in_short
 logger = logging.getLogger("tidemill")
 
 _KEPT_SECONDS = 5.0
+# That it does not answer is soon no longer so.
+_NONE_KEPT_SECONDS = 1.0
 # Whoever reads the figures more often, or while the database is slow, is not to make it slower.
 _TIMEOUT = "2s"
 
@@ -38,7 +40,8 @@ class DatabaseFigures:
         with self._lock:
             if self._is_closed:
                 return None
-            if time.monotonic() >= self._asked_at + _KEPT_SECONDS:
+            kept = min(_KEPT_SECONDS, _NONE_KEPT_SECONDS) if self._found is None else _KEPT_SECONDS
+            if time.monotonic() >= self._asked_at + kept:
                 self._found = self._ask()
                 self._asked_at = time.monotonic()
             return self._found
@@ -50,14 +53,25 @@ class DatabaseFigures:
             self._connection.close()
 
     def _ask(self) -> dict[str, Any] | None:
+        was_kept = self._connection.is_open
         try:
-            connection = self._connection.open()
-            # Behind a pooler the next transaction may have another session.
-            with connection.transaction():
-                connection.execute(f"set local statement_timeout to '{_TIMEOUT}'".encode())
-                [(found,)] = connection.execute(query("metrics")).fetchall()
+            try:
+                return self._read()
+            except psycopg.OperationalError as error:
+                # A kept connection is found broken only when it is used, which says nothing of the database.
+                if not was_kept or isinstance(error, psycopg.errors.QueryCanceled):
+                    raise
+                self._connection.close()
+                return self._read()
         except Exception as error:
             self._connection.close()
             self._complaints.warn("metrics", "the figures of the database are not read: %s", in_short(error))
             return None
+
+    def _read(self) -> dict[str, Any]:
+        connection = self._connection.open()
+        # Behind a pooler the next transaction may have another session.
+        with connection.transaction():
+            connection.execute(f"set local statement_timeout to '{_TIMEOUT}'".encode())
+            [(found,)] = connection.execute(query("metrics")).fetchall()
         return dict(found)

@@ -75,7 +75,9 @@ class MetricsService:
         from tidemill.metrics.exposition import Exposition
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(Exposition(self.processes(), self._of_database()))
+        processes = self.processes()
+        known = {number: _known(processes.get(number)) for number in range(1, self._share.count + 1)}
+        registry.register(Exposition(known, self._of_database()))
         encode, kind = choose_encoder(accept)
         return encode(registry), kind
 
@@ -85,7 +87,7 @@ class MetricsService:
         processes = self.processes()
         for number in range(1, self._share.count + 1):
             figures = processes.get(number)
-            if figures is None or time.monotonic() - figures["at"] > _SILENT_SECONDS:
+            if figures is None or _is_silent(figures):
                 found.append(f"process {number} says nothing")
                 continue
             found += [f"process {number}: {problem}" for problem in figures["broken"]]
@@ -111,6 +113,18 @@ class MetricsService:
                 logger.warning("the figures of this process cannot be left for process 1: %s", error)
             if self._stop.wait(_LEAVE_SECONDS):
                 return
+
+
+def _is_silent(figures: Figures) -> bool:
+    return time.monotonic() - float(figures["at"]) > _SILENT_SECONDS
+
+
+def _known(figures: Figures | None) -> Figures:
+    """The figures of a process that still hold; of one that is silent: what it has counted."""
+    if figures is not None and not _is_silent(figures):
+        return figures
+    counted = figures or {"tasks": {}, "troubles": {}}
+    return {"tasks": counted["tasks"], "troubles": counted["troubles"], "in_hand": {}, "ready": False}
 
 
 class _Server(ThreadingHTTPServer):

@@ -10,10 +10,11 @@ import threading
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tidemill import forks
-from tidemill.context import Board, JobContext, Producer
+from tidemill.context import Board, GivenBack, JobContext, Producer
 from tidemill.database.lent import AnyLent, held_here
 from tidemill.errors import JobTimeoutError
 from tidemill.jobs import Cancel
@@ -21,7 +22,7 @@ from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
 from tidemill.queue.loop_watch import seat_here
-from tidemill.queue.outcome import check_result, failure, meaning
+from tidemill.queue.outcome import check_result, failure, is_batch, to_the_end, to_the_end_in_thread
 from tidemill.queue.record import Keeper, encoded_result
 from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
@@ -99,8 +100,9 @@ class Attempt:
             try:
                 payload = task.decode(job.payload)
                 if around and context is not None:
+                    call = partial(to_the_end, task.call, context) if is_batch(job.payload) else task.call
                     args = (payload, context) if task.takes_job else (payload,)
-                    result = first_step(setting.hooks.wrapped(task.call, context, *args))
+                    result = first_step(setting.hooks.wrapped(call, context, *args))
                 elif task.takes_job:
                     result = first_step(task.call, payload, context)
                 else:
@@ -132,9 +134,9 @@ class Attempt:
             self._ask_to_stop(reasons[job_id])
         return job_id
 
-    def _ask_to_stop(self, reason: str) -> None:
+    def _ask_to_stop(self, reason: str = "") -> None:
         """An async task is cancelled, a plain function is told."""
-        self.context._cancel_reason = reason
+        self.context._stop_for(GivenBack() if self.lapsed else Cancel(reason))
         self._tell()
         if self.task.is_async:
             self.runner.cancel()
@@ -142,6 +144,12 @@ class Attempt:
     def abandon(self) -> None:
         """Stops the attempt, and has its job given back."""
         self.given_back = True
+        with self._lock:
+            # Its thread goes on with no other job from here on.
+            self.is_told = True
+        self.context._stop_for(GivenBack())
+        if not self.task.is_async:
+            self.context._leave()
         self._tell()
         self.runner.cancel()
 
@@ -150,7 +158,9 @@ class Attempt:
         with self._lock:
             told, self.is_told, self.lapsed = self.is_told, True, True
         if not told:
-            self._ask_to_stop("The lease of its worker is over: the job may run elsewhere")
+            self._ask_to_stop()
+        else:
+            self.context._stop_for(GivenBack())
 
     def _tell(self) -> None:
         """Tells the task that it has to stop. If it goes on waiting for the database, that wait is cut."""
@@ -197,8 +207,8 @@ class Attempt:
         timeout = self.task.timeout
         timer: asyncio.TimerHandle | None = None
         if timeout is not None:
-            # A connection whose server is silent does not let go of a coroutine that is cancelled.
-            timer = asyncio.get_running_loop().call_later(timeout, self.setting.cutter.add, self)
+            # Before the limit cancels it, so that middleware around it knows why.
+            timer = asyncio.get_running_loop().call_later(timeout, self._be_late)
         try:
             async with asyncio.timeout(timeout) as limit:
                 result = self.result
@@ -212,15 +222,29 @@ class Attempt:
                 # The task itself raised this one.
                 raise
             self._tell()
-            raise JobTimeoutError(f"Timed out after {timeout:g} s") from None
+            raise self._timeout() from None
         finally:
             if timer is not None:
                 timer.cancel()
 
+    def _timeout(self) -> JobTimeoutError:
+        return JobTimeoutError(f"Timed out after {self.task.timeout:g} s")
+
+    def _be_late(self) -> None:
+        """Its time is over."""
+        if not (self.task.is_async and self.context.cancelled):
+            self.context._stop_for(self._timeout())
+        # A connection whose server is silent does not let go of a coroutine that is cancelled.
+        self.setting.cutter.add(self)
+
     async def _call_in_thread(self) -> Any:
         self.thread = self.setting.threads.run(self._work)
-        # The function cannot be stopped: when cancelled, we only stop waiting for it.
-        await asyncio.wait([self.thread])
+        try:
+            await asyncio.wait([self.thread])
+        except asyncio.CancelledError:
+            # The function cannot be stopped: we only stop waiting for it.
+            self.context._leave()
+            raise
         if self.relay is not None:
             # What follows is about the last job of the thread.
             held_here.set(self.held)
@@ -244,12 +268,12 @@ class Attempt:
         held_here.set(self.held)
         payload = self.task.decode(self.job.payload)
         args = (payload, self.context) if self.task.takes_job else (payload,)
-        hooks = self.setting.hooks
-        return (
-            hooks.wrapped_sync(self.task.call, self.context, *args)()
-            if hooks.are_around
-            else self.task.call(*args)
-        )
+        hooks, call = self.setting.hooks, self.task.call
+        if not hooks.are_around:
+            return call(*args)
+        if is_batch(self.job.payload):
+            call = partial(to_the_end_in_thread, call, self.context)
+        return hooks.wrapped_sync(call, self.context, *args)()
 
     def _go_on(self) -> bool:
         with self._lock:
@@ -285,7 +309,7 @@ class Attempt:
         if self.lapsed:
             # One line has told of all of them.
             return Settlement.of(job, "returned")
-        error = meaning(error, context)
+        error = context._end(error) or error
         if isinstance(error, Cancel):
             hooks.call("on_cancel", context, message_of(error), elapsed)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -15,7 +15,6 @@ from tidemill.database.lent import is_spared
 from tidemill.errors import (
     AttemptError,
     BatchError,
-    JobCancelledError,
     PayloadError,
     ResultError,
     UnfinishedError,
@@ -33,12 +32,24 @@ logger = logging.getLogger("tidemill")
 _MOST_SPARED = 100
 
 
+class Ended(list[Any]):
+    """The results of a batch whose entries have ended well."""
+
+
+def is_batch(payload: str) -> bool:
+    """Whether a payload, as JSON text, is an array."""
+    return payload.lstrip().startswith("[")
+
+
 async def check_result(result: Any, payload: str, context: JobContext) -> Any:
     """Raises what a return value stands for: a Retry, a Cancel, a batch's failures; else returns it."""
     if isinstance(result, Outcome):
         raise result
-    if isinstance(result, list) and payload.lstrip().startswith("["):
-        return await _check_batch(result, msgspec.json.decode(payload, type=list[msgspec.Raw]), context)
+    if type(result) is Ended:
+        return result
+    if isinstance(result, list) and is_batch(payload):
+        payloads = _payloads(payload)
+        return None if _is_other(result, payloads, context) else await _entries(result, payloads)
     _expect_no_work(result)
     return result
 
@@ -57,28 +68,58 @@ def _expect_no_work(result: Any) -> None:
         raise UnfinishedError("The attempt returned a generator that has not run: no task may `yield`.")
 
 
-async def _check_batch(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> Any:
-    """Awaits the entries that a batch job returned; raises BatchError for those that failed."""
-    if len(results) != len(payloads):
-        context.logger.warning(
-            "job %s returned %s results for a batch of %s; they are ignored, and the job is done",
-            context.id,
-            len(results),
-            len(payloads),
-        )
-        for result in results:
-            if inspect.iscoroutine(result):
-                result.close()
-        return None
-    ended = await asyncio.gather(
-        *(_entry(result) if inspect.isawaitable(result) else _ready(result) for result in results),
-        return_exceptions=True,
+async def to_the_end(call: Callable[..., Awaitable[Any]], context: JobContext, *args: Any) -> Any:
+    """A batch job's async task and its entries: middleware around it sees how all of them end."""
+    result = await call(*args)
+    return result if isinstance(result, Outcome) else await check_result(result, context.raw_payload, context)
+
+
+def to_the_end_in_thread(call: Callable[..., Any], context: JobContext, *args: Any) -> Any:
+    """The same of a plain function; entries that are awaitable are left to the event loop."""
+    result = call(*args)
+    if isinstance(result, list) and not any(map(inspect.isawaitable, result)):
+        payloads = _payloads(context.raw_payload)
+        return None if _is_other(result, payloads, context) else _judged(result, payloads)
+    return result
+
+
+def _payloads(payload: str) -> list[msgspec.Raw]:
+    return msgspec.json.decode(payload, type=list[msgspec.Raw])
+
+
+def _is_other(results: list[Any], payloads: list[msgspec.Raw], context: JobContext) -> bool:
+    """Whether these are no results of the entries."""
+    if len(results) == len(payloads):
+        return False
+    context.logger.warning(
+        "job %s returned %s results for a batch of %s; they are ignored, and the job is done",
+        context.id,
+        len(results),
+        len(payloads),
     )
+    for result in results:
+        if inspect.iscoroutine(result):
+            result.close()
+    return True
+
+
+async def _entries(results: list[Any], payloads: list[msgspec.Raw]) -> Ended:
+    """Awaits the entries that a batch job returned; raises BatchError for those that failed."""
+    return _judged(
+        await asyncio.gather(
+            *(_entry(result) if inspect.isawaitable(result) else _ready(result) for result in results),
+            return_exceptions=True,
+        ),
+        payloads,
+    )
+
+
+def _judged(ended: list[Any], payloads: list[msgspec.Raw]) -> Ended:
     failed = [index for index, result in enumerate(ended) if isinstance(result, BaseException)]
     if failed:
         rest = msgspec.json.encode([payloads[index] for index in failed]).decode()
         raise BatchError([ended[index] for index in failed], rest)
-    return ended
+    return Ended(ended)
 
 
 async def _entry(result: Awaitable[Any]) -> Any:
@@ -95,12 +136,6 @@ async def _entry(result: Awaitable[Any]) -> Any:
 
 async def _ready(result: Any) -> Any:
     return result
-
-
-def meaning(error: BaseException, context: JobContext) -> BaseException:
-    """The error, or a Cancel if the job was cancelled and obeyed."""
-    obeyed = isinstance(error, asyncio.CancelledError | JobCancelledError) and context.cancelled
-    return Cancel(context._cancel_reason) if obeyed else error
 
 
 def failure(
