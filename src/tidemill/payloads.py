@@ -24,13 +24,12 @@ def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
     try:
         dump = getattr(payload, "model_dump_json", None)
         text = dump().encode() if dump else _encoder.encode(payload)
-        # msgspec and pydantic write NaN and infinity as null.
-        if b"null" in text:
-            for path, value in _nothings(msgspec.to_builtins(payload, str_keys=True, enc_hook=_plain)):
-                raise InvalidJobError(
-                    f"payload{path} of job {identifier!r} is {_spelled(value)}: JSON has no such number. "
-                    "Use None or a string in its place, or leave it out."
-                )
+        if (nothing := no_number(payload, text)) is not None:
+            path, value = nothing
+            raise InvalidJobError(
+                f"payload{path} of job {identifier!r} is {value}: JSON has no such number. "
+                "Use None or a string in its place, or leave it out."
+            )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         why = (
             "it has half of a surrogate pair, which is no character"
@@ -42,6 +41,15 @@ def encode_payload(payload: Any, identifier: str) -> msgspec.Raw | None:
             "Use plain dicts, lists, strings, numbers, dataclasses, msgspec Structs or pydantic models."
         ) from error
     return msgspec.Raw(text)
+
+
+def no_number(value: Any, text: bytes) -> tuple[str, str] | None:
+    """The path and name of a number in a value that JSON does not have; None if all are in its JSON text."""
+    # msgspec and pydantic write NaN and infinity as null.
+    if b"null" not in text:
+        return None
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_plain)
+    return next(((path, _spelled(number)) for path, number in _nothings(plain)), None)
 
 
 def _plain(value: Any) -> Any:

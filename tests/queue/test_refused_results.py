@@ -112,6 +112,8 @@ def nested(depth: int) -> Any:
         ([1, msgspec.Raw(b'"\0"')], r"cannot be kept as JSON \(JSON is malformed"),
         (msgspec.Raw(b'"\xff"'), r"cannot be kept as JSON \('utf-8' codec"),
         (msgspec.Raw(b""), r"cannot be kept as JSON"),
+        (float("nan"), r"cannot be kept as JSON \(result is NaN, and JSON has no such number"),
+        ({"a": [None, float("-inf")]}, r"\(result\.a\[1\] is -infinity, and JSON has no such number"),
         (nested(501), r"nested 501 deep as JSON, and 500 are the most"),
         (msgspec.Raw(DEEP.encode()), r"nested 30,000 deep"),
         ([*"[[", nested(600)], r"nested 601 deep"),

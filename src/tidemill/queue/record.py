@@ -17,6 +17,7 @@ import msgspec
 from tidemill.errors import AttemptError, ResultError
 from tidemill.jobs import Outcome
 from tidemill.keeps import DAY, NONE
+from tidemill.payloads import no_number
 from tidemill.queue.claimed import ClaimedJob, Record, Report
 from tidemill.tasks import Task
 from tidemill.texts import name_of
@@ -93,6 +94,8 @@ def encoded_result(task: Task[Any], result: Any) -> str | None:
             # Of msgspec.Raw nobody has looked at what it holds.
             msgspec.json.decode(text, type=msgspec.Raw)
             decoded = text.decode()
+            if (nothing := no_number(result, text)) is not None:
+                raise ValueError(f"result{nothing[0]} is {nothing[1]}, and JSON has no such number")
     except Exception as error:
         raise ResultError(
             f"The task has ended, but its result, a {type(result).__name__}, cannot be kept as JSON "
