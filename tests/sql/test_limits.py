@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
@@ -10,16 +9,7 @@ from typing import Any, LiteralString
 import pytest
 
 from tests.sql.calls import Queue, Row, ids, refused, spec
-from tests.sql.limited import age, claim, visits, walk
-
-
-def limit(queue: Queue, name: str = "l", **values: Any) -> None:
-    given = ", ".join(f"{key} => {value!r}" for key, value in values.items())
-    queue.rows(f"select tidemill.set_limit('{name}', {given})".encode())
-
-
-def declare(queue: Queue, **limits: dict[str, Any] | None) -> list[Row]:
-    return queue.rows("select * from tidemill._declare_limits(%s)", [json.dumps(limits)])
+from tests.sql.limited import age, claim, declare, limit, visits, walk
 
 
 def shown(queue: Queue) -> Row:

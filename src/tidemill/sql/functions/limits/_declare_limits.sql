@@ -150,8 +150,8 @@ language plpgsql stable
 as $$
 begin
   return tidemill._gate_id(limit_id, null, '', null, payload);
-exception when invalid_parameter_value then
-  -- Nobody could be told: those that lack the field have one gate together.
+exception when data_exception then
+  -- Nobody could be told: those that lack the field, or whose payload cannot be read, have one gate together.
   return limit_id::bigint << 40;
 end
 $$;
