@@ -41,3 +41,29 @@ def test_one_that_was_there_before_comes_under_the_limit(queue: Queue, payload: 
         pass
     # Those without a key that can be read share one gate.
     assert [job["payload"] for job in claim(queue)] == [payload, '{"c": 1}']
+
+
+def test_a_limit_that_is_set_again_uses_up_no_number(queue: Queue) -> None:
+    for n in (5, 6, 7):
+        limit(queue, concurrency=n)
+        declare(queue, t={"concurrency": n})
+    queue.rows("select tidemill.remove_limit('l')")
+    limit(queue, concurrency=8)
+    limit(queue, "m", concurrency=1)
+    rows = queue.rows(
+        "select id, coalesce(name, 'own') as name, concurrency from tidemill._limits order by id"
+    )
+    assert [tuple(row.values()) for row in rows] == [(1, "l", 8), (2, "own", 7), (3, "m", 1)]
+
+
+def test_no_limit_gets_a_number_that_gates_cannot_hold(queue: Queue) -> None:
+    queue.rows("select setval('tidemill._limits_id_seq', 8388605)")
+    limit(queue, "last", concurrency=1)
+    for _ in range(2):
+        queue.add(limit_name="last")
+    assert len(claim(queue)) == 1
+    with refused("54000", "8388606", "per"):
+        limit(queue, "more", concurrency=1)
+    limit(queue, "last", concurrency=2)
+    assert len(claim(queue)) == 1
+    assert queue.value("select in_use from tidemill.limits") == 2

@@ -54,12 +54,9 @@ begin
       then
         continue;
       end if;
-      insert into tidemill._limits as x (task_id, concurrency, rate, period, burst, per_second, per)
-        values (known.id, wanted.concurrency, wanted.rate, wanted.period, wanted.burst, wanted.per_second, wanted.per)
-        on conflict (task_id) do update set
-          concurrency = excluded.concurrency, rate = excluded.rate, period = excluded.period, burst = excluded.burst,
-          per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
-        returning x.* into wanted;
+      wanted.task_id := known.id;
+      wanted.id := tidemill._write_limit(wanted);
+      wanted.removed_at := null;
     end if;
     if known.limit_id is distinct from wanted.id then
       -- Those of its jobs that are there already have no gate, or one of another limit.

@@ -53,17 +53,45 @@ begin
   end if;
   perform tidemill._refuse_limit(format('limit "%s"', name), concurrency, rate, period, burst, per);
   perform tidemill._lock('limits');
-  insert into tidemill._limits as l (name, concurrency, rate, period, burst, per_second, per)
-    values (name, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
-            string_to_array(per, '.'))
-    on conflict on constraint _limits_name_key do update set
-      concurrency = excluded.concurrency, rate = excluded.rate, period = excluded.period, burst = excluded.burst,
-      per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
-    returning l.id into limit_id;
+  limit_id := tidemill._write_limit(
+    row(null, name, null, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
+        string_to_array(per, '.'), null, now())::tidemill._limits);
   perform tidemill._tell_limit(limit_id);
   perform tidemill._note_act(who, 'set_limit', array[name], 1, null, before, tidemill._limit_in_short(name));
 end
 $$;
+create or replace function tidemill._write_limit(l tidemill._limits) returns integer
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+  written integer;
+begin
+  -- An insert that finds it there would use up a number, and there are only so many.
+  update tidemill._limits x set
+      concurrency = l.concurrency, rate = l.rate, period = l.period, burst = l.burst, per_second = l.per_second,
+      per = l.per, removed_at = null, changed_at = now()
+    where x.name = l.name or x.task_id = l.task_id
+    returning x.id into written;
+  if not found then
+    written := nextval(pg_get_serial_sequence('tidemill._limits', 'id'));
+    if written > 8388606 then
+      raise exception using errcode = 'program_limit_exceeded',
+        message = 'there have been 8388606 limits, and more have no numbers',
+        hint = 'Each name that was ever set has a number. Use few names: with per, one limit does for all customers.';
+    end if;
+    insert into tidemill._limits (id, name, task_id, concurrency, rate, period, burst, per_second, per)
+      overriding system value
+      values (written, l.name, l.task_id, l.concurrency, l.rate, l.period, l.burst, l.per_second, l.per);
+  end if;
+  return written;
+end
+$$;
+comment on function tidemill._write_limit is
+$$Writes a limit by its name or task, and returns its number. The lock "limits" is held.
+
+Error 54000: no number is left.$$;
+
 create or replace function tidemill._refuse_limit(
   what text, concurrency integer, rate integer, period interval, burst integer, per text
 ) returns void
