@@ -375,7 +375,7 @@ def test_the_walk_removes_gates_that_nobody_needs(queue: Queue) -> None:
 def test_tasks_get_the_limits_of_their_code(queue: Queue) -> None:
     assert declare(queue, t=None, u=None) == []
     assert declare(queue, t={"concurrency": 5, "field": "c"}, u=None) == [
-        {"identifier": "t", "was": None, "becomes": "5 at once, per c"}
+        {"identifier": "t", "was": None, "becomes": "5 at once, per c", "waits_for": None}
     ]
     assert declare(queue, t={"concurrency": 5, "field": "c"}) == []
     assert (shown(queue)["name"], shown(queue)["task"]) == ("t", "t")
