@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import LiteralString
 
+import psycopg
 import pytest
 
 from tests.sql.calls import Queue, refused
@@ -67,3 +68,68 @@ def test_no_limit_gets_a_number_that_gates_cannot_hold(queue: Queue) -> None:
     limit(queue, "last", concurrency=2)
     assert len(claim(queue)) == 1
     assert queue.value("select in_use from tidemill.limits") == 2
+
+
+def test_the_limit_of_a_tasks_code_is_not_mistaken_for_one_with_a_name(queue: Queue) -> None:
+    limit(queue, "shared", concurrency=1)
+    declare(queue, own={"concurrency": 1}, named={"name": "shared"}, shared={"name": "shared"})
+    with refused("22023", 'task "own" has a limit of its own, in its code', "@app.task(limit=...)"):
+        limit(queue, "own", concurrency=9)
+    with refused("22023", 'task "named" has the limit "shared" by its code', "another name"):
+        limit(queue, "named", concurrency=9)
+    with refused("22023", 'no limit "own"; task "own" has a limit of its own, in its code', "@app.task"):
+        queue.rows("select tidemill.remove_limit('own')")
+    limit(queue, "shared", concurrency=2)
+    limit(queue, "later", concurrency=1)
+    declare(queue, later={"concurrency": 1})
+    told: list[str | None] = []
+    queue.connection.add_notice_handler(lambda notice: told.append(notice.message_primary))
+    limit(queue, "later", concurrency=3)
+    assert told == ['task "later" has a limit of its own, in its code, which stays as it is']
+    rows = queue.rows("select name, task, concurrency from tidemill.limits order by name, task nulls first")
+    assert [tuple(row.values()) for row in rows] == [
+        ("later", None, 3),
+        ("later", "later", 1),
+        ("own", "own", 1),
+        ("shared", None, 2),
+    ]
+    queue.rows("select tidemill.remove_limit('later')")
+
+
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "select tidemill.remove_limit(%s)",
+        "select tidemill.set_limit(%s, 1)",
+        "select tidemill.set_limit('l', 1, per => '.' || %s)",
+        "select tidemill.add_job('t', limit_name => %s)",
+        "select tidemill.add_job('t', job_key => 'k', job_key_mode => %s)",
+        "select tidemill.add_job(%s)",
+        "select tidemill.add_job('t', queue_name => %s)",
+        "select tidemill.add_job('t', keep => %s)",
+        "select tidemill.pause(%s)",
+        "select tidemill.pause('task', %s)",
+        "select tidemill.pause('all', %s)",
+        "select tidemill.resume('queue', %s)",
+        "select tidemill.stop_worker(%s)",
+        "select tidemill.grant_role(%s, current_user::regrole)",
+        'select tidemill.begin_bulk_act(%s, \'{"state": "failed"}\')',
+        "select tidemill.begin_bulk_act('retry', jsonb_build_object(%s::text, 1))",
+        "select tidemill.begin_bulk_act('retry', jsonb_build_object('state', %s::text))",
+        "select tidemill.begin_bulk_act('retry', jsonb_build_object('since', %s::text))",
+        "select tidemill.begin_bulk_act('retry', '{\"state\": \"failed\"}', jsonb_build_object(%s::text, 1))",
+        "select tidemill.begin_bulk_act('retry', jsonb_build_object('retrying', %s::text))",
+        "select tidemill.check_cleanup(jsonb_build_object(%s::text, 1))",
+        "select tidemill.check_cleanup(jsonb_build_object('queues', %s::text))",
+        "select tidemill.set_on_failure(%s)",
+    ],
+)
+def test_refusals_tell_no_long_text_again(queue: Queue, call: LiteralString) -> None:
+    with pytest.raises(psycopg.Error) as caught:
+        queue.connection.execute(call.encode(), [LONG])
+    assert caught.value.sqlstate != "42883"
+    diag = caught.value.diag
+    assert len(" ".join(filter(None, (diag.message_primary, diag.message_detail, diag.message_hint)))) < 700

@@ -45,7 +45,7 @@ begin
   if wrong is not null then
     raise exception using errcode = 'invalid_parameter_value',
       message = format('the payload ' || wrong || ', by which the limit of task "%s" counts%s',
-                       array_to_string(l.per, '.'), identifier, place),
+                       left(array_to_string(l.per, '.'), 128), identifier, place),
       hint = remedy;
   end if;
   return (l.id::bigint << 40) | (hashtextextended(key, 0) & 1099511627775);
@@ -68,8 +68,8 @@ begin
   select l.id into found_id from tidemill._limits l where l.name = limit_name and l.removed_at is null;
   if not found then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('there is no limit "%s"%s', limit_name, place),
-      hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', limit_name);
+      message = format('there is no limit "%s"%s', left(limit_name, 128), place),
+      hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', left(limit_name, 128));
   end if;
   return found_id;
 end

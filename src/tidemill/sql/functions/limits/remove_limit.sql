@@ -21,8 +21,9 @@ begin
   perform tidemill._lift_limit(l) from tidemill._limits l where l.name = name and l.removed_at is null;
   if not found then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('there is no limit "%s"', name),
-      hint = 'The view tidemill.limits lists them. The limit of a task is removed in the task''s code.';
+      message = format('there is no limit "%s"', left(name, 128)) || coalesce('; ' || tidemill._limit_in_code(name), ''),
+      hint = 'The view tidemill.limits lists them. The limit of a task is changed and removed in the task''s code: '
+        '@app.task(limit=...). Its workers write that down when they start.';
   end if;
   perform tidemill._note_act(who, 'remove_limit', array[name], 1, null, before);
 end

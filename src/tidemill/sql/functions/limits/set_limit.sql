@@ -33,7 +33,7 @@ per          a field of the payload, with dots where it lies deeper (customer.id
 What is left out is not limited; concurrency, or rate with period, must be there. A change holds from the
 next claim on; jobs that run go on. Jobs that wait keep the key that they were added with.
 
-Errors: 22023 for what cannot be meant.$$;
+Errors: 22023 for what cannot be meant; also for the name of a task that has a limit in its code.$$;
 
 create or replace function tidemill._set_limit(
   who name, name text, concurrency integer, rate integer, period interval, burst integer, per text
@@ -43,6 +43,7 @@ as $$
 #variable_conflict use_variable
 declare
   limit_id integer;
+  in_code text;
   before constant jsonb := tidemill._limit_in_short(name);
 begin
   if name is null or length(name) not between 1 and 128 then
@@ -53,6 +54,17 @@ begin
   end if;
   perform tidemill._refuse_limit(format('limit "%s"', name), concurrency, rate, period, burst, per);
   perform tidemill._lock('limits');
+  in_code := tidemill._limit_in_code(name);
+  if in_code is not null then
+    -- Most likely that one is meant, which this would not change. One that is there already may be changed.
+    if before is null then
+      raise exception using errcode = 'invalid_parameter_value',
+        message = format('%s, and a limit "%s" would be another one', in_code, name),
+        hint = 'Change it in the task''s code, @app.task(limit=...), and start its workers again; or use another name.';
+    end if;
+    raise notice using message = in_code || ', which stays as it is',
+      hint = 'Change it in the task''s code, @app.task(limit=...), and start its workers again.';
+  end if;
   limit_id := tidemill._write_limit(
     row(null, name, null, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
         string_to_array(per, '.'), null, now())::tidemill._limits);
@@ -126,7 +138,7 @@ begin
     wrong := format('%s limits nothing', what);
     remedy := 'Give concurrency, or rate and period, or all of them; tidemill.remove_limit removes a limit.';
   elsif per = '' or '' = any(string_to_array(per, '.')) then
-    wrong := format('per "%s" of %s is not the name of a field', per, what);
+    wrong := format('per "%s" of %s is not the name of a field', left(per, 128), what);
     remedy := 'Name a field of the payload, such as customer_id, or customer.id for one that lies deeper.';
   end if;
   if wrong is not null then
@@ -144,6 +156,17 @@ as $$
   from tidemill._limits l where l.name = _limit_in_short.name and l.removed_at is null
 $$;
 comment on function tidemill._limit_in_short is 'A limit for the acts; NULL if there is none of that name.';
+
+create or replace function tidemill._limit_in_code(task text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('task "%s" has ', t.identifier)
+    || case when l.task_id is null then format('the limit "%s" by its code', l.name) else 'a limit of its own, in its code' end
+  from tidemill._tasks t join tidemill._limits l on l.id = t.limit_id and l.removed_at is null
+  -- It may name itself.
+  where t.identifier = task and l.name is distinct from task
+$$;
+comment on function tidemill._limit_in_code is 'Which limit the code of a task gives it, in words; NULL: none, or one of the same name.';
 
 create or replace function tidemill._tell_limit(limit_id integer) returns void
 language plpgsql
