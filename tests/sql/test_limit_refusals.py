@@ -94,6 +94,7 @@ def test_the_limit_of_a_tasks_code_is_not_mistaken_for_one_with_a_name(queue: Qu
         ("shared", None, 2),
     ]
     queue.rows("select tidemill.remove_limit('later')")
+    assert len(told) == 2
 
 
 LONG = "x" * 100_000

@@ -9,14 +9,15 @@ import typer
 from psycopg.rows import dict_row
 
 from tidemill.cli import parse
+from tidemill.cli.actions_find import tell
 from tidemill.cli.groups import listing_group
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, print_table, say
+from tidemill.cli.output import in_units, open_database, print_json, print_table, say
 from tidemill.cli.visible import visible
 from tidemill.database.connect import connect, explained
 from tidemill.database.sql import query
 
-_COLUMNS = ("name", "task", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
+_COLUMNS = ("name", "kind", "at once", "rate", "per", "in_use", "waiting", "tasks")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)
@@ -43,7 +44,7 @@ def list_limits(database: DatabaseOption = None, as_json: JsonOption = False) ->
     ):
         rows = cursor.execute(query("list_limits")).fetchall()
     if as_json:
-        print_json(rows)
+        print_json([{name: row[name] for name in row if name != "period_seconds"} for row in rows])
         return
     print_table(
         [_displayed(row) for row in rows],
@@ -63,7 +64,8 @@ def set_limit(
         int | None, typer.Option("--concurrency", "-c", metavar="N", help="Jobs at once, over all workers.")
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="N/PERIOD", help="Starts in a time, for instance 100/1m.")
+        str | None,
+        typer.Option(metavar="N/PERIOD", help="Starts in a time, for instance 100/1m or 100/minute."),
     ] = None,
     burst: Annotated[
         int | None,
@@ -76,10 +78,14 @@ def set_limit(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`."""
+    """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`.
+
+    The limit of a task is changed in its code.
+    """
     count, period = (None, None) if rate is None else _rate(rate)
     found = open_database(database)
     with connect(found.conninfo) as connection, explained():
+        connection.add_notice_handler(tell)
         connection.execute(
             "select tidemill.set_limit(%s, %s::integer, %s::integer, %s::interval, %s::integer, %s)",
             [name, concurrency, count, period, burst, per],
@@ -95,6 +101,7 @@ def remove_limit(name: NameArgument, database: DatabaseOption = None, as_json: J
     """Remove a limit; its jobs that wait are free to run."""
     found = open_database(database)
     with connect(found.conninfo) as connection, explained():
+        connection.add_notice_handler(tell)
         connection.execute("select tidemill.remove_limit(%s)", [name])
     if as_json:
         print_json({"removed": name})
@@ -106,9 +113,14 @@ def _rate(text: str) -> tuple[int, timedelta]:
     count, slash, period = text.partition("/")
     if not slash or not count.strip().isascii() or not count.strip().isdigit():
         raise typer.BadParameter(f"--rate {text!r} is no rate; write how many in which time, as in 100/1m.")
-    return int(count), parse.duration(period)
+    # As people say it: 100/minute.
+    one = period.strip().isalpha()
+    return int(count), parse.duration(f"1 {period}" if one else period)
 
 
 def _displayed(row: dict[str, Any]) -> dict[str, Any]:
-    rate = None if row["rate"] is None else f"{row['rate']}/{row['period']}"
-    return row | {"rate": rate, "tasks": ", ".join(row["tasks"])}
+    """A row of the table, which fits 80 columns."""
+    rate = None if row["rate"] is None else f"{row['rate']}/{in_units(row['period_seconds'])}"
+    others = [task for task in row["tasks"] if task != row["task"]]
+    kind = "named" if row["task"] is None else "task's own"
+    return row | {"kind": kind, "at once": row["concurrency"], "rate": rate, "tasks": ", ".join(others)}
