@@ -24,6 +24,7 @@ from tidemill.history.counters import Counters
 from tidemill.history.progress import ProgressBoard
 from tidemill.keeps import NONE, read_keep
 from tidemill.middleware import Hooks, Middleware
+from tidemill.queue.declarations import Declarations
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations
 from tidemill.queue.engine import Engine
@@ -79,7 +80,7 @@ class Parts:
     heartbeat: Heartbeat
     listener: Listener | None
     watch: LoopWatch
-    keeper: Keeper
+    declarations: Declarations
     board: ProgressBoard
     own_lease: OwnLease
 
@@ -197,6 +198,8 @@ def assemble(
         may_start=lambda: not own_lease.term.is_over,
     )
 
+    declarations = Declarations(host.tasks, keeper, engine.hold_back)
+
     def on_term() -> None:
         engine.revive()
         _call(loop, executor.check_term)
@@ -205,6 +208,7 @@ def assemble(
         _registration(worker_id, options, identifiers),
         own_lease=own_lease,
         reports=Counters(tallies),
+        go_on=declarations.go_on,
         connect=lambda: connect_patiently(conninfo, short_patience),
         interval=options.heartbeat_interval,
         in_hand=lambda: lanes.in_hand,
@@ -219,7 +223,7 @@ def assemble(
     if options.listen and not options.once:
         listener = _listener(worker_id, options, open_connection, engine, heartbeat, actions)
     watch = LoopWatch(executor.runners)
-    return Parts(executor, lanes, engine, actions, heartbeat, listener, watch, keeper, board, own_lease)
+    return Parts(executor, lanes, engine, actions, heartbeat, listener, watch, declarations, board, own_lease)
 
 
 def _registration(worker_id: str, options: WorkerOptions, identifiers: Sequence[str]) -> Registration:

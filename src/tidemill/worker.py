@@ -27,7 +27,6 @@ from tidemill.errors import MissingRightsError, TidemillError
 from tidemill.measures import measure
 from tidemill.middleware import Hooks, LogFailures
 from tidemill.parts import Host, Parts, assemble
-from tidemill.queue.declared_limits import declare_limits
 from tidemill.queue.publish import publish
 from tidemill.worker_options import SAME_SIGNAL_SECONDS, WorkerOptions, checked_options, without_actions
 
@@ -254,8 +253,7 @@ class Worker:
     def _register(self, parts: Parts) -> None:
         with explained():
             connection = parts.heartbeat.register()
-            declare_limits(connection, self._app.tasks)
-            parts.lanes.leases.declare_keeps(connection, parts.keeper)
+            parts.lanes.leases.open_keeps.update(parts.declarations.begin(connection))
             if self._is_owner:
                 parts.actions.declare(connection)
         publish(connection, self._app.tasks)

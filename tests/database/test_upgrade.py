@@ -170,6 +170,15 @@ def test_an_interval_below_the_least_one_becomes_that(connection: Connection, em
     }
 
 
+def test_numbers_that_no_limit_got_are_given_back(connection: Connection, empty_database: str) -> None:
+    lay(connection, 18)
+    connection.execute("insert into tidemill._limits (name, concurrency) values ('l', 1), ('m', 1)")
+    connection.execute("select setval('tidemill._limits_id_seq', 9000000)")
+    migrate(empty_database)
+    connection.execute("select tidemill.set_limit('n', 1)")
+    assert rows(connection, "select name, id from tidemill._limits order by id")[-1] == {"name": "n", "id": 3}
+
+
 async def test_history_of_before_has_no_progress(connection: Connection, empty_database: str) -> None:
     lay(connection, 16)
     for root in ("_done_jobs", "_ended_attempts"):

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 from tests.sql.calls import Queue, Row
+
+
+def limit(queue: Queue, name: str = "l", **values: Any) -> None:
+    """Sets a limit."""
+    given = ", ".join(f"{key} => {value!r}" for key, value in values.items())
+    queue.rows(f"select tidemill.set_limit('{name}', {given})".encode())
+
+
+def declare(queue: Queue, **limits: dict[str, Any] | None) -> list[Row]:
+    """Gives tasks limits, as their code would."""
+    return queue.rows("select * from tidemill._declare_limits(%s)", [json.dumps(limits)])
 
 
 def claim(

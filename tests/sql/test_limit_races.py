@@ -7,12 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import pytest
 
 from tests.sql.calls import Queue, Row, ids, refused, spec
-from tests.sql.limited import age, claim, walk
+from tests.sql.limited import age, claim, declare, limit, walk
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +115,30 @@ def test_a_claim_does_not_wait_long_for_a_gate_that_another_makes(
         assert claim(queue, tasks=["u"]) == []
     age(queue, 1)
     assert len(claim(queue, tasks=["u"])) == 1
+
+
+def test_a_declaration_waits_for_no_open_transaction_and_names_it(
+    queue: Queue, another: Callable[[], Queue]
+) -> None:
+    limit(queue, concurrency=5)
+    producer, operator = another(), another()
+    pid = producer.connection.info.backend_pid
+    wanted: dict[str, Any] = {"t": {"concurrency": 1}, "u": {"name": "l"}, "v": {"concurrency": 2}, "w": None}
+    with producer.connection.transaction():
+        producer.add("t")
+        producer.add("u", limit_name="l")
+        first = {row["identifier"]: row for row in declare(queue, **wanted)}
+        assert [(name, first[name]["becomes"]) for name in first] == [
+            ("t", None),
+            ("u", None),
+            ("v", "2 at once"),
+        ]
+        assert all(f"Server process {pid} holds it" in first[name]["waits_for"] for name in "tu")
+    with operator.connection.transaction():
+        limit(operator, "m", concurrency=1)
+        assert [row["waits_for"] is None for row in declare(queue, **wanted)] == [False, False]
+    assert [row["becomes"] for row in declare(queue, **wanted)] == ["1 at once", 'the limit "l", 5 at once']
+    assert declare(queue, **wanted) == []
 
 
 def test_a_claim_that_cannot_count_is_refused(queue: Queue) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
@@ -10,16 +9,7 @@ from typing import Any, LiteralString
 import pytest
 
 from tests.sql.calls import Queue, Row, ids, refused, spec
-from tests.sql.limited import age, claim, visits, walk
-
-
-def limit(queue: Queue, name: str = "l", **values: Any) -> None:
-    given = ", ".join(f"{key} => {value!r}" for key, value in values.items())
-    queue.rows(f"select tidemill.set_limit('{name}', {given})".encode())
-
-
-def declare(queue: Queue, **limits: dict[str, Any] | None) -> list[Row]:
-    return queue.rows("select * from tidemill._declare_limits(%s)", [json.dumps(limits)])
+from tests.sql.limited import age, claim, declare, limit, visits, walk
 
 
 def shown(queue: Queue) -> Row:
@@ -400,7 +390,7 @@ def test_the_walk_removes_gates_that_nobody_needs(queue: Queue) -> None:
 def test_tasks_get_the_limits_of_their_code(queue: Queue) -> None:
     assert declare(queue, t=None, u=None) == []
     assert declare(queue, t={"concurrency": 5, "field": "c"}, u=None) == [
-        {"identifier": "t", "was": None, "becomes": "5 at once, per c"}
+        {"identifier": "t", "was": None, "becomes": "5 at once, per c", "waits_for": None}
     ]
     assert declare(queue, t={"concurrency": 5, "field": "c"}) == []
     assert (shown(queue)["name"], shown(queue)["task"]) == ("t", "t")

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sql.calls import Queue, ids
-from tests.sql.limited import claim, visits
-from tests.sql.test_limits import declare, limit
+from tests.sql.limited import claim, declare, limit, visits
 
 BY_HAND: dict[str, Callable[[Queue], object]] = {
     "complete_jobs": lambda queue: queue.rows("select * from tidemill.complete_jobs('{1}')"),

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.cli import parse
+from tidemill.cli.actions_find import tell
 from tidemill.cli.groups import listing_group
 from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, print_json, say
+from tidemill.cli.output import in_units, open_database, print_json, say
 from tidemill.cli.visible import visible
 from tidemill.database.connect import connect
 
-_COLUMNS = ("name", "task", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
+_COLUMNS = ("name", "kind", "at once", "rate", "per", "in_use", "waiting", "tasks")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)
@@ -34,8 +35,11 @@ def register(app: typer.Typer) -> None:
 @group.command("list", epilog="Example: `tidemill limits`")
 def list_limits(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """List the limits, those of tasks' code too, with how many of their jobs run and wait (up to 1,000)."""
+    rows = read_rows(open_database(database).conninfo, "list_limits")
+    if as_json:
+        rows = [{name: row[name] for name in row if name != "period_seconds"} for row in rows]
     print_list(
-        read_rows(open_database(database).conninfo, "list_limits"),
+        rows,
         _COLUMNS,
         as_json=as_json,
         empty="There is no limit; make one with: tidemill limits set NAME --concurrency 5",
@@ -54,7 +58,8 @@ def set_limit(
         int | None, typer.Option("--concurrency", "-c", metavar="N", help="Jobs at once, over all workers.")
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="N/PERIOD", help="Starts in a time, for instance 100/1m.")
+        str | None,
+        typer.Option(metavar="N/PERIOD", help="Starts in a time, for instance 100/1m or 100/minute."),
     ] = None,
     burst: Annotated[
         int | None,
@@ -67,9 +72,13 @@ def set_limit(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`."""
+    """Make a limit, or change it; what is left out is not limited. Jobs name it with `limit_name`.
+
+    The limit of a task is changed in its code.
+    """
     count, period = (None, None) if rate is None else _rate(rate)
     with connect(open_database(database).conninfo) as connection:
+        connection.add_notice_handler(tell)
         connection.execute(
             "select tidemill.set_limit(%s, %s::integer, %s::integer, %s::interval, %s::integer, %s)",
             [name, concurrency, count, period, burst, per],
@@ -84,6 +93,7 @@ def set_limit(
 def remove_limit(name: NameArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """Remove a limit; its jobs that wait are free to run."""
     with connect(open_database(database).conninfo) as connection:
+        connection.add_notice_handler(tell)
         connection.execute("select tidemill.remove_limit(%s)", [name])
     if as_json:
         print_json({"removed": name})
@@ -95,9 +105,14 @@ def _rate(text: str) -> tuple[int, timedelta]:
     count, slash, period = text.partition("/")
     if not slash or not count.strip().isascii() or not count.strip().isdigit():
         raise typer.BadParameter(f"--rate {text!r} is no rate; write how many in which time, as in 100/1m.")
-    return int(count), parse.duration(period)
+    # As people say it: 100/minute.
+    one = period.strip().isalpha()
+    return int(count), parse.duration(f"1 {period}" if one else period)
 
 
 def _displayed(row: dict[str, Any]) -> dict[str, Any]:
-    rate = None if row["rate"] is None else f"{row['rate']}/{row['period']}"
-    return row | {"rate": rate, "tasks": ", ".join(row["tasks"])}
+    """A row of the table, which fits 80 columns."""
+    rate = None if row["rate"] is None else f"{row['rate']}/{in_units(row['period_seconds'])}"
+    others = [task for task in row["tasks"] if task != row["task"]]
+    kind = "named" if row["task"] is None else "task's own"
+    return row | {"kind": kind, "at once": row["concurrency"], "rate": rate, "tasks": ", ".join(others)}

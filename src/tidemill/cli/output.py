@@ -53,6 +53,8 @@ _NUMBERS = {
     "priority",
     "in_hand",
     "concurrency",
+    "at once",
+    "in_use",
     "pid",
     "took",
     "chunks",
@@ -208,6 +210,15 @@ def ago(moment: datetime) -> str:
             amount = f"{size / divisor:.0f} {unit}"
             return f"in {amount}" if distance > 0 else f"{amount} ago"
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def in_units(seconds: float) -> str:
+    """A duration as `parse.duration` reads it: `90` is `1m30s`, half a second `500ms`."""
+    left, text = round(seconds * 1000), ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 def progress_bar(*, shown: bool) -> Progress:

@@ -68,7 +68,8 @@ class Finder:
         self._queued = query(f"{verb}_queued_jobs")
         self._lane = lane
         self._worker_id = worker_id
-        self._identifiers = list(identifiers)
+        self.identifiers: Sequence[str] = list(identifiers)
+        """The tasks whose jobs it finds. Any thread may set it."""
         self._queues_first = False
         # Named queues are walked in two ways: from queue to queue, and from job to job that became due later.
         self._queues = Lap(0)
@@ -238,7 +239,7 @@ class Finder:
             cursor.adapters.register_loader("timestamptz", Int8BinaryLoader)
             params |= {
                 "worker_id": self._worker_id,
-                "identifiers": self._identifiers,
+                "identifiers": list(self.identifiers),
                 "quick": list(search.look.quick),
                 "forbidden": list(search.look.forbidden_flags) or None,
                 "start_now": search.start_now,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -22,23 +23,29 @@ logger = logging.getLogger("tidemill")
 _GATING_SECONDS = 5.0
 
 
-def declare_limits(connection: psycopg.Connection, tasks: Mapping[str, Task[Any]]) -> None:
+def declare_limits(
+    connection: psycopg.Connection, tasks: Mapping[str, Task[Any]], *, gating_seconds: float = _GATING_SECONDS
+) -> dict[str, str]:
     """Gives these tasks the limits that their code has: jobs of all producers are held to them from then on.
 
-    Where workers have different code, that which started last is right.
+    Where workers have different code, that which started last is right. Returns the tasks whose limit has to
+    wait for other transactions, with which these are; it waits for a second in all.
 
     Raises TaskLoadError for a limit that the database refuses, and psycopg.Error.
     """
     declared = {name: _told(task.limit) for name, task in tasks.items()}
     try:
         rows = connection.execute(
-            "select identifier, was, becomes from tidemill._declare_limits(%s::pg_catalog.jsonb)",
+            "select identifier, was, becomes, waits_for from tidemill._declare_limits(%s::pg_catalog.jsonb)",
             [json.dumps(declared)],
         ).fetchall()
     except psycopg.DataError as error:
         raise TaskLoadError(words(error)) from error
-    for identifier, was, becomes in rows:
-        if was is None:
+    waiting: dict[str, str] = {}
+    for identifier, was, becomes, waits_for in rows:
+        if waits_for is not None:
+            waiting[identifier] = waits_for
+        elif was is None:
             logger.info("task %s is limited now: %s", identifier, becomes)
         else:
             logger.warning(
@@ -48,7 +55,10 @@ def declare_limits(connection: psycopg.Connection, tasks: Mapping[str, Task[Any]
                 was,
             )
     if any(declared.values()):
-        gate_waiting(connection, list(tasks), _GATING_SECONDS)
+        # If a lock is in the way, the engine goes on with it.
+        with contextlib.suppress(psycopg.errors.LockNotAvailable):
+            gate_waiting(connection, list(tasks), gating_seconds)
+    return waiting
 
 
 def _told(limit: Limit | str | None) -> dict[str, Any] | None:

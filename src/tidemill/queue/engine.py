@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -48,7 +48,7 @@ class Engine:
     `once` it ends when no job is ready. Every `reconcile_interval` seconds it frees
     jobs that are leased to this worker in the table, but unknown to it. When `own_lease` is over, it
     claims nothing; `sweep` frees what lost workers hold. `forbidden_flags`
-    is called before every look. `notify`, `revive`, `drain` and `give_up` are thread-safe.
+    is called before every look. `notify`, `hold_back`, `revive`, `drain` and `give_up` are thread-safe.
     """
 
     def __init__(
@@ -114,6 +114,12 @@ class Engine:
         """A gate is to be visited; the payload is that of `_notify_limited`, or `walk`. Thread-safe."""
         walk = payload == "walk"
         self._lanes.leases.limited.notify(0 if walk else read_notification(payload)[0], walk=walk)
+        self._wake.set()
+
+    def hold_back(self, tasks: Collection[str]) -> None:
+        """Claims no jobs of these tasks until it is called again. Thread-safe."""
+        self._lanes.hold_back(tasks)
+        self._looks.notify(0)
         self._wake.set()
 
     def revive(self) -> None:

@@ -53,7 +53,8 @@ class Heartbeat:
 
     So a long claim, or user code that blocks the event loop, cannot delay it. `on_term` is called
     when a new term of the lease begins; `on_stop` once, when somebody asks the worker to stop, with who
-    and why. Behind each beat, and at the end, it writes `reports`.
+    and why. Behind each beat, and at the end, it writes `reports`; behind each beat it calls `go_on`, which
+    writes down what could not be written when the worker started.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Heartbeat:
         *,
         own_lease: OwnLease,
         reports: Reports,
+        go_on: Callable[[psycopg.Connection], None],
         connect: Callable[[], psycopg.Connection],
         interval: float,
         in_hand: Callable[[], int],
@@ -74,6 +76,7 @@ class Heartbeat:
         self._registration = registration
         self._own_lease = own_lease
         self._reports = reports
+        self._go_on = go_on
         self._connection = KeptConnection(connect)
         self._interval = interval
         self._in_hand = in_hand
@@ -145,6 +148,7 @@ class Heartbeat:
                 self._beat(connection)
                 self.is_well = True
                 self._report(connection)
+                self._declare(connection)
             except SchemaError as error:
                 if not self._outdated:
                     self._outdated = True
@@ -201,6 +205,15 @@ class Heartbeat:
             self._reports.write(connection)
         except Exception as error:
             self._complaints.warn("reports", "what tasks did could not be counted: %s", in_short(error))
+
+    def _declare(self, connection: psycopg.Connection) -> None:
+        """Writes down what is left; a failure is none of the heartbeat's."""
+        try:
+            self._go_on(connection)
+        except Exception as error:
+            self._complaints.warn(
+                "declarations", "what tasks declare could not be written: %s", in_short(error)
+            )
 
     def _register(self, connection: psycopg.Connection) -> None:
         registration = self._registration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tidemill.queue.batch import Batch
@@ -21,7 +21,7 @@ _MOST_NOTIFIED = 1000
 class Lanes:
     """Both lanes of one worker; `choice` is `WorkerOptions.lane`.
 
-    All methods belong to the engine's thread, except `notify`, `allow_express` and
+    All methods belong to the engine's thread, except `notify`, `allow_express`, `hold_back` and
     `in_hand`, which are thread-safe.
     """
 
@@ -42,6 +42,7 @@ class Lanes:
         for finder in (leases.finder, express.finder):
             finder.tallies = executor.tallies
         self._express_is_safe = True
+        self._held: Collection[str] = ()
         self._quick: list[str] = []
         self._batches_claimed = 0
         self._notified: deque[tuple[int, Place] | None] = deque()
@@ -94,6 +95,15 @@ class Lanes:
     def allow_express(self, safe: bool) -> None:
         """Sets whether the express lane is safe to use: no worker was lost lately."""
         self._express_is_safe = safe
+
+    def hold_back(self, tasks: Collection[str]) -> None:
+        """Claims no jobs of these tasks until it is called again."""
+        self._held = frozenset(tasks)
+        identifiers = [identifier for identifier in self._tasks if identifier not in tasks]
+        self.express.finder.identifiers = identifiers
+        self.leases.claim_only(identifiers)
+        # What was passed over may be anywhere.
+        self.notify(None)
 
     def notify(self, place: tuple[int, Place] | None) -> None:
         """A job was added; `place` is its priority and place, if they are known."""
@@ -156,7 +166,9 @@ class Lanes:
                 identifier
                 for identifier, task in self._tasks.items()
                 # A plain function can outlive its time limit; a lease keeps its named queue until it ends.
-                if (task.is_async or task.timeout is None) and durations.is_quick(identifier, unknown=unknown)
+                if (task.is_async or task.timeout is None)
+                and identifier not in self._held
+                and durations.is_quick(identifier, unknown=unknown)
             ]
         if quick != self._quick:
             # Some jobs change lanes, and may lie behind the marks of their new lane.

@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 import psycopg
 
-from tidemill.queue.arrays import MOST_BYTES, array
+from tidemill.queue.arrays import MOST_BYTES
 from tidemill.queue.claim import MOST_OF_ONE_QUEUE, Finder, Look, Search
 from tidemill.queue.claimed import ClaimedJob, chain
 from tidemill.queue.durations import QUICK_SECONDS, Durations
 from tidemill.queue.limited import Limited
-from tidemill.queue.record import Keeper
 from tidemill.queue.settle import Settled, Settlements
 from tidemill.queue.settlement import FreedQueue, Settlement
 
@@ -26,8 +25,8 @@ _BUSY_ROW_RETRY = 0.02
 class LeaseLane:
     """Claims jobs by a lease, knows which ones are in hand, and settles them.
 
-    All methods belong to the engine's thread, but for `settle`, `in_hand`, `has_in_hand` and
-    `ids_in_hand`, which are thread-safe.
+    All methods belong to the engine's thread, but for `settle`, `claim_only`, `in_hand`, `has_in_hand`
+    and `ids_in_hand`, which are thread-safe.
     `wake` tells the engine that a job waits to be settled.
     """
 
@@ -58,6 +57,11 @@ class LeaseLane:
         self._retry_at: float | None = None
         # The last claim found no room. The room changes with each duration: asked again, it may be another.
         self._turned_away = False
+
+    def claim_only(self, identifiers: Sequence[str]) -> None:
+        """Claims jobs of these tasks alone from now on. Thread-safe."""
+        self.finder.identifiers = identifiers
+        self.limited.claim_only(identifiers)
 
     @property
     def in_hand(self) -> int:
@@ -185,14 +189,6 @@ class LeaseLane:
         look_again = self._turned_away and self.room > 0
         self._turned_away = self._turned_away and not look_again
         return Settled(freed_queues=bool(queues), look_again=look_again)
-
-    def declare_keeps(self, connection: psycopg.Connection, keeper: Keeper) -> None:
-        """Tells the database how long the history of tasks is kept, and makes the partitions for it."""
-        connection.execute(
-            "select tidemill._declare_keeps(%s::pg_catalog.text[], %s::smallint[], %s::boolean[])",
-            [list(keeper.keeps), array(keeper.keeps.values()), list(keeper.with_payloads.values())],
-        )
-        self.open_keeps.update(keeper.keeps.values())
 
     def _open_history(self, connection: psycopg.Connection, ended: Sequence[Settlement]) -> None:
         """Makes the partitions of keeps that are used for the first time."""

@@ -31,7 +31,7 @@ class Limited:
 
     A worker looks at a gate because of a visit, a row that says when: so it never walks over jobs that wait
     for a limit. From time to time it walks over all gates, and finds what no visit tells of.
-    `notify` is thread-safe; all else belongs to the engine's thread.
+    `notify` and `claim_only` are thread-safe; all else belongs to the engine's thread.
     """
 
     def __init__(self, worker_id: str, identifiers: Sequence[str], *, poll_interval: float = 1.0) -> None:
@@ -46,6 +46,7 @@ class Limited:
         self._walk = Ration()
         self._place = _BEGINNING
         self._gates_waiting = True
+        self._is_changed = False
         self._in_hand: set[tuple[int, int]] = set()
 
     def notify(self, milliseconds: int, *, walk: bool = False) -> None:
@@ -57,6 +58,13 @@ class Limited:
             del self._due[_MOST_REMEMBERED:]
             if walk:
                 self._walk_at = 0.0
+
+    def claim_only(self, identifiers: Sequence[str]) -> None:
+        """Claims jobs of these tasks alone from now on: some of them may have got their limits just now."""
+        with self._lock:
+            self._identifiers = list(identifiers)
+            self._is_changed = True
+        self.notify(0, walk=True)
 
     def use(self, is_used: bool) -> None:
         """Whether there are limits at all, so that there may be limited jobs."""
@@ -98,6 +106,8 @@ class Limited:
             while self._due and self._due[0] <= now:
                 heapq.heappop(self._due)
             walks = thorough or now >= self._walk_at
+            self._gates_waiting = self._gates_waiting or self._is_changed
+            self._is_changed = False
         if self._gates_waiting:
             self._gates_waiting = gate_waiting(connection, self._identifiers)
         if walks:

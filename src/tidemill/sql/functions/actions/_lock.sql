@@ -31,6 +31,11 @@ Error 55P03 after 10 seconds; its detail names the transactions that may hold th
 
 create or replace function tidemill._lock_holders() returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
+as $$ select tidemill._holders_of('{tidemill._locks}') $$;
+comment on function tidemill._lock_holders is 'Transactions that hold rows of tidemill._locks.';
+
+create or replace function tidemill._holders_of(relations regclass[]) returns setof text
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select format('Server process %s holds it: role "%s", application "%s"%s.', a.pid, a.usename, a.application_name,
                 ', in a transaction since ' || a.xact_start)
@@ -38,11 +43,11 @@ as $$
   where a.datname = current_database() and a.pid <> pg_backend_pid()
     and exists (
       select from pg_locks l
-      where l.pid = a.pid and l.granted and l.relation = 'tidemill._locks'::regclass
+      where l.pid = a.pid and l.granted and l.relation = any(relations) and l.mode <> 'AccessShareLock'
         and l.database = (select d.oid from pg_database d where d.datname = current_database()))
     -- One that waits itself is behind us.
     and not exists (select from pg_locks l where l.pid = a.pid and not l.granted)
   order by a.xact_start, a.pid
 $$;
-comment on function tidemill._lock_holders is
-  'Transactions that hold rows of tidemill._locks. The time is missing where it may not be seen.';
+comment on function tidemill._holders_of is
+  'Transactions that hold rows of one of these tables. The time is missing where it may not be seen.';

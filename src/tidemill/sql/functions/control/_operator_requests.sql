@@ -60,7 +60,7 @@ begin
     when 'set_on_failure' then
       perform tidemill._set_on_failure(new.who, new.names[1]);
     else
-      raise exception using errcode = 'invalid_parameter_value', message = format('there is no act %s', new.verb);
+      raise exception using errcode = 'invalid_parameter_value', message = format('there is no act %s', left(new.verb, 128));
   end case;
   return new;
 end

@@ -49,7 +49,7 @@ as $$
 begin
   if kind is null or kind not in ('task', 'queue', 'all') then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('kind %s is unknown', coalesce('"' || kind || '"', 'NULL')),
+      message = format('kind %s is unknown', coalesce('"' || left(kind, 128) || '"', 'NULL')),
       hint = 'Use task, queue or all.';
   elsif kind = 'all' and name is not null then
     raise exception using errcode = 'invalid_parameter_value',
@@ -87,7 +87,7 @@ begin
       select t.identifier from tidemill._tasks t
       union
       select unnest(w.identifiers) from tidemill._workers w where w.expires_at > clock_timestamp()) end;
-  near := tidemill._like(name, known);
+  near := tidemill._like(left(name, 128), known);
   raise exception using errcode = 'undefined_object',
     message = format('no %s has the name "%s"', kind, left(name, 128)),
     hint = case

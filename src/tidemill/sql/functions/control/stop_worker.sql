@@ -33,7 +33,7 @@ begin
       who || coalesce(' (for ' || claimed || ')', '') || coalesce(': ' || left(nullif(reason, ''), 1000), ''))
     where w.id = id;
   if not found then
-    near := tidemill._like(id, array(select w.id from tidemill._workers w));
+    near := tidemill._like(left(id, 128), array(select w.id from tidemill._workers w));
     raise exception using errcode = 'undefined_object', message = format('there is no worker "%s"', left(id, 128)),
       hint = case when near is not null then format('Is %s meant?', array_to_string(near, ' or '))
         else 'The view tidemill.workers lists those that run.' end;

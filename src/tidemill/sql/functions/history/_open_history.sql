@@ -47,7 +47,8 @@ comment on function tidemill._open_history is 'Makes the partitions of a keep, w
 
 create or replace function tidemill._declare_keeps(identifiers text[], keeps smallint[], with_payloads boolean[])
 returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+-- As _declare_limits.
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
 as $$
 begin
   perform tidemill._open_history(k.keep) from (select distinct u from unnest(keeps) u where u > 0 order by u) k(keep);
@@ -60,4 +61,6 @@ begin
 end
 $$;
 comment on function tidemill._declare_keeps is
-  'Notes how long the history of tasks is kept, for what is not settled by a worker. The last worker that starts is right.';
+$$Notes how long the history of tasks is kept, for what is not settled by a worker. The last worker that starts is right.
+
+Error 55P03: another transaction has held a lock for a second. Nothing is noted then.$$;

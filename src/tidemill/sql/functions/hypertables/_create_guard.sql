@@ -78,12 +78,13 @@ create or replace function tidemill._plain_segmentby(h tidemill._hypertables) re
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select array(
-    select s from unnest(h.segmentby) s
+    select s from unnest(h.segmentby) with ordinality u (s, place)
     where exists (
       -- Where a difference for one operator is none for another, or the value is not known before the insert, all are looked at.
       select from pg_attribute a join pg_type t on t.oid = a.atttypid left join pg_collation l on l.oid = a.attcollation
       where a.attrelid = h.rows_table and a.attname = s and a.attgenerated = ''
-        and t.typnamespace = 'pg_catalog'::regnamespace and coalesce(l.collisdeterministic, true)))
+        and t.typnamespace = 'pg_catalog'::regnamespace and coalesce(l.collisdeterministic, true))
+    order by place)
 $$;
 comment on function tidemill._plain_segmentby is 'The columns of segmentby whose values are known before an insert, and equal for all operators or for none.';
 
@@ -91,14 +92,15 @@ create or replace function tidemill._shared_segmentby(h tidemill._hypertables) r
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select array(
-    select s from unnest(tidemill._plain_segmentby(h)) s
+    select s from unnest(tidemill._plain_segmentby(h)) with ordinality u (s, place)
     where not exists (
       select from pg_index i
       where i.indrelid = h.rows_table and (i.indisunique or i.indisexclusion)
         and (i.indnullsnotdistinct or i.indisexclusion or not exists (
           select from pg_attribute a
           where a.attrelid = h.rows_table and a.attname = s
-            and a.attnum = any((i.indkey::smallint[])[0:i.indnkeyatts - 1])))))
+            and a.attnum = any((i.indkey::smallint[])[0:i.indnkeyatts - 1]))))
+    order by place)
 $$;
 comment on function tidemill._shared_segmentby is
   'The columns of segmentby that stand in every unique index: rows that differ there are never in conflict.';

@@ -74,10 +74,10 @@ begin
 
   if due_gates is not null then
     -- No other claim may take jobs of these until this one has committed. None waits for another.
-    select coalesce(array_agg(g.id), '{}')
+    select coalesce(array_agg(g.id order by d.place), '{}')
       into mine
-      from (select d.id from unnest(due_gates) with ordinality as d(id, place)
-            group by d.id order by min(d.place)) d
+      from (select d.id, min(d.place) as place from unnest(due_gates) with ordinality as d(id, place)
+            group by d.id order by 2) d
       cross join lateral (
         select g.id from tidemill._gates g where g.id = d.id for no key update skip locked
       ) g;
@@ -102,11 +102,12 @@ begin
     looked_at := clock_timestamp();
 
     -- A new statement, which sees the leases of whoever held these gates before: in one with the locks it would not.
-    select array_agg(c.room), array_agg(t.whole), array_agg(b.bucket),
+    -- In the order of mine, beside which these stand: the join may come to the gates in any other.
+    select array_agg(c.room order by m.place), array_agg(t.whole order by m.place), array_agg(b.bucket order by m.place),
            array_agg(looked_at + (1 - (b.bucket - t.whole)) / l.per_second * interval '1 second'
-             + interval '1 millisecond')
+             + interval '1 millisecond' order by m.place)
       into rooms, tokens_left, buckets, next_tokens
-      from unnest(mine) as m(id)
+      from unnest(mine) with ordinality as m(id, place)
       cross join lateral (
         select g.tokens, g.filled_at from tidemill._gates g where g.id = m.id
       ) g

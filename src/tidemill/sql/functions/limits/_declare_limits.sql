@@ -1,79 +1,32 @@
 -- Limits that tasks have in their code: a worker that starts writes them down, so that whoever adds jobs is held to them.
 
 create or replace function tidemill._declare_limits(declared jsonb)
-returns table (identifier text, was text, becomes text)
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+returns table (identifier text, was text, becomes text, waits_for text)
+-- A producer that has added the first job of a task may leave its transaction open for hours.
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '1s'
 as $$
 #variable_conflict use_column
 declare
   given record;
-  known record;
-  before tidemill._limits;
-  wanted tidemill._limits;
 begin
-  if not exists (select from jsonb_each(declared) d where d.value <> 'null')
-    and not exists (select from tidemill._tasks t where t.limit_id is not null and declared ? t.identifier)
-  then
-    return;
-  end if;
-  perform tidemill._lock('limits');
   for given in select d.key as identifier, nullif(d.value, 'null') as l from jsonb_each(declared) d order by d.key loop
-    if given.l is null then
-      select t.id, t.limit_id into known from tidemill._tasks t
-        where t.identifier = given.identifier and t.limit_id is not null;
-      continue when not found;
-      select x.* into before from tidemill._limits x where x.id = known.limit_id;
-      update tidemill._tasks t set limit_id = null, gate_from = null where t.id = known.id;
-      perform tidemill._lift_limit(x) from tidemill._limits x where x.task_id = known.id;
-      identifier := given.identifier;
-      was := tidemill._limit_words(before);
-      becomes := null;
-      return next;
-      continue;
-    end if;
-
-    select t.* into known from tidemill._task(given.identifier) t;
-    select x.* into before from tidemill._limits x where x.id = known.limit_id;
-    if given.l ? 'name' then
-      select x.* into wanted from tidemill._limits x where x.name = given.l ->> 'name' and x.removed_at is null;
-      if not found then
-        raise exception using errcode = 'invalid_parameter_value',
-          message = format('task "%s" has the limit "%s", which is not there', given.identifier, given.l ->> 'name'),
-          hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', given.l ->> 'name');
-      end if;
-    else
-      select r.* into wanted from jsonb_populate_record(null::tidemill._limits, given.l) r;
-      perform tidemill._refuse_limit(format('the limit of task "%s"', given.identifier), wanted.concurrency, wanted.rate,
-                                    wanted.period, wanted.burst, given.l ->> 'field');
-      wanted.per := string_to_array(given.l ->> 'field', '.');
-      wanted.burst := coalesce(wanted.burst, wanted.rate);
-      wanted.per_second := wanted.rate / extract(epoch from wanted.period)::float8;
-      if before.task_id = known.id and before.removed_at is null
-        and (before.concurrency, before.rate, before.period, before.burst, before.per)
-          is not distinct from (wanted.concurrency, wanted.rate, wanted.period, wanted.burst, wanted.per)
-      then
-        continue;
-      end if;
-      insert into tidemill._limits as x (task_id, concurrency, rate, period, burst, per_second, per)
-        values (known.id, wanted.concurrency, wanted.rate, wanted.period, wanted.burst, wanted.per_second, wanted.per)
-        on conflict (task_id) do update set
-          concurrency = excluded.concurrency, rate = excluded.rate, period = excluded.period, burst = excluded.burst,
-          per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
-        returning x.* into wanted;
-    end if;
-    if known.limit_id is distinct from wanted.id then
-      -- Those of its jobs that are there already have no gate, or one of another limit.
-      update tidemill._tasks t set limit_id = wanted.id, gate_from = 0 where t.id = known.id;
-      perform tidemill._lift_limit(x) from tidemill._limits x
-        where x.task_id = known.id and x.id <> wanted.id and x.removed_at is null;
-      insert into tidemill._limit_tasks values (wanted.id, known.id) on conflict do nothing;
-    elsif given.l ? 'name' then
-      continue;
-    end if;
-    perform tidemill._tell_limit(wanted.id);
+    continue when tidemill._has_limit(given.identifier, given.l);
     identifier := given.identifier;
-    was := tidemill._limit_words(before);
-    becomes := tidemill._limit_words(wanted);
+    begin
+      select d.was, d.becomes, null into was, becomes, waits_for
+        from tidemill._declare_limit(given.identifier, given.l) d;
+      -- Another worker was faster.
+      continue when was = becomes;
+    exception when lock_not_available or deadlock_detected then
+      was := null;
+      becomes := null;
+      waits_for := coalesce(
+        (select string_agg(h.holder, ' ')
+         from tidemill._holders_of('{tidemill._locks,tidemill._tasks,tidemill._limit_tasks}') h (holder)),
+        'Another transaction held a lock on it.');
+      -- One may hold up all of them.
+      perform set_config('lock_timeout', '20ms', true);
+    end;
     return next;
   end loop;
 end
@@ -81,9 +34,82 @@ $$;
 comment on function tidemill._declare_limits is
 $$Gives tasks the limits that their code has, and returns what was changed, in words.
 
-declared  an object with a key for each task of a worker: null, or an object with concurrency, rate, period, burst and
-          field; or with the name of a limit that tidemill.set_limit has made
-Errors: 22023 for a limit that cannot be meant, or is not there.$$;
+declared   an object with a key for each task of a worker: null, or an object with concurrency, rate, period, burst and
+           field; or with the name of a limit that tidemill.set_limit has made
+waits_for  which transactions may hold this one up: it was not done; NULL: it was
+
+It waits for a lock for one second in all. Errors: 22023 for a limit that cannot be meant, or is not there.$$;
+
+create or replace function tidemill._has_limit(identifier text, wanted jsonb) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when wanted is null then not exists (
+      select from tidemill._tasks t where t.identifier = _has_limit.identifier and t.limit_id is not null)
+    else exists (
+      select from tidemill._tasks t
+      join tidemill._limits l on l.id = t.limit_id and l.removed_at is null
+      cross join jsonb_populate_record(null::tidemill._limits, wanted) w
+      where t.identifier = _has_limit.identifier
+        and case when wanted ? 'name' then l.name = w.name
+          else l.task_id = t.id and (l.concurrency, l.rate, l.period, l.burst, array_to_string(l.per, '.'))
+            is not distinct from (w.concurrency, w.rate, w.period, coalesce(w.burst, w.rate), wanted ->> 'field') end) end
+$$;
+comment on function tidemill._has_limit is 'Whether a task has the limit of its code already (NULL: none), so that nothing is to be done.';
+
+create or replace function tidemill._declare_limit(identifier text, l jsonb, out was text, out becomes text)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_variable
+declare
+  known record;
+  before tidemill._limits;
+  wanted tidemill._limits;
+begin
+  -- As _lock does, but it would wait for longer than this may.
+  perform from tidemill._locks k where k.name = 'limits' for update;
+  perform tidemill._lock('limits');
+  if l is null then
+    select t.id, t.limit_id into known from tidemill._tasks t where t.identifier = identifier;
+  else
+    select t.* into known from tidemill._task(identifier) t;
+  end if;
+  select x.* into before from tidemill._limits x where x.id = known.limit_id;
+  was := tidemill._limit_words(before);
+  if l is null then
+    update tidemill._tasks t set limit_id = null, gate_from = null where t.id = known.id;
+    perform tidemill._lift_limit(x) from tidemill._limits x where x.task_id = known.id;
+    return;
+  elsif l ? 'name' then
+    select x.* into wanted from tidemill._limits x where x.name = l ->> 'name' and x.removed_at is null;
+    if not found then
+      raise exception using errcode = 'invalid_parameter_value',
+        message = format('task "%s" has the limit "%s", which is not there', left(identifier, 128), left(l ->> 'name', 128)),
+        hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', left(l ->> 'name', 128));
+    end if;
+  else
+    select r.* into wanted from jsonb_populate_record(null::tidemill._limits, l) r;
+    perform tidemill._refuse_limit(format('the limit of task "%s"', left(identifier, 128)), wanted.concurrency, wanted.rate,
+                                  wanted.period, wanted.burst, l ->> 'field');
+    wanted.task_id := known.id;
+    wanted.per := string_to_array(l ->> 'field', '.');
+    wanted.burst := coalesce(wanted.burst, wanted.rate);
+    wanted.per_second := wanted.rate / extract(epoch from wanted.period)::float8;
+    wanted.id := tidemill._write_limit(wanted);
+  end if;
+  if known.limit_id is distinct from wanted.id then
+    -- Those of its jobs that are there already have no gate, or one of another limit.
+    update tidemill._tasks t set limit_id = wanted.id, gate_from = 0 where t.id = known.id;
+    perform tidemill._lift_limit(x) from tidemill._limits x
+      where x.task_id = known.id and x.id <> wanted.id and x.removed_at is null;
+    insert into tidemill._limit_tasks values (wanted.id, known.id) on conflict do nothing;
+  end if;
+  perform tidemill._tell_limit(wanted.id);
+  becomes := tidemill._limit_words(wanted);
+end
+$$;
+comment on function tidemill._declare_limit is
+  'Gives a task the limit of its code, or none, and returns the limits in words.';
 
 create or replace function tidemill._limit_words(l tidemill._limits) returns text
 language sql stable set search_path = pg_catalog, pg_temp
@@ -150,8 +176,8 @@ language plpgsql stable
 as $$
 begin
   return tidemill._gate_id(limit_id, null, '', null, payload);
-exception when invalid_parameter_value then
-  -- Nobody could be told: those that lack the field have one gate together.
+exception when data_exception then
+  -- Nobody could be told: those that lack the field, or whose payload cannot be read, have one gate together.
   return limit_id::bigint << 40;
 end
 $$;

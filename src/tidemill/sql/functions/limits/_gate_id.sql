@@ -8,7 +8,9 @@ as $$
 declare
   l tidemill._limits;
   value json;
+  key text;
   wrong text;
+  remedy text := 'Give the field a text, a number or a boolean; or take `per` out of the limit.';
 begin
   select x.* into l from tidemill._limits x where x.id = coalesce(named, own) and x.removed_at is null;
   if not found then
@@ -27,19 +29,26 @@ begin
   elsif l.per is null then
     return l.id::bigint << 40;
   end if;
-  value := payload #> l.per;
-  wrong := case
+  begin
+    value := payload #> l.per;
+    key := payload #>> l.per;
+  exception when untranslatable_character or invalid_text_representation then
+    -- The type json keeps such texts as they are, but to find a field all of them are read.
+    wrong := 'has a zero character (u0000) or half of a surrogate pair, so nobody can read the field "%s"';
+    remedy := 'Take such characters out of the payload; or take `per` out of the limit.';
+  end;
+  wrong := coalesce(wrong, case
     when value is null then 'lacks the field "%s"'
     when json_typeof(value) = 'null' then 'has null in the field "%s"'
     when json_typeof(value) in ('object', 'array') then 'has an ' || json_typeof(value) || ' in the field "%s"'
-  end;
+  end);
   if wrong is not null then
     raise exception using errcode = 'invalid_parameter_value',
       message = format('the payload ' || wrong || ', by which the limit of task "%s" counts%s',
-                       array_to_string(l.per, '.'), identifier, place),
-      hint = 'Give the field a text, a number or a boolean; or take `per` out of the limit.';
+                       left(array_to_string(l.per, '.'), 128), identifier, place),
+      hint = remedy;
   end if;
-  return (l.id::bigint << 40) | (hashtextextended(payload #>> l.per, 0) & 1099511627775);
+  return (l.id::bigint << 40) | (hashtextextended(key, 0) & 1099511627775);
 end
 $$;
 comment on function tidemill._gate_id is
@@ -59,8 +68,8 @@ begin
   select l.id into found_id from tidemill._limits l where l.name = limit_name and l.removed_at is null;
   if not found then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('there is no limit "%s"%s', limit_name, place),
-      hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', limit_name);
+      message = format('there is no limit "%s"%s', left(limit_name, 128), place),
+      hint = format('Make it first: select tidemill.set_limit(%L, concurrency => 5).', left(limit_name, 128));
   end if;
   return found_id;
 end

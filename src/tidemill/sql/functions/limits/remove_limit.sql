@@ -16,14 +16,20 @@ as $$
 #variable_conflict use_variable
 declare
   before jsonb;
+  in_code text;
 begin
   perform tidemill._lock('limits');
   before := tidemill._limit_in_short(name);
+  in_code := tidemill._limit_in_code(name);
   perform tidemill._lift_limit(l) from tidemill._limits l where l.name = name and l.removed_at is null;
   if not found then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('there is no limit "%s"', name),
-      hint = 'The view tidemill.limits lists them. The limit of a task is removed in the task''s code.';
+      message = format('there is no limit "%s"', left(name, 128)) || coalesce('; ' || in_code, ''),
+      hint = 'The view tidemill.limits lists them. The limit of a task is changed and removed in the task''s code: '
+        '@app.task(limit=...). Its workers write that down when they start.';
+  end if;
+  if in_code is not null then
+    raise notice using message = in_code || ', which stays as it is';
   end if;
   perform tidemill._note_act(who, 'remove_limit', array[name], 1, null, before);
 end

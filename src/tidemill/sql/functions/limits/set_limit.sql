@@ -33,7 +33,7 @@ per          a field of the payload, with dots where it lies deeper (customer.id
 What is left out is not limited; concurrency, or rate with period, must be there. A change holds from the
 next claim on; jobs that run go on. Jobs that wait keep the key that they were added with.
 
-Errors: 22023 for what cannot be meant.$$;
+Errors: 22023 for what cannot be meant; also for the name of a task that has a limit in its code.$$;
 
 create or replace function tidemill._set_limit(
   who name, name text, concurrency integer, rate integer, period interval, burst integer, per text
@@ -44,6 +44,7 @@ as $$
 declare
   limit_id integer;
   before jsonb;
+  in_code text;
 begin
   if name is null or length(name) not between 1 and 128 then
     raise exception using errcode = 'invalid_parameter_value',
@@ -54,17 +55,56 @@ begin
   perform tidemill._refuse_limit(format('limit "%s"', name), concurrency, rate, period, burst, per);
   perform tidemill._lock('limits');
   before := tidemill._limit_in_short(name);
-  insert into tidemill._limits as l (name, concurrency, rate, period, burst, per_second, per)
-    values (name, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
-            string_to_array(per, '.'))
-    on conflict on constraint _limits_name_key do update set
-      concurrency = excluded.concurrency, rate = excluded.rate, period = excluded.period, burst = excluded.burst,
-      per_second = excluded.per_second, per = excluded.per, removed_at = null, changed_at = now()
-    returning l.id into limit_id;
+  in_code := tidemill._limit_in_code(name);
+  if in_code is not null then
+    -- Most likely that one is meant, which this would not change. One that is there already may be changed.
+    if before is null then
+      raise exception using errcode = 'invalid_parameter_value',
+        message = format('%s, and a limit "%s" would be another one', in_code, name),
+        hint = 'Change it in the task''s code, @app.task(limit=...), and start its workers again; or use another name.';
+    end if;
+    raise notice using message = in_code || ', which stays as it is',
+      hint = 'Change it in the task''s code, @app.task(limit=...), and start its workers again.';
+  end if;
+  limit_id := tidemill._write_limit(
+    row(null, name, null, concurrency, rate, period, coalesce(burst, rate), rate / extract(epoch from period)::float8,
+        string_to_array(per, '.'), null, now())::tidemill._limits);
   perform tidemill._tell_limit(limit_id);
   perform tidemill._note_act(who, 'set_limit', array[name], 1, null, before, tidemill._limit_in_short(name));
 end
 $$;
+create or replace function tidemill._write_limit(l tidemill._limits) returns integer
+language plpgsql
+as $$
+#variable_conflict use_variable
+declare
+  written integer;
+begin
+  -- An insert that finds it there would use up a number, and there are only so many.
+  update tidemill._limits x set
+      concurrency = l.concurrency, rate = l.rate, period = l.period, burst = l.burst, per_second = l.per_second,
+      per = l.per, removed_at = null, changed_at = now()
+    where x.name = l.name or x.task_id = l.task_id
+    returning x.id into written;
+  if not found then
+    written := nextval(pg_get_serial_sequence('tidemill._limits', 'id'));
+    if written > 8388606 then
+      raise exception using errcode = 'program_limit_exceeded',
+        message = 'there have been 8388606 limits, and more have no numbers',
+        hint = 'Each name that was ever set has a number. Use few names: with per, one limit does for all customers.';
+    end if;
+    insert into tidemill._limits (id, name, task_id, concurrency, rate, period, burst, per_second, per)
+      overriding system value
+      values (written, l.name, l.task_id, l.concurrency, l.rate, l.period, l.burst, l.per_second, l.per);
+  end if;
+  return written;
+end
+$$;
+comment on function tidemill._write_limit is
+$$Writes a limit by its name or task, and returns its number. The lock "limits" is held.
+
+Error 54000: no number is left.$$;
+
 create or replace function tidemill._refuse_limit(
   what text, concurrency integer, rate integer, period interval, burst integer, per text
 ) returns void
@@ -99,7 +139,7 @@ begin
     wrong := format('%s limits nothing', what);
     remedy := 'Give concurrency, or rate and period, or all of them; tidemill.remove_limit removes a limit.';
   elsif per = '' or '' = any(string_to_array(per, '.')) then
-    wrong := format('per "%s" of %s is not the name of a field', per, what);
+    wrong := format('per "%s" of %s is not the name of a field', left(per, 128), what);
     remedy := 'Name a field of the payload, such as customer_id, or customer.id for one that lies deeper.';
   end if;
   if wrong is not null then
@@ -117,6 +157,17 @@ as $$
   from tidemill._limits l where l.name = _limit_in_short.name and l.removed_at is null
 $$;
 comment on function tidemill._limit_in_short is 'A limit for the acts; NULL if there is none of that name.';
+
+create or replace function tidemill._limit_in_code(task text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select format('task "%s" has ', t.identifier)
+    || case when l.task_id is null then format('the limit "%s" by its code', l.name) else 'a limit of its own, in its code' end
+  from tidemill._tasks t join tidemill._limits l on l.id = t.limit_id and l.removed_at is null
+  -- It may name itself.
+  where t.identifier = task and l.name is distinct from task
+$$;
+comment on function tidemill._limit_in_code is 'Which limit the code of a task gives it, in words; NULL: none, or one of the same name.';
 
 create or replace function tidemill._tell_limit(limit_id integer) returns void
 language plpgsql

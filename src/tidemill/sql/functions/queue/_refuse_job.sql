@@ -98,7 +98,7 @@ as $$
 begin
   if job_key_mode not in ('replace', 'preserve_run_at', 'unsafe_dedupe') then
     raise exception using errcode = 'GWBKM',
-      message = format('job_key_mode "%s" is unknown%s', job_key_mode, place),
+      message = format('job_key_mode "%s" is unknown%s', left(job_key_mode, 128), place),
       hint = 'Use replace, preserve_run_at or unsafe_dedupe.';
   end if;
 end

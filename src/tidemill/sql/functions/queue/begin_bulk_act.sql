@@ -84,7 +84,7 @@ begin
   for field in select e.key as name, e.value, e.value #>> '{}' as text from jsonb_each(filter) e loop
     if not field.name = any(known) then
       raise exception using errcode = 'invalid_parameter_value',
-        message = format('the filter has an unknown key: %s', field.name),
+        message = format('the filter has an unknown key: %s', left(field.name, 128)),
         hint = format('Known are: %s.', array_to_string(known, ', '));
     end if;
     if coalesce(field.text, '') = '' then
@@ -93,11 +93,11 @@ begin
         hint = 'Give it a value, or leave it out.';
     end if;
     if field.name = 'state' and not field.text = any('{ready,scheduled,running,failed,cancelled}') then
-      raise exception using errcode = 'invalid_parameter_value', message = format('%L is no state of a job', field.text),
+      raise exception using errcode = 'invalid_parameter_value', message = format('%L is no state of a job', left(field.text, 128)),
         hint = 'Use ready, scheduled, running, failed or cancelled.';
     end if;
     if field.name = 'retrying' and field.value <> 'true' then
-      raise exception using errcode = 'invalid_parameter_value', message = format('retrying of the filter is %s', field.value),
+      raise exception using errcode = 'invalid_parameter_value', message = format('retrying of the filter is %s', left(field.value::text, 128)),
         hint = 'It is true, or left out.';
     end if;
     read := read || jsonb_build_object(field.name, case
@@ -118,12 +118,12 @@ declare
   unknown text;
 begin
   if known is null then
-    raise exception using errcode = 'invalid_parameter_value', message = format('%L is no act', coalesce(act, '')),
+    raise exception using errcode = 'invalid_parameter_value', message = format('%L is no act', left(coalesce(act, ''), 128)),
       hint = 'Use retry, cancel, remove or reschedule.';
   end if;
   select k into unknown from jsonb_object_keys(given) k where not k = any(known) limit 1;
   if unknown is not null then
-    raise exception using errcode = 'invalid_parameter_value', message = format('%s has no option %s', act, unknown),
+    raise exception using errcode = 'invalid_parameter_value', message = format('%s has no option %s', act, left(unknown, 128)),
       hint = case when known = '{}' then 'It takes none.' else format('Known are: %s.', array_to_string(known, ', ')) end;
   end if;
   if act <> 'reschedule' then
@@ -154,7 +154,7 @@ begin
     return at + value::interval * direction;
   end;
 exception when data_exception then
-  raise exception using errcode = 'invalid_parameter_value', message = format('%s is %L, which is neither a time nor an interval', name, value),
+  raise exception using errcode = 'invalid_parameter_value', message = format('%s is %L, which is neither a time nor an interval', name, left(value, 128)),
     hint = 'Use for instance 2030-01-31 09:00+01 or 2 hours.';
 end
 $$;

@@ -10,15 +10,15 @@ begin
   end if;
   select k into unknown from jsonb_object_keys(coalesce(config, '{}')) k where k not in ('failed_after', 'queues') limit 1;
   if unknown is not null then
-    raise exception using errcode = 'invalid_parameter_value', message = format('config has an unknown key: %s', unknown),
+    raise exception using errcode = 'invalid_parameter_value', message = format('config has an unknown key: %s', left(unknown, 128)),
       hint = 'Known are failed_after and queues.';
   end if;
   if (config ->> 'failed_after')::interval < interval '0' then
     raise exception using errcode = 'invalid_parameter_value',
-      message = format('failed_after is %s, which lies ahead', config ->> 'failed_after'), hint = 'Use for instance 30 days.';
+      message = format('failed_after is %s, which lies ahead', left(config ->> 'failed_after', 128)), hint = 'Use for instance 30 days.';
   end if;
   if config ? 'queues' and jsonb_typeof(config -> 'queues') <> 'boolean' then
-    raise exception using errcode = 'invalid_parameter_value', message = format('queues is %s', config -> 'queues'),
+    raise exception using errcode = 'invalid_parameter_value', message = format('queues is %s', left((config -> 'queues')::text, 128)),
       hint = 'It is true or false.';
   end if;
 end
