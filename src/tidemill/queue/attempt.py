@@ -10,43 +10,23 @@ import threading
 from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from tidemill import forks
-from tidemill.context import Board, GivenBack, JobContext, Producer
+from tidemill.context import GivenBack, JobContext
 from tidemill.database.lent import AnyLent, held_here
 from tidemill.errors import JobTimeoutError
 from tidemill.jobs import Cancel
-from tidemill.middleware import Hooks
 from tidemill.queue.claimed import ClaimedJob
-from tidemill.queue.cutter import Cutter
 from tidemill.queue.loop_watch import seat_here
-from tidemill.queue.outcome import check_result, failure, is_batch, to_the_end, to_the_end_in_thread
-from tidemill.queue.record import Keeper, encoded_result
+from tidemill.queue.outcome import check_result, failure
+from tidemill.queue.record import encoded_result
 from tidemill.queue.relay import Relay
 from tidemill.queue.resume import Suspended, first_step
+from tidemill.queue.setting import Setting
 from tidemill.queue.settlement import Settlement
-from tidemill.queue.threads import Threads
 from tidemill.tasks import Task
 from tidemill.texts import message_of
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all attempts of one worker share."""
-
-    producer: Producer
-    worker_id: str
-    hooks: Hooks
-    threads: Threads
-    cutter: Cutter
-    keeper: Keeper
-    board: Board | None = None
-
-    def context(self, job: ClaimedJob, task: Task[Any]) -> JobContext:
-        """Makes the context that a task is handed."""
-        return JobContext(self.producer, self.worker_id, job, task.max_attempts, self.board)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,9 +80,7 @@ class Attempt:
             try:
                 payload = task.decode(job.payload)
                 if around and context is not None:
-                    call = partial(to_the_end, task.call, context) if is_batch(job.payload) else task.call
-                    args = (payload, context) if task.takes_job else (payload,)
-                    result = first_step(setting.hooks.wrapped(call, context, *args))
+                    result = first_step(setting.wrapped(task, payload, context))
                 elif task.takes_job:
                     result = first_step(task.call, payload, context)
                 else:
@@ -267,13 +245,9 @@ class Attempt:
     def _call(self) -> Any:
         held_here.set(self.held)
         payload = self.task.decode(self.job.payload)
-        args = (payload, self.context) if self.task.takes_job else (payload,)
-        hooks, call = self.setting.hooks, self.task.call
-        if not hooks.are_around:
-            return call(*args)
-        if is_batch(self.job.payload):
-            call = partial(to_the_end_in_thread, call, self.context)
-        return hooks.wrapped_sync(call, self.context, *args)()
+        if self.setting.hooks.are_around:
+            return self.setting.wrapped_sync(self.task, payload, self.context)()
+        return self.task.call(payload, self.context) if self.task.takes_job else self.task.call(payload)
 
     def _go_on(self) -> bool:
         with self._lock:

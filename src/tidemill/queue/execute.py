@@ -11,7 +11,7 @@ from typing import Any
 from tidemill.context import Board, Producer
 from tidemill.database.lent import held_here
 from tidemill.middleware import Hooks
-from tidemill.queue.attempt import Attempt, Setting
+from tidemill.queue.attempt import Attempt
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
@@ -25,6 +25,7 @@ from tidemill.queue.record import Keeper
 from tidemill.queue.relay import News, Relay, is_for_threads
 from tidemill.queue.resume import Suspended
 from tidemill.queue.runner import Runner, turn
+from tidemill.queue.setting import Setting
 from tidemill.queue.settlement import Settle, Settlement
 from tidemill.queue.starts import Starts
 from tidemill.queue.streaks import Streaks

@@ -7,7 +7,7 @@ import contextlib
 import time
 from typing import Protocol
 
-from tidemill.queue.attempt import Attempt, Setting
+from tidemill.queue.attempt import Attempt
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.done_log import SLOW_SECONDS, DoneLog
 from tidemill.queue.durations import Durations
@@ -15,6 +15,7 @@ from tidemill.queue.hands import Hand, LeasedHand
 from tidemill.queue.loop_watch import Seat
 from tidemill.queue.own_lease import Term
 from tidemill.queue.own_lease import now as time_of_leases
+from tidemill.queue.setting import Setting
 from tidemill.queue.settlement import Settlement
 from tidemill.queue.streaks import Streak, Streaks
 from tidemill.tallies import FIRST_BUCKET
