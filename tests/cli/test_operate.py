@@ -106,6 +106,31 @@ def test_a_filter_asks_on_a_terminal(cli: CommandLine, connection: psycopg.Conne
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("also", ["", "--json"])
+def test_without_a_terminal_it_takes_yes(cli: CommandLine, connection: psycopg.Connection, also: str) -> None:
+    """Whatever a pipe says."""
+    connection.execute("select tidemill.add_job('x')")
+    for command in ("jobs cancel --task x", "cleanup --failed-after 0s"):
+        done = cli.shell(f'echo y | "$@" {command} {also}')
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "there is no terminal to ask on; confirm with --yes" in " ".join(done.stderr.split())
+    assert cli.json("bulk") == []
+    assert [job["state"] for job in cli.json("jobs")] == ["ready"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("also", ["", " --json"])
+def test_a_question_without_an_answer_leaves_no_plan(
+    cli: CommandLine, connection: psycopg.Connection, also: str
+) -> None:
+    connection.execute("select tidemill.add_job('x')")
+    # The end of the input, as Ctrl-D sends it.
+    ended = answered(cli, "-ne '\\004'", "jobs", "remove", "--task", f"x{also}")
+    assert (ended.returncode, "Remove 1 job? [y/N]" in ended.stdout) == (1, True)
+    assert [act["state"] for act in cli.json("bulk")] == ["aborted"]
+
+
+@pytest.mark.slow
 def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute(
         "select count(*) from tidemill.add_jobs(array("
@@ -119,7 +144,7 @@ def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: ps
         "create trigger wait before update on tidemill._bulk_acts"
         " for each row execute function tidemill.wait()"
     )
-    with running(cli, "jobs", "cancel", "--task", "x") as process:
+    with running(cli, "jobs", "cancel", "--task", "x", "--yes") as process:
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(7)")
             wait_until(
@@ -152,9 +177,9 @@ def test_tasks_queues_and_cleanup(cli: CommandLine, connection: psycopg.Connecti
     [queue] = cli.json("queues")["queues"]
     assert (queue["queue"], queue["ready"], queue["worker"]) == ("q", 1, None)
 
-    cli.ok("jobs", "cancel", "--queue", "q")
+    cli.ok("jobs", "cancel", "--queue", "q", "--yes")
     assert "Aborted" in answered(cli, "n", "cleanup", "--failed-after", "0s").stdout
-    done = cli.json("cleanup", "--failed-after", "0s")
+    done = cli.json("cleanup", "--failed-after", "0s", "--yes")
     assert done == {"jobs": 1, "queues": 1, "queues_left_because": None}
 
 

@@ -42,6 +42,12 @@ def test_a_number_alone_has_no_unit(text: str, words: str) -> None:
     parse.check_unit("--max-runtime", "0")
 
 
+def test_no_age_is_longer_than_time() -> None:
+    assert parse.duration("999999w") == timedelta(weeks=999999)
+    with pytest.raises(typer.BadParameter, match="longer ago than any date"):
+        parse.age("999999w")
+
+
 def test_a_date_of_digits_is_a_date() -> None:
     assert parse.since("20300131") == parse.since("2030-01-31")
 

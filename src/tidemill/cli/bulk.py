@@ -98,7 +98,12 @@ def change_by_filter(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Changes the jobs that pass a filter; asks first on a terminal, unless `yes` or `as_json`."""
+    """Changes the jobs that pass a filter; asks first, unless `yes`.
+
+    Raises TidemillError where nobody can be asked.
+    """
+    if not yes:
+        require_somebody(f"jobs {act} with a filter")
     with _refusals():
         row = connection.execute(
             sql.query("begin_bulk_act"),
@@ -110,19 +115,26 @@ def change_by_filter(
             "select matching from tidemill.bulk_acts where id operator(pg_catalog.=) %s", [number]
         ).fetchone()
     matching = 0 if counted is None else counted[0]
-    if matching and not (yes or as_json) and asks():
+    if matching and not yes:
         count = (
             f"over {_COUNTED:,} jobs" if matching > _COUNTED else f"{matching:,} job{'s' * (matching > 1)}"
         )
-        if not typer.confirm(f"{act.capitalize()} {count}?", err=True):
-            connection.execute("select tidemill.abort_bulk_act(%s)", [number])
+        agreed = False
+        try:
+            agreed = typer.confirm(f"{act.capitalize()} {count}?", err=True)
+        finally:
+            # Also after Ctrl-C or the end of the input: nobody is to find it planned, and run it.
+            if not agreed:
+                connection.execute("select tidemill.abort_bulk_act(%s)", [number])
+        if not agreed:
             raise typer.Abort
     carry_out(connection, number, DOING[act], as_json=as_json, shown=matching > _COUNTED // 10)
 
 
-def asks() -> bool:
-    """Whether somebody is there to be asked."""
-    return sys.stdin.isatty() and errors.is_terminal
+def require_somebody(what: str) -> None:
+    """Raises TidemillError where nobody is there to be asked: a pipe that says no would not be heard."""
+    if not (sys.stdin.isatty() and errors.is_terminal):
+        raise TidemillError(f"{what} asks first, and there is no terminal to ask on; confirm with --yes.")
 
 
 def carry_out(

@@ -9,7 +9,7 @@ import psycopg
 import typer
 
 from tidemill.cli import parse
-from tidemill.cli.bulk import asks
+from tidemill.cli.bulk import require_somebody
 from tidemill.cli.options import DatabaseOption, JsonOption, YesOption
 from tidemill.cli.output import note, open_database, print_json, say
 from tidemill.cli.stops import Stop, stop_between
@@ -41,9 +41,12 @@ def cleanup(
 
     As an action: tidemill actions add tidemill.cleanup --every '1 day' --check tidemill.check_cleanup
     """
-    age = parse.duration(failed_after)
+    age = parse.age(failed_after)
+    asks = not (keep_failed or yes)
+    if asks:
+        require_somebody("cleanup")
     with explained(), connect(open_database(database).conninfo) as connection:
-        if not (keep_failed or yes or as_json) and asks():
+        if asks:
             _ask(connection, age)
         with stop_between("batch") as stop:
             jobs = 0 if keep_failed else _delete_jobs(connection, age, stop)

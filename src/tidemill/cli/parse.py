@@ -13,18 +13,25 @@ from tidemill.errors import InvalidJobError
 from tidemill.retry import in_seconds
 
 # Counted back from now it is still a time of PostgreSQL.
-_LONGEST = 6000 * 365.25 * 86400
+_LONGEST = timedelta(days=6000 * 365)
 
 
 def duration(text: str) -> timedelta:
     """`90s`, `10m`, `1h30m`, `2d`; a number alone has no unit. Raises typer.BadParameter."""
     try:
-        seconds = in_seconds(text, needs_unit=True)
+        return timedelta(seconds=in_seconds(text, needs_unit=True))
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from None
-    if seconds > _LONGEST:
-        raise typer.BadParameter(f"{text!r} is longer than any date.")
-    return timedelta(seconds=seconds)
+    except OverflowError:
+        raise typer.BadParameter(f"{text!r} is longer than any date.") from None
+
+
+def age(text: str) -> timedelta:
+    """A duration that is counted back from now. Raises typer.BadParameter."""
+    given = duration(text)
+    if given > _LONGEST:
+        raise typer.BadParameter(f"{text!r} is longer ago than any date.")
+    return given
 
 
 def check_unit(option: str, text: str) -> None:
@@ -62,7 +69,7 @@ def since(text: str) -> dict[str, datetime | timedelta]:
     with suppress(typer.BadParameter):
         return {"since": moment(text)}
     try:
-        return {"within": duration(text)}
+        return {"within": age(text)}
     except typer.BadParameter:
         if text.strip().replace(".", "", 1).isdigit():
             raise
