@@ -68,6 +68,27 @@ def test_the_doctors_exit_code_is_for_monitors(cli: CommandLine, database: str) 
 
 
 @pytest.mark.slow
+def test_a_doctor_who_may_not_see_all_is_not_green(
+    server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    with server.role() as name:
+        connection.execute("select tidemill.grant_role('producer', %s::regrole)", [name])
+        reader = CommandLine(tmp_path, make_conninfo(database, user=name))
+        told = reader.run("doctor")
+        assert told.returncode == 3
+        assert f" of {len(CHECKS)} checks passed; " in told.stdout
+        assert f"tidemill grant reader TO {name} adds some" in told.stdout
+        assert f"Not checked, as {name} lacks the right: " in told.stderr
+        connection.execute("select tidemill.grant_role('reader', %s::regrole)", [name])
+        report = json.loads(reader.run("doctor", "--json").stdout)
+        assert (report["ok"], report["all"]) == (False, len(CHECKS))
+        assert report["made"] == len(CHECKS) - len(report["not_checked"]) > 8
+        # A monitor leaves out what it means to.
+        ignored = [word for check in report["not_checked"] for word in ("--ignore", check["code"])]
+        assert "checks passed" in reader.ok("doctor", *ignored)
+
+
+@pytest.mark.slow
 def test_an_operator_needs_not_be_the_owner(
     server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
