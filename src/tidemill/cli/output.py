@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tidemill.cli.visible import visible, visible_json
+from tidemill.cli.widths import fit
 from tidemill.database.connect import connect
 from tidemill.database.find import Database, find_database
 from tidemill.database.migrate import migrate, require_schema
@@ -76,6 +77,8 @@ _NUMBERS = {
     "passed over",
     "done",
 }
+# Of jobs by their state: one that is 0 in all rows is no news.
+_COUNTS = {"ready", "running", "scheduled", "retrying", "failed", "cancelled"}
 
 
 def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
@@ -133,35 +136,31 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
         return
     from rich.table import Table
 
-    # Leave out empty columns, so that a line fits the terminal.
-    columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    whole = {
-        "id",
-        "state",
-        "identifier",
-        "run_at",
-        "attempts",
-        "next_start",
-        "start",
-        "started_at",
-        "outcome",
-        "hypertable",
-        "chunk",
-        "from",
-        "until",
-        "rows",
-        "size",
+    # Leave out columns that say nothing, so that a line fits the terminal.
+    columns = [column for column in columns if any(not _says_nothing(column, row[column]) for row in rows)]
+    cells = {column: [_cell(column, row[column]) for row in rows] for column in columns}
+    texts = {
+        column: [column.replace("_", " "), *(line for cell in some for line in cell.plain.split("\n"))]
+        for column, some in cells.items()
     }
-    for column in columns:
+    widths, left_out = fit(texts, console.width)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column, width in widths.items():
         table.add_column(
-            column.replace("_", " "),
+            texts[column][0],
             justify="right" if column in _NUMBERS else "left",
-            no_wrap=column in whole,
+            overflow="fold",
+            width=width,
         )
-    for row in rows:
-        table.add_row(*(_cell(column, row[column]) for column in columns))
+    for number in range(len(rows)):
+        table.add_row(*(cells[column][number] for column in widths))
     console.print(table)
+    if left_out:
+        note(f"Left out, as the terminal is narrow: {', '.join(left_out)}.")
+
+
+def _says_nothing(column: str, value: Any) -> bool:
+    return value in (None, "", []) or (column in _COUNTS and value == 0)
 
 
 def print_fields(row: Mapping[str, Any]) -> None:
