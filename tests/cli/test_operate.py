@@ -105,7 +105,7 @@ def test_an_operator_needs_not_be_the_owner(
         assert operator.json("bulk") == []
         connection.execute("select tidemill.begin_bulk_act('remove', '{\"task\": \"none\"}')")
         for command in commands:
-            assert "select tidemill.grant_role('operator', 'ROLE')" in operator.refused(*command)
+            assert f"tidemill grant operator TO {name}" in operator.refused(*command)
         connection.execute("select tidemill.grant_role('operator', %s::regrole)", [name])
         for command, words in zip(
             commands, ("3 of 3 jobs changed", "0 of 0 jobs", "3 jobs that had", "mailer is set"), strict=True

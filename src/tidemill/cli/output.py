@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -77,6 +79,8 @@ _NUMBERS = {
     "passed over",
     "done",
 }
+_asked_as: list[str] = []
+"""The role that the command's database knows it by, once that is known."""
 # Of jobs by their state: one that is 0 in all rows is no news.
 _COUNTS = {"ready", "running", "scheduled", "retrying", "failed", "cancelled"}
 
@@ -108,8 +112,15 @@ def open_database(url: str | None, *, needs_schema: bool = True) -> Database:
         migrate(database.conninfo)
     elif needs_schema:
         with connect(database.conninfo) as connection, contextlib.suppress(MissingRightsError):
+            _asked_as.append(connection.info.user)
             require_schema(connection)
     return database
+
+
+def with_role(message: str) -> str:
+    """A message about a missing grant, with the name of the role in place of ROLE."""
+    named = f"TO {shlex.quote(_asked_as[-1])}" if _asked_as else "TO ROLE"
+    return re.sub(r"\bTO ROLE\b", lambda _: named, message)
 
 
 def print_json(value: object) -> None:
