@@ -152,6 +152,19 @@ def test_a_question_without_an_answer_leaves_no_plan(
 
 
 @pytest.mark.slow
+def test_a_typo_in_a_filter_is_told(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute("select tidemill.add_job('send_mail', queue_name => 'letters')")
+    for words in ("list", "cancel --yes", "history"):
+        told = cli.run("jobs", *words.split(), "--task", "send_mial")
+        assert told.returncode == 0
+        assert 'No task has the name "send_mial". Is send_mail meant?' in told.stderr
+    told = cli.run("jobs", "list", "--queue", "lettres")
+    assert 'No job is in a queue of the name "lettres". Is letters meant?' in told.stderr
+    # One that is known has none just now, which is no mistake.
+    assert "has the name" not in cli.run("jobs", "--task", "send_mail", "--state", "failed").stderr
+
+
+@pytest.mark.slow
 def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute(
         "select count(*) from tidemill.add_jobs(array("
@@ -234,6 +247,16 @@ def test_names_are_completed(database: str, routines: psycopg.Connection) -> Non
     assert [item.value for item in named.shell_complete(context, "send_m")] == ["send_mail"]
     assert completion.queues(context, "") == ["mail"]
     assert completion.actions(context, "") == ["app.say", "nightly"]
+    routines.execute(
+        "select tidemill.set_limit('mailer', 5), tidemill.begin_bulk_act('remove', '{\"task\": \"x\"}')"
+    )
+    assert completion.workers(context, "") == ["w"]
+    assert completion.limits(context, "m") == ["mailer"]
+    assert completion.bulk_acts(context, "") == ["1"]
+    assert completion.checks("no_w") == ["no_worker"]
+    for kind, names in (("task", ["send_fax", "send_mail"]), ("queue", ["mail"]), ("all", [])):
+        context.params["kind"] = kind
+        assert completion.pausable(context, "") == names
 
 
 def test_nothing_is_started_to_complete_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import typer
 from psycopg.rows import dict_row
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from tidemill.cli import completion
 from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
@@ -41,7 +42,15 @@ group = listing_group(
 )
 
 ActArgument = Annotated[
-    int, typer.Argument(metavar="ID", help="Id of the bulk act.", min=1, max=2**63 - 1, show_default=False)
+    int,
+    typer.Argument(
+        metavar="ID",
+        help="Id of the bulk act.",
+        min=1,
+        max=2**63 - 1,
+        show_default=False,
+        autocompletion=completion.bulk_acts,
+    ),
 ]
 
 
@@ -97,10 +106,10 @@ def change_by_filter(
     *,
     yes: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Changes the jobs that pass a filter; asks first, unless `yes`.
 
-    Raises TidemillError where nobody can be asked.
+    Returns how many there were, up to 10,001. Raises TidemillError where nobody can be asked.
     """
     if not yes:
         require_somebody(f"jobs {act} with a filter")
@@ -129,6 +138,7 @@ def change_by_filter(
         if not agreed:
             raise typer.Abort
     carry_out(connection, number, DOING[act], as_json=as_json, shown=matching > _COUNTED // 10)
+    return matching
 
 
 def require_somebody(what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
 from tidemill.cli.output import open_database, print_json, print_table, say, say_more
 from tidemill.database import sql
@@ -19,7 +19,13 @@ _ACTS = ("id", "at", "who", "acts_as", "what", "subjects", "reason")
 
 KindArgument = Annotated[PauseKind, typer.Argument(metavar="KIND", help="task, queue or all.")]
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Of the task or queue.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Of the task or queue.",
+        show_default=False,
+        autocompletion=completion.pausable,
+    ),
 ]
 
 

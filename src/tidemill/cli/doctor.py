@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import psycopg
 import typer
 
+from tidemill.cli import completion
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import note, open_database, print_json, say
 from tidemill.database.connect import connect, explain
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Leave this check out; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="CODE", help="Leave this check out; repeatable.", autocompletion=completion.checks
+        ),
     ] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.groups import listing_group
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, print_table, say
@@ -19,7 +19,10 @@ from tidemill.database.sql import query
 _COLUMNS = ("name", "task", "concurrency", "rate", "per", "in_use", "waiting", "tasks")
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="The name of the limit.", show_default=False, autocompletion=completion.limits
+    ),
 ]
 
 group = listing_group(

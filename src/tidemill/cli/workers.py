@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli import worker_words
+from tidemill.cli import completion, worker_words
 from tidemill.cli.groups import listing_group
 from tidemill.cli.options import DatabaseOption, JsonOption
 from tidemill.cli.output import open_database, print_json, print_table, say
@@ -174,7 +174,9 @@ def list_workers(database: DatabaseOption = None, as_json: JsonOption = False) -
 
 @group.command("stop", epilog='Example: `tidemill workers stop worker-0123456789abcdef --reason "deploy"`')
 def stop(
-    worker_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the worker.")],
+    worker_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the worker.", autocompletion=completion.workers)
+    ],
     reason: Annotated[str | None, typer.Option(help="Goes to the worker's log.")] = None,
     database: DatabaseOption = None,
 ) -> None:
