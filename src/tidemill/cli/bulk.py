@@ -90,11 +90,14 @@ def run(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption =
 
 
 @group.command("abort", epilog="Example: `tidemill bulk abort 7`")
-def abort(act: ActArgument, database: DatabaseOption = None) -> None:
+def abort(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """End a bulk act after the batch in work; what it has changed stays so."""
     with explained(), connect(open_database(database).conninfo) as connection, _refusals():
         row = connection.execute("select tidemill.abort_bulk_act(%s)", [act]).fetchone()
     assert row is not None
+    if as_json:
+        print_json({"bulk_act": act, "changed": row[0]})
+        return
     say(f"The bulk act {act} {'is ended' if row[0] else 'had ended before'}.")
 
 

@@ -46,10 +46,14 @@ def pause(
     name: NameArgument = None,
     reason: Annotated[str | None, typer.Option(help="Shown where jobs wait for it.")] = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let no job of a task or named queue start, or none at all, until it is resumed."""
     params = {"kind": kind, "name": name, "reason": reason}
     changed = _change(database, "select tidemill.pause(%(kind)s, %(name)s, %(reason)s)", params)
+    if as_json:
+        print_json({"kind": kind, "name": name, "changed": changed})
+        return
     what = _what(kind, name)
     say(
         f"{what} paused; jobs that have started run on. End it with: tidemill resume {_words(kind, name)}"
@@ -58,10 +62,18 @@ def pause(
     )
 
 
-def resume(kind: KindArgument, name: NameArgument = None, database: DatabaseOption = None) -> None:
+def resume(
+    kind: KindArgument,
+    name: NameArgument = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """End a pause; workers look for the jobs that waited at once."""
     params = {"kind": kind, "name": name}
     changed = _change(database, "select tidemill.resume(%(kind)s, %(name)s)", params)
+    if as_json:
+        print_json({"kind": kind, "name": name, "changed": changed})
+        return
     say(f"{_what(kind, name)} {'resumed' if changed else 'not paused'}.")
 
 

@@ -179,9 +179,13 @@ def stop(
     ],
     reason: Annotated[str | None, typer.Option(help="Goes to the worker's log.")] = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a worker to stop as SIGTERM does, wherever it runs."""
     found = open_database(database)
     with explained(), connect(found.conninfo) as connection:
         connection.execute("select tidemill.stop_worker(%s, %s)", [worker_id, reason])
+    if as_json:
+        print_json({"stopping": worker_id})
+        return
     say(f"{worker_id} is asked to stop, and ends when its jobs have ended.")
