@@ -121,6 +121,10 @@ begin
     raise exception using errcode = 'invalid_parameter_value', message = format('%L is no act', coalesce(act, '')),
       hint = 'Use retry, cancel, remove or reschedule.';
   end if;
+  if jsonb_typeof(given) <> 'object' then
+    raise exception using errcode = 'invalid_parameter_value', message = format('the options of a bulk act are %s, and no object', left(given::text, 50)),
+      hint = 'Give for instance {"reason": "the shop is closed"}, or leave them out.';
+  end if;
   select k into unknown from jsonb_object_keys(given) k where not k = any(known) limit 1;
   if unknown is not null then
     raise exception using errcode = 'invalid_parameter_value', message = format('%s has no option %s', act, unknown),
