@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from tidemill.retry import in_seconds
+from tidemill.retry import NoUnitError, in_seconds
 
 Keep = str | timedelta
 
@@ -35,7 +35,13 @@ def read_keep(value: Any) -> int:
             return NONE if given == "none" else FOREVER
         words = _WORDS.fullmatch(given)
         try:
-            wanted = int(words[1]) * _DAYS[words[2]] * _DAY_SECONDS if words else in_seconds(given)
+            wanted = (
+                int(words[1]) * _DAYS[words[2]] * _DAY_SECONDS
+                if words
+                else in_seconds(given, needs_unit=True)
+            )
+        except NoUnitError:
+            raise
         except ValueError:
             wanted = 0.0
     else:

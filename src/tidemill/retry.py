@@ -42,15 +42,24 @@ def seconds(delay: Delay) -> float:
     return min(_LONGEST, max(0.0, given))
 
 
-def in_seconds(text: str) -> float:
-    """`90`, `90s`, `10m`, `1h30m`, `2d`, `500ms`, `1 minute` in seconds. Raises ValueError."""
+def in_seconds(text: str, *, needs_unit: bool = False) -> float:
+    """`90`, `90s`, `10m`, `1h30m`, `2d`, `500ms`, `1 minute` in seconds. Raises ValueError.
+
+    needs_unit  refuses a number alone, which may be meant as days
+    """
     given = text.strip().lower()
     if _NUMBER.fullmatch(given):
+        if needs_unit and float(given):
+            raise NoUnitError(f"{text!r} has no unit; write {given}d or {given}s")
         given += "s"
     parts = _PART.findall(given)
     if not parts or _PART.sub("", given).strip():
         raise ValueError(f"{text!r} is not a duration; {_FORMS}")
     return sum(float(amount) * (_UNITS.get(unit) or _WORDS[unit.rstrip("s")]) for amount, unit in parts)
+
+
+class NoUnitError(ValueError):
+    """A duration is a number alone."""
 
 
 _FORMS = "use for instance 90s, 10m, 1h30m or 2d"

@@ -116,6 +116,8 @@ def test_it_deletes_in_batches_by_the_indexes(connection: Connection) -> None:
         ({"drop_after": "1 day"}, "max_successes_per_job not provided"),
         ({"drop_after": "1 day", "max_successes_per_job": 3}, "max_failures_per_job not provided"),
         (CONFIG | {"max_successes_per_job": 9}, "max_successes_per_job has to be at least 10"),
+        (CONFIG | {"drop_after": 30}, "drop_after is 30, which has no unit"),
+        (CONFIG | {"drop_acts_after": "90"}, "drop_acts_after is 90, which has no unit"),
         (CONFIG | {"max_failures_per_job": 9}, "max_failures_per_job has to be at least 10"),
     ],
 )

@@ -76,7 +76,7 @@ def test_what_cannot_be_meant_is_refused(
 
 def test_acts_are_listed_and_filtered(cli: Commands, connection: psycopg.Connection) -> None:
     connection.execute("select tidemill.add_job('t') from generate_series(1, 7)")
-    cli.ok("jobs", "cancel", "--task", "t", "--reason", "no more")
+    cli.ok("jobs", "cancel", "--task", "t", "--yes", "--reason", "no more")
     cli.ok("jobs", "remove", "7")
     cli.ok("pause", "task", "t")
     newest = ["pause", "complete_jobs", "cancel_jobs", "begin_bulk_act"]

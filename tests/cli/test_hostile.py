@@ -171,7 +171,7 @@ def test_escaped_json_means_the_same() -> None:
         ('"$@" add --from .', "cannot be read: Is a directory"),
         ('mkdir gone && cd gone && rmdir ../gone && DATABASE_URL= "$@" jobs', "working directory is gone"),
         ('"$@" add $\'\\xff\'', "surrogates not allowed"),
-        ('"$@" jobs retry --task $\'\\xff\'', "is not UTF-8"),
+        ('"$@" jobs retry --yes --task $\'\\xff\'', "is not UTF-8"),
         ('"$@" add x "$(printf %100000s | tr " " "[")"', "the payload is nested too deep"),
         ('printf \'{"identifier":"x"}\\n{"identifier":"x","payload":%s}\' "$(printf %99999s | tr " " "[")" | '
          '"$@" add --from -', "Line 2: its JSON is nested too deep"),

@@ -151,7 +151,7 @@ def test_limits_are_of_the_kind_of_the_time(cli: CommandLine, connection: psycop
     )
     bare = cli.run("hypertables", "compress", "local", "--older-than", "5")
     assert bare.returncode == 2
-    assert "'5' has no unit: give a unit, for instance 5d." in bare.stderr
+    assert "'5' has no unit; write 5d or 5s." in bare.stderr
 
 
 def test_what_cannot_be_compressed_says_what_to_do(cli: CommandLine, connection: psycopg.Connection) -> None:

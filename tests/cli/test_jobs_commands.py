@@ -147,10 +147,10 @@ def test_filters_by_how_jobs_ended(cli: CommandLine, connection: psycopg.Connect
 
     assert "0/25" in cli.ok("jobs", "--state", "cancelled")
     # What was cancelled is brought back only by its own name.
-    assert cli.json("jobs", "retry", "--state", "failed", "--since", "2h")["changed"] == [1]
-    assert cli.json("jobs", "retry", "--retrying")["changed"] == [4]
-    assert cli.json("jobs", "remove", "--error", "address", "--until", "2h")["changed"] == [2]
-    assert cli.json("jobs", "retry", "--state", "cancelled")["changed"] == [3]
+    assert cli.json("jobs", "retry", "--state", "failed", "--since", "2h", "--yes")["changed"] == [1]
+    assert cli.json("jobs", "retry", "--retrying", "--yes")["changed"] == [4]
+    assert cli.json("jobs", "remove", "--error", "address", "--until", "2h", "--yes")["changed"] == [2]
+    assert cli.json("jobs", "retry", "--state", "cancelled", "--yes")["changed"] == [3]
     assert {job["state"] for job in cli.json("jobs")} == {"ready"}
 
 
@@ -179,7 +179,7 @@ def test_retry_cancel_and_reschedule(cli: CommandLine, connection: psycopg.Conne
     for _ in range(3):
         connection.execute("select tidemill.add_job('a')")
     _fail(connection, 1, 2)
-    retried = cli.json("jobs", "retry", "--state", "failed")
+    retried = cli.json("jobs", "retry", "--state", "failed", "--yes")
     assert retried == {"changed": [1, 2], "passed_over": [], "bulk_act": 1, "state": "done"}
     assert {job["state"] for job in cli.json("jobs")} == {"ready"}
 

@@ -68,6 +68,27 @@ def test_the_doctors_exit_code_is_for_monitors(cli: CommandLine, database: str) 
 
 
 @pytest.mark.slow
+def test_a_doctor_who_may_not_see_all_is_not_green(
+    server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
+) -> None:
+    with server.role() as name:
+        connection.execute("select tidemill.grant_role('producer', %s::regrole)", [name])
+        reader = CommandLine(tmp_path, make_conninfo(database, user=name))
+        told = reader.run("doctor")
+        assert told.returncode == 3
+        assert f" of {len(CHECKS)} checks passed; " in told.stdout
+        assert f"tidemill grant reader TO {name} adds some" in told.stdout
+        assert f"Not checked, as {name} lacks the right: " in told.stderr
+        connection.execute("select tidemill.grant_role('reader', %s::regrole)", [name])
+        report = json.loads(reader.run("doctor", "--json").stdout)
+        assert (report["ok"], report["all"]) == (False, len(CHECKS))
+        assert report["made"] == len(CHECKS) - len(report["not_checked"]) > 8
+        # A monitor leaves out what it means to.
+        ignored = [word for check in report["not_checked"] for word in ("--ignore", check["code"])]
+        assert "checks passed" in reader.ok("doctor", *ignored)
+
+
+@pytest.mark.slow
 def test_an_operator_needs_not_be_the_owner(
     server: Server, database: str, connection: psycopg.Connection, tmp_path: Path
 ) -> None:
@@ -84,7 +105,7 @@ def test_an_operator_needs_not_be_the_owner(
         assert operator.json("bulk") == []
         connection.execute("select tidemill.begin_bulk_act('remove', '{\"task\": \"none\"}')")
         for command in commands:
-            assert "select tidemill.grant_role('operator', 'ROLE')" in operator.refused(*command)
+            assert f"tidemill grant operator TO {name}" in operator.refused(*command)
         connection.execute("select tidemill.grant_role('operator', %s::regrole)", [name])
         for command, words in zip(
             commands, ("3 of 3 jobs changed", "0 of 0 jobs", "3 jobs that had", "mailer is set"), strict=True
@@ -106,6 +127,44 @@ def test_a_filter_asks_on_a_terminal(cli: CommandLine, connection: psycopg.Conne
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("also", ["", "--json"])
+def test_without_a_terminal_it_takes_yes(cli: CommandLine, connection: psycopg.Connection, also: str) -> None:
+    """Whatever a pipe says."""
+    connection.execute("select tidemill.add_job('x')")
+    for command in ("jobs cancel --task x", "cleanup --failed-after 0s"):
+        done = cli.shell(f'echo y | "$@" {command} {also}')
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "there is no terminal to ask on; confirm with --yes" in " ".join(done.stderr.split())
+    assert cli.json("bulk") == []
+    assert [job["state"] for job in cli.json("jobs")] == ["ready"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("also", ["", " --json"])
+def test_a_question_without_an_answer_leaves_no_plan(
+    cli: CommandLine, connection: psycopg.Connection, also: str
+) -> None:
+    connection.execute("select tidemill.add_job('x')")
+    # The end of the input, as Ctrl-D sends it.
+    ended = answered(cli, "-ne '\\004'", "jobs", "remove", "--task", f"x{also}")
+    assert (ended.returncode, "Remove 1 job? [y/N]" in ended.stdout) == (1, True)
+    assert [act["state"] for act in cli.json("bulk")] == ["aborted"]
+
+
+@pytest.mark.slow
+def test_a_typo_in_a_filter_is_told(cli: CommandLine, connection: psycopg.Connection) -> None:
+    connection.execute("select tidemill.add_job('send_mail', queue_name => 'letters')")
+    for words in ("list", "cancel --yes", "history"):
+        told = cli.run("jobs", *words.split(), "--task", "send_mial")
+        assert told.returncode == 0
+        assert 'No task has the name "send_mial". Is send_mail meant?' in told.stderr
+    told = cli.run("jobs", "list", "--queue", "lettres")
+    assert 'No job is in a queue of the name "lettres". Is letters meant?' in told.stderr
+    # One that is known has none just now, which is no mistake.
+    assert "has the name" not in cli.run("jobs", "--task", "send_mail", "--state", "failed").stderr
+
+
+@pytest.mark.slow
 def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: psycopg.Connection) -> None:
     connection.execute(
         "select count(*) from tidemill.add_jobs(array("
@@ -119,7 +178,7 @@ def test_a_bulk_act_is_stopped_and_gone_on_with(cli: CommandLine, connection: ps
         "create trigger wait before update on tidemill._bulk_acts"
         " for each row execute function tidemill.wait()"
     )
-    with running(cli, "jobs", "cancel", "--task", "x") as process:
+    with running(cli, "jobs", "cancel", "--task", "x", "--yes") as process:
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(7)")
             wait_until(
@@ -152,9 +211,9 @@ def test_tasks_queues_and_cleanup(cli: CommandLine, connection: psycopg.Connecti
     [queue] = cli.json("queues")["queues"]
     assert (queue["queue"], queue["ready"], queue["worker"]) == ("q", 1, None)
 
-    cli.ok("jobs", "cancel", "--queue", "q")
+    cli.ok("jobs", "cancel", "--queue", "q", "--yes")
     assert "Aborted" in answered(cli, "n", "cleanup", "--failed-after", "0s").stdout
-    done = cli.json("cleanup", "--failed-after", "0s")
+    done = cli.json("cleanup", "--failed-after", "0s", "--yes")
     assert done == {"jobs": 1, "queues": 1, "queues_left_because": None}
 
 
@@ -188,6 +247,16 @@ def test_names_are_completed(database: str, routines: psycopg.Connection) -> Non
     assert [item.value for item in named.shell_complete(context, "send_m")] == ["send_mail"]
     assert completion.queues(context, "") == ["mail"]
     assert completion.actions(context, "") == ["app.say", "nightly"]
+    routines.execute(
+        "select tidemill.set_limit('mailer', 5), tidemill.begin_bulk_act('remove', '{\"task\": \"x\"}')"
+    )
+    assert completion.workers(context, "") == ["w"]
+    assert completion.limits(context, "m") == ["mailer"]
+    assert completion.bulk_acts(context, "") == ["1"]
+    assert completion.checks("no_w") == ["no_worker"]
+    for kind, names in (("task", ["send_fax", "send_mail"]), ("queue", ["mail"]), ("all", [])):
+        context.params["kind"] = kind
+        assert completion.pausable(context, "") == names
 
 
 def test_nothing_is_started_to_complete_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,13 +270,32 @@ def test_nothing_is_started_to_complete_names(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.slow
+def test_up_welcomes_once(cli: CommandLine, connection: psycopg.Connection) -> None:
+    (cli.directory / "tasks").mkdir()
+    task = cli.directory / "tasks/hello.py"
+    task.write_text("def task(to: str, copies: int, note: str = ''): pass\n")
+    with running(cli, "up", "--reload") as process:
+        told = cli.directory / "told"
+        wait_until(lambda: "It ends by Ctrl-C." in told.read_text(), "the welcome")
+        assert """ add hello '{"to": "you", "copies": 1}'\n""" in told.read_text()
+        task.write_text("def task(payload:\n")
+        wait_until(lambda: "SyntaxError" in told.read_text(), "the mistake to be told")
+        cli.ok("add", "hello", '{"to": "you", "copies": 1}')
+        task.write_text("def task(payload): pass\n")
+        wait_until(lambda: not connection.execute("select from tidemill.jobs").fetchall(), "the job")
+        assert told.read_text().count("It ends by Ctrl-C.") == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@pytest.mark.slow
 def test_up_brings_everything_up(cli: CommandLine, connection: psycopg.Connection) -> None:
     (cli.directory / "tasks").mkdir()
     (cli.directory / "tasks/hello.py").write_text("def task(payload): pass\n")
     with running(cli, "up") as process:
         told = cli.directory / "told"
         wait_until(lambda: "It ends by Ctrl-C." in told.read_text(), "the welcome")
-        assert """ add hello '{"name": "you"}'\n""" in told.read_text()
+        assert " add hello '{}'\n" in told.read_text()
         cli.ok("add", "hello")
         wait_until(lambda: not connection.execute("select from tidemill.jobs").fetchall(), "the job")
         process.send_signal(signal.SIGTERM)

@@ -13,7 +13,7 @@ from tidemill.cli import parse
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("1.5", 1.5), ("90s", 90), ("10m", 600), ("10 min", 600), ("1h30m", 5400), ("2d", 172800),
+    [("0", 0), ("90s", 90), ("10m", 600), ("10 min", 600), ("1h30m", 5400), ("2d", 172800),
      ("1w", 604800), ("250ms", 0.25)],
 )  # fmt: skip
 def test_durations(text: str, seconds: float) -> None:
@@ -30,6 +30,26 @@ def test_what_is_no_duration(text: str) -> None:
 def test_durations_never_break(text: str) -> None:
     with contextlib.suppress(typer.BadParameter):
         assert parse.duration(text) >= timedelta(0)
+
+
+@pytest.mark.parametrize(("text", "words"), [("30", "write 30d or 30s"), (" 1.5 ", "write 1.5d or 1.5s")])
+def test_a_number_alone_has_no_unit(text: str, words: str) -> None:
+    for read in (parse.duration, parse.since):
+        with pytest.raises(typer.BadParameter, match=words):
+            read(text)
+    with pytest.raises(typer.BadParameter, match=f"--every: .* has no unit; {words}"):
+        parse.check_unit("--every", text.strip())
+    parse.check_unit("--max-runtime", "0")
+
+
+def test_no_age_is_longer_than_time() -> None:
+    assert parse.duration("999999w") == timedelta(weeks=999999)
+    with pytest.raises(typer.BadParameter, match="longer ago than any date"):
+        parse.age("999999w")
+
+
+def test_a_date_of_digits_is_a_date() -> None:
+    assert parse.since("20300131") == parse.since("2030-01-31")
 
 
 def test_times() -> None:

@@ -156,13 +156,13 @@ def test_a_reader_sees_all_of_it(
     cli: CommandLine, filled: psycopg.Connection, database: str, role: str, tmp_path: Path
 ) -> None:
     reader = CommandLine(tmp_path, make_conninfo(database, user=role))
-    assert "can grant it: grant usage on schema tidemill" in reader.refused("top", "--once")
+    assert "can grant it: tidemill grant reader TO " in reader.refused("top", "--once")
     filled.execute(f"grant usage on schema tidemill to {role}".encode())
     filled.execute(f"grant select on tidemill.workers to {role}".encode())
     frame = reader.json("top", "--once")
     assert len(frame["workers"]) == 1
     assert set(frame["not_read"]) == {"tasks", "jobs", "actions", "pauses", "errors"}
-    assert "grant_role('reader', 'ROLE')" in frame["not_read"]["jobs"]
+    assert "tidemill grant reader TO ROLE" in frame["not_read"]["jobs"]
     filled.execute("select tidemill.grant_role('reader', %s::regrole)", [role])
     theirs, owners = reader.json("top", "--once"), cli.json("top", "--once")
     assert theirs["not_read"] == {}

@@ -185,9 +185,15 @@ def test_what_cannot_be_checked_is_told(
         connection.execute(f"grant usage on schema tidemill to {role}".encode())
         with closing(connect(make_conninfo(database, user=role))) as other:
             report = examine(other)
+            connection.execute(f"select tidemill.grant_role('reader', '{role}')".encode())
+            reader = examine(other)
     assert {"expired_leases", "unknown_tasks"} <= {check.code for check in report.not_checked}
     assert all(check.lacks_right for check in report.not_checked)
-    assert not report.needs_somebody
+    assert report.lacking == [check.code for check in report.not_checked]
+    assert report.made == len(CHECKS) - len(report.lacking)
+    assert (report.role, report.is_reader, report.needs_somebody) == (role, False, False)
+    assert reader.is_reader
+    assert {"paused_actions", "lost_workers", "worker_versions"} <= set(report.lacking) - set(reader.lacking)
 
 
 def test_a_check_that_hangs_is_left_out(database: str) -> None:

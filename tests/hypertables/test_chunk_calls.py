@@ -160,6 +160,7 @@ def test_errors(connection: psycopg.Connection, function: str) -> None:
     days(connection, "timestamptz")
     for arguments, message in (
         ("'app.m', 5", 'invalid time argument type "integer"'),
+        ("'app.m', '30'", '"30" has no unit'),
         ("'app.m', 'nonsense'", 'neither a time nor an interval: "nonsense"'),
         ("'app.m', interval '3 days', interval '3 days'", "invalid time range"),
         ("'app.m', interval '3 days', interval '1 day'", "invalid time range"),

@@ -107,6 +107,7 @@ def test_there_is_one_of_each(devices: psycopg.Connection, kind: str) -> None:
     [
         ("add_retention_policy('event_data')", "22023", "need to specify one of"),
         ("add_retention_policy('event_data', '1 day', drop_created_before => '1 day')", "22023", "one of"),
+        ("add_retention_policy('event_data', '30')", "22023", '"30" has no unit'),
         ("add_retention_policy('event_data', 'soon')", "22023", '"soon" does not fit'),
         ("add_retention_policy('event_data', interval '-1 day')", "22023", "lies ahead"),
         ("add_retention_policy('pg_class', '1 day')", "TS001", "is not a hypertable"),

@@ -127,6 +127,9 @@ def test_it_can_be_ended(queue: Queue) -> None:
         ("remove", {"state": "done"}, {}, "'done' is no state"),
         ("remove", {"retrying": False}, {}, "retrying of the filter is false"),
         ("remove", {"since": "soon"}, {}, "since is 'soon', which is neither a time nor an interval"),
+        ("remove", {"since": 5}, {}, "since is 5, which has no unit"),
+        ("remove", {"until": "250101"}, {}, "until is 250101, which has no unit"),
+        ("reschedule", {"task": "t"}, {"run_at": "30"}, "run_at is 30, which has no unit"),
         ("delete", {"task": "t"}, {}, "'delete' is no act"),
         ("retry", {"task": "t"}, {"priority": 1}, "retry has no option priority"),
         ("reschedule", {"task": "t"}, {}, "does not say what to change"),
@@ -143,9 +146,17 @@ def test_what_cannot_be_meant_is_refused(
     assert queue.rows("select from tidemill.bulk_acts") == []
 
 
+@pytest.mark.parametrize("options", ["[1]", '"x"'])
+def test_options_are_an_object(queue: Queue, options: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="and no object"):
+        queue.value("select tidemill.begin_bulk_act('cancel', '{\"task\": \"t\"}', %s)", [options])
+
+
 def test_an_unknown_id_is_refused(queue: Queue) -> None:
     with pytest.raises(psycopg.errors.UndefinedObject, match="there is no bulk act 7"):
         step(queue, 7)
+    with pytest.raises(psycopg.errors.UndefinedObject, match="there is no bulk act whose id is null"):
+        queue.value("select tidemill.abort_bulk_act(null)")
 
 
 def test_two_clients_carry_it_out_together(queue: Queue, another: Callable[[], Queue]) -> None:

@@ -160,6 +160,12 @@ def test_what_is_no_keep(queue: Queue, wrong: str) -> None:
         queue.connection.execute("select tidemill.add_job('t', keep => %s)", [wrong])
     assert f"keep '{wrong}' is not how long" in str(caught.value)
     assert caught.value.diag.message_hint is not None
+
+
+def test_a_keep_needs_a_unit(queue: Queue) -> None:
+    with pytest.raises(errors.InvalidParameterValue, match="keep '7' has no unit") as caught:
+        queue.connection.execute("select tidemill.add_job('t', keep => '7')")
+    assert caught.value.diag.message_hint == "Write '7 days' or '7 seconds'."
     with pytest.raises(errors.CheckViolation, match="trace has 513 characters"):
         queue.connection.execute("select tidemill.add_job('t', trace => %s)", ["x" * 513])
 

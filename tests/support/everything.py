@@ -168,19 +168,19 @@ def command_jobs(cli: CommandLine) -> None:
     assert datetime.fromisoformat(job["run_at"]) == datetime.fromisoformat("2100-01-02T03:04:05.678+00:00")
     [keyed] = cli.json("jobs", "--key", "late")
     assert cli.json("jobs", "show", str(keyed["id"]))["payload"] == {"a": None}
-    assert cli.json("jobs", "cancel", "--queue", "slow", "--reason", "why")["changed"] == [job["id"]]
-    assert cli.json("jobs", "retry", "--state", "cancelled")["changed"] == [job["id"]]
+    assert cli.json("jobs", "cancel", "--queue", "slow", "--yes", "--reason", "why")["changed"] == [job["id"]]
+    assert cli.json("jobs", "retry", "--state", "cancelled", "--yes")["changed"] == [job["id"]]
     cli.ok("jobs", "reschedule", str(job["id"]), "--in", "1h", "--priority", "1", "--attempts", "1")
     assert [row["queue"] for row in cli.json("queues")["queues"]] == ["slow"]
     assert [row["task"] for row in cli.json("tasks")["tasks"] if row["scheduled"]] == ["late"]
-    assert cli.json("jobs", "reschedule", "--queue", "slow", "--in", "1h")["changed"] == [job["id"]]
-    removed = cli.json("jobs", "remove", "--task", "late", "--since", "1h")
+    assert cli.json("jobs", "reschedule", "--queue", "slow", "--in", "1h", "--yes")["changed"] == [job["id"]]
+    removed = cli.json("jobs", "remove", "--task", "late", "--since", "1h", "--yes")
     assert len(removed["changed"]) == 4
     assert cli.json("jobs") == []
     assert cli.json("bulk")[0]["id"] == removed["bulk_act"]
     assert "had ended before" in cli.ok("bulk", "abort", str(removed["bulk_act"]))
     assert cli.json("bulk", "run", str(removed["bulk_act"]))["changed"] == []
-    assert cli.json("cleanup", "--failed-after", "0s")["queues"] > 0
+    assert cli.json("cleanup", "--failed-after", "0s", "--yes")["queues"] > 0
     cli.ok("workers")
     assert cli.json("doctor", *_ignored())["not_checked"] == []
 

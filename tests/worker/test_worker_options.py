@@ -61,6 +61,7 @@ WORKER: dict[str, list[tuple[Any, str]]] = {
     "crontab": [(5, "crontab is 5; it must be a Path, or the text of a crontab")],
     "keep": [
         ("soon", "keep: 'soon' is not how long history can be kept"),
+        ("7", "keep: '7' has no unit; write 7d or 7s"),
         (5, "keep: 5 is not how long history can be kept"),
         (timedelta(0), "keep: "),
     ],

@@ -13,7 +13,7 @@ from tidemill.cli import early_stop, worker_words
 from tidemill.cli.collector import paused
 from tidemill.cli.process_one import step_down
 from tidemill.cli.run_worker import run_worker
-from tidemill.errors import EmbeddedServerError, TidemillError
+from tidemill.errors import EmbeddedServerError, MissingRightsError, TidemillError
 
 if TYPE_CHECKING:
     import typer
@@ -141,10 +141,10 @@ def _paragraph(error: Exception) -> str:
         case psycopg.Error():
             ours = explain(error)
             if ours is not None:
-                return str(ours)
+                return _told(ours)
             return f"{words(error)} (add --debug for the traceback)"
         case TidemillError():
-            return str(error)
+            return _told(error)
         case UnicodeError():
             return "An argument, or a text that was read, is not UTF-8 (add --debug for the traceback)."
         case RecursionError():
@@ -153,6 +153,14 @@ def _paragraph(error: Exception) -> str:
             place = "" if error.filename is None else f": {error.filename!r}"
             return f"{error.strerror}{place} (add --debug for the traceback)."
     return f"{' '.join(str(error).split())} (add --debug for the traceback)"
+
+
+def _told(error: TidemillError) -> str:
+    if not isinstance(error, MissingRightsError):
+        return str(error)
+    from tidemill.cli.output import with_role
+
+    return with_role(str(error))
 
 
 def _has_working_directory() -> bool:

@@ -195,12 +195,17 @@ def alter(
 def _intervals(
     every: str | None, max_runtime: str | None, retry_period: str | None, backfill_period: str | None
 ) -> dict[str, str | None]:
-    return {
+    """The options that are intervals of PostgreSQL. Raises typer.BadParameter for one without a unit."""
+    given = {
         "--every": every,
         "--max-runtime": max_runtime,
         "--retry-period": retry_period,
         "--backfill-period": backfill_period,
     }
+    for option, text in given.items():
+        if text is not None:
+            parse.check_unit(option, text)
+    return given
 
 
 def _time(name: str, text: str | None, *, words: tuple[str, ...] = ()) -> dict[str, str | None]:

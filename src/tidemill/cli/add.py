@@ -68,7 +68,12 @@ def add(
     ] = None,
     flag: Annotated[list[str] | None, typer.Option(help="May be given more than once.")] = None,
     limit: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The limit that the job has; see `tidemill limits`.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The limit that the job has; see `tidemill limits`.",
+            autocompletion=completion.limits,
+        ),
     ] = None,
     source: Annotated[
         str | None,

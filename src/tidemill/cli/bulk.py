@@ -12,6 +12,7 @@ import psycopg
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from tidemill.cli import completion
 from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter
 from tidemill.cli.lists import print_list, read_rows
@@ -40,7 +41,15 @@ group = listing_group(
 )
 
 ActArgument = Annotated[
-    int, typer.Argument(metavar="ID", help="Id of the bulk act.", min=1, max=2**63 - 1, show_default=False)
+    int,
+    typer.Argument(
+        metavar="ID",
+        help="Id of the bulk act.",
+        min=1,
+        max=2**63 - 1,
+        show_default=False,
+        autocompletion=completion.bulk_acts,
+    ),
 ]
 
 
@@ -83,11 +92,14 @@ def run(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption =
 
 
 @group.command("abort", epilog="Example: `tidemill bulk abort 7`")
-def abort(act: ActArgument, database: DatabaseOption = None) -> None:
+def abort(act: ActArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
     """End a bulk act after the batch in work; what it has changed stays so."""
     with connect(open_database(database).conninfo) as connection, _refusals():
         row = connection.execute("select tidemill.abort_bulk_act(%s)", [act]).fetchone()
     assert row is not None
+    if as_json:
+        print_json({"bulk_act": act, "changed": row[0]})
+        return
     say(f"The bulk act {act} {'is ended' if row[0] else 'had ended before'}.")
 
 
@@ -99,8 +111,13 @@ def change_by_filter(
     *,
     yes: bool,
     as_json: bool,
-) -> None:
-    """Changes the jobs that pass a filter; asks first on a terminal, unless `yes` or `as_json`."""
+) -> int:
+    """Changes the jobs that pass a filter; asks first, unless `yes`.
+
+    Returns how many there were, up to 10,001. Raises TidemillError where nobody can be asked.
+    """
+    if not yes:
+        require_somebody(f"jobs {act} with a filter")
     with _refusals():
         row = connection.execute(
             sql.query("begin_bulk_act"),
@@ -112,14 +129,27 @@ def change_by_filter(
             "select matching from tidemill.bulk_acts where id operator(pg_catalog.=) %s", [number]
         ).fetchone()
     matching = 0 if counted is None else counted[0]
-    if matching and not (yes or as_json) and asks():
+    if matching and not yes:
         count = (
             f"over {_COUNTED:,} jobs" if matching > _COUNTED else f"{matching:,} job{'s' * (matching > 1)}"
         )
-        if not typer.confirm(f"{act.capitalize()} {count}?", err=True):
-            connection.execute("select tidemill.abort_bulk_act(%s)", [number])
+        agreed = False
+        try:
+            agreed = typer.confirm(f"{act.capitalize()} {count}?", err=True)
+        finally:
+            # Also after Ctrl-C or the end of the input: nobody is to find it planned, and run it.
+            if not agreed:
+                connection.execute("select tidemill.abort_bulk_act(%s)", [number])
+        if not agreed:
             raise typer.Abort
     carry_out(connection, number, DOING[act], as_json=as_json, shown=matching > _COUNTED // 10)
+    return matching
+
+
+def require_somebody(what: str) -> None:
+    """Raises TidemillError where nobody is there to be asked: a pipe that says no would not be heard."""
+    if not asks():
+        raise TidemillError(f"{what} asks first, and there is no terminal to ask on; confirm with --yes.")
 
 
 def carry_out(

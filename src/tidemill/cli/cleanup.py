@@ -9,8 +9,9 @@ import psycopg
 import typer
 
 from tidemill.cli import parse
+from tidemill.cli.bulk import require_somebody
 from tidemill.cli.options import DatabaseOption, JsonOption, YesOption
-from tidemill.cli.output import asks, note, open_database, print_json, say
+from tidemill.cli.output import note, open_database, print_json, say
 from tidemill.cli.stops import Stop, stop_between
 from tidemill.database import sql
 from tidemill.database.connect import connect
@@ -40,9 +41,12 @@ def cleanup(
 
     As an action: tidemill actions add tidemill.cleanup --every '1 day' --check tidemill.check_cleanup
     """
-    age = parse.duration(failed_after)
+    age = parse.age(failed_after)
+    is_asked = not (keep_failed or yes)
+    if is_asked:
+        require_somebody("cleanup")
     with connect(open_database(database).conninfo) as connection:
-        if not (keep_failed or yes or as_json) and asks():
+        if is_asked:
             _ask(connection, age)
         with stop_between("batch") as stop:
             jobs = 0 if keep_failed else _delete_jobs(connection, age, stop)

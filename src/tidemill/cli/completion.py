@@ -34,6 +34,35 @@ def actions(ctx: typer.Context, incomplete: str) -> list[str]:
     return _names(ctx, "complete_actions", incomplete)
 
 
+def workers(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of workers that run."""
+    return _names(ctx, "complete_workers", incomplete)
+
+
+def limits(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of limits."""
+    return _names(ctx, "complete_limits", incomplete)
+
+
+def bulk_acts(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids of bulk acts that have not ended."""
+    return _names(ctx, "complete_bulk_acts", incomplete)
+
+
+def pausable(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Tasks after `pause task`, queues after `pause queue`."""
+    kinds = {"task": tasks, "queue": queues}
+    found = kinds.get(ctx.params.get("kind") or "")
+    return [] if found is None else found(ctx, incomplete)
+
+
+def checks(incomplete: str) -> list[str]:
+    """Checks of the doctor."""
+    from tidemill.database.doctor import CHECKS
+
+    return [check for check in CHECKS if check.startswith(incomplete)]
+
+
 def _names(ctx: typer.Context, query: str, incomplete: str) -> list[str]:
     # Whatever goes wrong, a traceback would come between the words of a command.
     with suppress(Exception):

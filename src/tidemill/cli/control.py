@@ -6,10 +6,10 @@ from typing import Annotated, Any, LiteralString
 
 import typer
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
-from tidemill.cli.output import open_database, say
+from tidemill.cli.output import open_database, print_json, say
 from tidemill.database.connect import connect
 from tidemill.jobs import PauseKind
 
@@ -18,7 +18,13 @@ _ACTS = ("id", "at", "who", "acts_as", "what", "subjects", "reason")
 
 KindArgument = Annotated[PauseKind, typer.Argument(metavar="KIND", help="task, queue or all.")]
 NameArgument = Annotated[
-    str | None, typer.Argument(metavar="NAME", help="Of the task or queue.", show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Of the task or queue.",
+        show_default=False,
+        autocompletion=completion.pausable,
+    ),
 ]
 
 
@@ -39,10 +45,14 @@ def pause(
     name: NameArgument = None,
     reason: Annotated[str | None, typer.Option(help="Shown where jobs wait for it.")] = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let no job of a task or named queue start, or none at all, until it is resumed."""
     params = {"kind": kind, "name": name, "reason": reason}
     changed = _change(database, "select tidemill.pause(%(kind)s, %(name)s, %(reason)s)", params)
+    if as_json:
+        print_json({"kind": kind, "name": name, "changed": changed})
+        return
     what = _what(kind, name)
     say(
         f"{what} paused; jobs that have started run on. End it with: tidemill resume {_words(kind, name)}"
@@ -51,10 +61,18 @@ def pause(
     )
 
 
-def resume(kind: KindArgument, name: NameArgument = None, database: DatabaseOption = None) -> None:
+def resume(
+    kind: KindArgument,
+    name: NameArgument = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """End a pause; workers look for the jobs that waited at once."""
     params = {"kind": kind, "name": name}
     changed = _change(database, "select tidemill.resume(%(kind)s, %(name)s)", params)
+    if as_json:
+        print_json({"kind": kind, "name": name, "changed": changed})
+        return
     say(f"{_what(kind, name)} {'resumed' if changed else 'not paused'}.")
 
 

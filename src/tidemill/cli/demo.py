@@ -237,4 +237,4 @@ class _Tour:
             f"{program()} worker --once\n"
             f"{program()} psql    # select * from tidemill.jobs;",
         )
-        say("Then read docs/tutorial.md. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")
+        say("Then read the tutorial. The embedded PostgreSQL, if you used it, is kept in .tidemill/.")

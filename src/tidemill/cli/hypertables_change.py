@@ -281,10 +281,6 @@ def _limit(time_type: str, text: str | None) -> str | None:
         with suppress(ValueError):
             return str(int(text))
         raise typer.BadParameter(f"{text!r} is no whole number, as the time of this hypertable is.")
-    # It would be seconds, and nobody means these.
-    with suppress(ValueError):
-        float(text)
-        raise typer.BadParameter(f"{text!r} has no unit: give a unit, for instance {text}d.")
     [limit] = parse.since(text).values()
     if isinstance(limit, timedelta):
         return f"{limit.total_seconds()} seconds"

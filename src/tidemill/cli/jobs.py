@@ -13,6 +13,7 @@ from tidemill.cli import jobs_history, parse
 from tidemill.cli.bulk import DOING, change_by_filter
 from tidemill.cli.groups import listing_group
 from tidemill.cli.jobs_find import JobFilter, job_row, job_rows, say_what_waits, why_waiting
+from tidemill.cli.jobs_meant import say_unknown_names
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption, YesOption, spread
 from tidemill.cli.output import (
     first_ids,
@@ -76,6 +77,8 @@ def list_jobs(
     rows = job_rows(found.conninfo, jobs, payloads=as_json, key=key, limit=limit + 1)
     more = len(rows) > limit
     rows = rows[:limit]
+    if not rows:
+        say_unknown_names(found.conninfo, task=jobs.task, queue=jobs.queue)
     if as_json:
         print_json(rows)
         return
@@ -219,11 +222,12 @@ def _change(
     """Changes jobs by id, or those that pass a filter."""
     if bool(ids) == bool(jobs):
         raise typer.BadParameter("give the ids of jobs, or a filter such as --state failed, but not both.")
-    with connect(open_database(database).conninfo) as connection:
+    found = open_database(database)
+    with connect(found.conninfo) as connection:
         if ids:
             _change_some(connection, act, ids, options, as_json=as_json)
-        else:
-            change_by_filter(connection, act, jobs, options, yes=yes, as_json=as_json)
+        elif not change_by_filter(connection, act, jobs, options, yes=yes, as_json=as_json):
+            say_unknown_names(found.conninfo, task=jobs.task, queue=jobs.queue)
 
 
 def _change_some(

@@ -9,7 +9,8 @@ import msgspec
 import typer
 from psycopg.rows import dict_row
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
+from tidemill.cli.jobs_meant import say_unknown_names
 from tidemill.cli.options import DatabaseOption, JsonOption, LimitOption
 from tidemill.cli.output import (
     console,
@@ -40,7 +41,9 @@ def register(group: typer.Typer) -> None:
 
 def history(
     outcome: Annotated[Ending | None, typer.Option(help="Only those that ended so.")] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Only jobs of this task.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only jobs of this task.", autocompletion=completion.tasks)
+    ] = None,
     error: Annotated[
         str | None,
         typer.Option(
@@ -64,8 +67,9 @@ def history(
     """
     start = parse.since(since) if since is not None else {}
     end = parse.since(until) if until is not None else {}
+    conninfo = open_database(database).conninfo
     rows = rows_of(
-        open_database(database).conninfo,
+        conninfo,
         task=task,
         outcome=outcome,
         error=error,
@@ -77,6 +81,8 @@ def history(
     )
     more = len(rows) > limit
     rows = rows[:limit]
+    if not rows:
+        say_unknown_names(conninfo, task=task)
     if as_json:
         print_json([_told(row) for row in rows])
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tidemill.cli import parse
+from tidemill.cli import completion, parse
 from tidemill.cli.actions_find import tell
 from tidemill.cli.groups import listing_group
 from tidemill.cli.lists import print_list, read_rows
@@ -19,7 +19,10 @@ from tidemill.database.connect import connect
 _COLUMNS = ("name", "kind", "at once", "rate", "per", "in_use", "waiting", "tasks")
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The name of the limit.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME", help="The name of the limit.", show_default=False, autocompletion=completion.limits
+    ),
 ]
 
 group = listing_group(

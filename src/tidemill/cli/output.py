@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tidemill.cli.visible import visible, visible_json
+from tidemill.cli.widths import fit
 from tidemill.database.connect import connect
 from tidemill.database.find import Database, find_database
 from tidemill.database.migrate import migrate, require_schema
@@ -78,6 +81,10 @@ _NUMBERS = {
     "passed over",
     "done",
 }
+_asked_as: list[str] = []
+"""The role that the command's database knows it by, once that is known."""
+# Of jobs by their state: one that is 0 in all rows is no news.
+_COUNTS = {"ready", "running", "scheduled", "retrying", "failed", "cancelled"}
 
 
 def say(text: object, *, label: str = "", style: str = "", to: Console = console) -> None:
@@ -107,8 +114,15 @@ def open_database(url: str | None, *, needs_schema: bool = True) -> Database:
         migrate(database.conninfo)
     elif needs_schema:
         with connect(database.conninfo) as connection, contextlib.suppress(MissingRightsError):
+            _asked_as.append(connection.info.user)
             require_schema(connection)
     return database
+
+
+def with_role(message: str) -> str:
+    """A message about a missing grant, with the name of the role in place of ROLE."""
+    named = f"TO {shlex.quote(_asked_as[-1])}" if _asked_as else "TO ROLE"
+    return re.sub(r"\bTO ROLE\b", lambda _: named, message)
 
 
 def print_json(value: object) -> None:
@@ -135,35 +149,31 @@ def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, em
         return
     from rich.table import Table
 
-    # Leave out empty columns, so that a line fits the terminal.
-    columns = [column for column in columns if any(row[column] not in (None, "", []) for row in rows)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    whole = {
-        "id",
-        "state",
-        "identifier",
-        "run_at",
-        "attempts",
-        "next_start",
-        "start",
-        "started_at",
-        "outcome",
-        "hypertable",
-        "chunk",
-        "from",
-        "until",
-        "rows",
-        "size",
+    # Leave out columns that say nothing, so that a line fits the terminal.
+    columns = [column for column in columns if any(not _says_nothing(column, row[column]) for row in rows)]
+    cells = {column: [_cell(column, row[column]) for row in rows] for column in columns}
+    texts = {
+        column: [column.replace("_", " "), *(line for cell in some for line in cell.plain.split("\n"))]
+        for column, some in cells.items()
     }
-    for column in columns:
+    widths, left_out = fit(texts, console.width)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column, width in widths.items():
         table.add_column(
-            column.replace("_", " "),
+            texts[column][0],
             justify="right" if column in _NUMBERS else "left",
-            no_wrap=column in whole,
+            overflow="fold",
+            width=width,
         )
-    for row in rows:
-        table.add_row(*(_cell(column, row[column]) for column in columns))
+    for number in range(len(rows)):
+        table.add_row(*(cells[column][number] for column in widths))
     console.print(table)
+    if left_out:
+        note(f"Left out, as the terminal is narrow: {', '.join(left_out)}.")
+
+
+def _says_nothing(column: str, value: Any) -> bool:
+    return value in (None, "", []) or (column in _COUNTS and value == 0)
 
 
 def print_fields(row: Mapping[str, Any]) -> None:

@@ -12,15 +12,33 @@ import typer
 from tidemill.errors import InvalidJobError
 from tidemill.retry import in_seconds
 
+# Counted back from now it is still a time of PostgreSQL.
+_LONGEST = timedelta(days=6000 * 365)
+
 
 def duration(text: str) -> timedelta:
-    """`90`, `90s`, `10m`, `1h30m`, `2d`. Raises typer.BadParameter."""
+    """`90s`, `10m`, `1h30m`, `2d`; a number alone has no unit. Raises typer.BadParameter."""
     try:
-        return timedelta(seconds=in_seconds(text))
+        return timedelta(seconds=in_seconds(text, needs_unit=True))
     except ValueError as error:
         raise typer.BadParameter(f"{error}.") from None
     except OverflowError:
         raise typer.BadParameter(f"{text!r} is longer than any date.") from None
+
+
+def age(text: str) -> timedelta:
+    """A duration that is counted back from now. Raises typer.BadParameter."""
+    given = duration(text)
+    if given > _LONGEST:
+        raise typer.BadParameter(f"{text!r} is longer ago than any date.")
+    return given
+
+
+def check_unit(option: str, text: str) -> None:
+    """Refuses an interval of PostgreSQL that is a number alone. Raises typer.BadParameter."""
+    with suppress(ValueError):
+        if float(text):
+            raise typer.BadParameter(f"{option}: {text!r} has no unit; write {text}d or {text}s.")
 
 
 def moment(text: str) -> datetime:
@@ -49,9 +67,12 @@ def since(text: str) -> dict[str, datetime | timedelta]:
     Raises typer.BadParameter.
     """
     with suppress(typer.BadParameter):
-        return {"within": duration(text)}
-    with suppress(typer.BadParameter):
         return {"since": moment(text)}
+    try:
+        return {"within": age(text)}
+    except typer.BadParameter:
+        if text.strip().replace(".", "", 1).isdigit():
+            raise
     raise typer.BadParameter(
         f"{text!r} is neither a duration nor a time; use for instance 2h, 7d or 2027-01-31T09:00."
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, LiteralString
 
+import psycopg
 import typer
 
 from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, say
+from tidemill.cli.output import open_database, print_json, say
 from tidemill.database.connect import connect
+from tidemill.errors import TidemillError
 
 Role = Literal["reader", "producer", "operator", "worker", "actions"]
 
@@ -31,13 +33,18 @@ def grant(
     to: Annotated[str, typer.Argument(metavar="TO", help="The word TO.", show_default=False)],
     name: GranteeArgument,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Give a role of PostgreSQL a role of Tidemill: tidemill grant ROLE TO NAME."""
     _expect(to, "TO", f"tidemill grant {role} TO {name}")
     _call(
         database, "select tidemill.grant_role(%s, pg_catalog.quote_ident(%s)::pg_catalog.regrole)", role, name
     )
-    say(f"{name} is a {role} now." if role != "actions" else f"{name} may add and run actions now.")
+    if as_json:
+        print_json({"role": role, "name": name})
+        return
+    article = "an" if role == "operator" else "a"
+    say(f"{name} is {article} {role} now." if role != "actions" else f"{name} may add and run actions now.")
 
 
 def revoke(
@@ -45,6 +52,7 @@ def revoke(
     word: Annotated[str, typer.Argument(metavar="FROM", help="The word FROM.", show_default=False)],
     name: GranteeArgument,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Take a role back: tidemill revoke ROLE FROM NAME."""
     _expect(word, "FROM", f"tidemill revoke {role} FROM {name}")
@@ -54,6 +62,9 @@ def revoke(
         role,
         name,
     )
+    if as_json:
+        print_json({"role": role, "name": name})
+        return
     say(f"{name} does not have the role {role} any more.")
 
 
@@ -71,4 +82,9 @@ def _expect(word: str, wanted: str, example: str) -> None:
 
 def _call(database: str | None, statement: LiteralString, role: str, name: str) -> None:
     with connect(open_database(database).conninfo) as connection:
-        connection.execute(statement, [role, name])
+        try:
+            connection.execute(statement, [role, name])
+        except psycopg.errors.UndefinedObject as error:
+            if not (error.diag.context or "").startswith("PL/pgSQL function tidemill."):
+                raise
+            raise TidemillError(f"{error.diag.message_primary}; see them with: tidemill grants") from error

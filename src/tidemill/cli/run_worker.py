@@ -116,7 +116,8 @@ def run_worker(
         worker = Worker(loaded, options)
         if share is not None:
             worker._share_metrics(share if place is None else share.of_process(place.number))
-        tells = welcomes and (place is None or place.number == 1)
+        # Each time a file changes there is a new process; errors of it are not to be pushed out of sight.
+        tells = welcomes and (place is None or (place.number == 1 and not place.comes_later))
         once_ready = partial(_welcome, loaded, named=database is not None) if tells else None
         runner.run(_run(worker, place, once_ready))
 

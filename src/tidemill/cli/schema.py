@@ -50,12 +50,25 @@ def migrate(
     ] = None,
     no_dialects: Annotated[bool, typer.Option("--no-dialects", help="Lay no dialect.")] = False,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Bring the schema to this version. Safe to run again, and by many at once."""
     if dialect and no_dialects:
         raise typer.BadParameter("give --dialect or --no-dialects, not both.")
     found = open_database(database, needs_schema=False)
     report = migrations.migrate(found.conninfo, dialects=[] if no_dialects else dialect, dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "changed": report.changed and not dry_run,
+                "migrations": report.applied,
+                "functions_laid": report.functions_laid,
+                "dialects_laid": report.dialects_laid,
+                "skipped": report.skipped,
+                "statements": report.statements if dry_run else None,
+            }
+        )
+        return
     if dry_run:
         sys.stdout.write("".join(statement + "\n\n" for statement in report.statements))
     tell = note if dry_run else say
@@ -76,6 +89,7 @@ def migrate(
 def uninstall(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Drop the schema tidemill with every job in it, and the dialects."""
     found = open_database(database, needs_schema=False)
@@ -97,8 +111,11 @@ def uninstall(
     if not yes:
         if not sys.stdin.isatty():
             raise TidemillError(f'uninstall would drop {jobs} jobs from "{name}"; confirm with --yes.')
-        typer.confirm(f'Drop the schema tidemill from "{name}", with {jobs} jobs?', abort=True)
+        typer.confirm(f'Drop the schema tidemill from "{name}", with {jobs} jobs?', abort=True, err=True)
     migrations.uninstall(found.conninfo)
+    if as_json:
+        print_json({"uninstalled": name})
+        return
     say(f'Tidemill is gone from "{name}".')
 
 

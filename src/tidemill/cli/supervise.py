@@ -36,6 +36,8 @@ class Place:
 
     number: int
     supervisor: socket.socket
+    comes_later: bool = False
+    """Whether one of the processes was ready before this one began."""
 
     def tell_ready(self) -> None:
         """Tells that this process has begun its work: from now on it is worth a new one."""
@@ -149,7 +151,7 @@ class _Supervisor:
             pid = os.fork()
             if pid == 0:
                 self._leave(ours)
-                return Place(number, theirs)
+                return Place(number, theirs, self._was_ready)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()

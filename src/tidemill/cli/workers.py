@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from tidemill.cli import worker_words
+from tidemill.cli import completion, worker_words
 from tidemill.cli.groups import listing_group
 from tidemill.cli.lists import print_list, read_rows
 from tidemill.cli.options import DatabaseOption, JsonOption
-from tidemill.cli.output import open_database, say
+from tidemill.cli.output import open_database, print_json, say
 from tidemill.cli.run_worker import DEFAULTS, run_worker
 from tidemill.database.connect import connect
 from tidemill.worker_options import EXECUTABLE_TIMEOUT, LaneChoice
@@ -169,11 +169,17 @@ def list_workers(database: DatabaseOption = None, as_json: JsonOption = False) -
 
 @group.command("stop", epilog='Example: `tidemill workers stop worker-0123456789abcdef --reason "deploy"`')
 def stop(
-    worker_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the worker.")],
+    worker_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of the worker.", autocompletion=completion.workers)
+    ],
     reason: Annotated[str | None, typer.Option(help="Goes to the worker's log.")] = None,
     database: DatabaseOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a worker to stop as SIGTERM does, wherever it runs."""
     with connect(open_database(database).conninfo) as connection:
         connection.execute("select tidemill.stop_worker(%s, %s)", [worker_id, reason])
+    if as_json:
+        print_json({"stopping": worker_id})
+        return
     say(f"{worker_id} is asked to stop, and ends when its jobs have ended.")

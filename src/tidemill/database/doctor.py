@@ -86,11 +86,25 @@ class NotChecked:
 class Report:
     """What was found in a database."""
 
-    checks: int
+    all: int
     """How many checks were asked for."""
+    role: str = ""
+    """Who has made them."""
+    is_reader: bool = False
+    """Whether the role may read the views; else it could make more checks as a reader."""
     findings: list[Finding] = field(default_factory=list)
     """The gravest first."""
     not_checked: list[NotChecked] = field(default_factory=list)
+
+    @property
+    def made(self) -> int:
+        """How many checks could be made."""
+        return self.all - len(self.not_checked)
+
+    @property
+    def lacking(self) -> list[str]:
+        """The checks that the role has no right for."""
+        return [check.code for check in self.not_checked if check.lacks_right]
 
     @property
     def needs_somebody(self) -> bool:
@@ -107,8 +121,9 @@ def examine(connection: psycopg.Connection[Any], *, without: Collection[str] = (
     """
     if not rows(connection, "has_schema")[0][0]:
         missing = f'The database "{connection.info.dbname}" has no Tidemill schema.'
-        return Report(1, [Finding("schema", "error", missing, "tidemill migrate")])
-    report = Report(len([code for code in CHECKS if code not in without]))
+        return Report(1, findings=[Finding("schema", "error", missing, "tidemill migrate")])
+    [(role, is_reader)] = connection.execute(files.query("who_checks")).fetchall()
+    report = Report(len([code for code in CHECKS if code not in without]), role=role, is_reader=is_reader)
     for code in CHECKS:
         if code not in without:
             _check(connection, code, report)

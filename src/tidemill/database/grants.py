@@ -21,18 +21,20 @@ _VIEWS = {
     "action_history",
     "action_errors",
 }
-_SINGLE = {
-    "add_job",
-    "add_jobs",
+_PRODUCERS = {"add_job", "add_jobs"}
+# With a private one.
+_READERS = {
     "next_start",
     "next_runs",
     "why_waiting",
     "job_result",
     "histogram_quantile",
     "histogram_sum",
+    "_job_counts",
+    "_wait_for",
+    "_job_ends",
+    "_wait_no_more",
 }
-# Private ones, that are granted with a role alone.
-_READERS = {"_job_counts", "_wait_for", "_job_ends", "_wait_no_more"}
 _ACTIONS = {
     "add_action",
     "alter_action",
@@ -67,24 +69,18 @@ _OPERATORS = {
 
 
 def missing_grant(message: str) -> str:
-    """What to do about a refusal that PostgreSQL words like this (in English)."""
+    """What to do about a refusal that PostgreSQL words like this (in English); ROLE stands for who asked."""
     found = _REFUSED.match(message)
     kind, name = found.groups() if found else ("", "")
-    grant = None
-    if kind == "schema" and name == "tidemill":
-        grant = "grant usage on schema tidemill to ROLE"
-    elif kind == "schema" and name == "graphile_worker":
-        grant = "select tidemill.grant_role('producer', 'ROLE')"
-    elif kind == "view" and name in _VIEWS:
-        grant = f"grant select on tidemill.{name} to ROLE"
-    elif kind in ("function", "aggregate") and name in _SINGLE:
-        grant = f"grant execute on function tidemill.{name} to ROLE"
+    wanted = None
+    if (kind == "schema" and name == "tidemill") or (kind == "view" and name in _VIEWS) or name in _READERS:
+        wanted = "reader"
+    elif (kind == "schema" and name == "graphile_worker") or name in _PRODUCERS:
+        wanted = "producer"
     elif kind == "function" and name in _ACTIONS:
-        grant = "select tidemill.grant_actions('ROLE')"
-    elif name in _READERS:
-        grant = "select tidemill.grant_role('reader', 'ROLE')"
+        wanted = "actions"
     elif name in _OPERATORS:
-        grant = "select tidemill.grant_role('operator', 'ROLE')"
-    if grant is None:
+        wanted = "operator"
+    if wanted is None:
         return "Connect as the role that ran `tidemill migrate`, or have it grant the right."
-    return f"The role that ran `tidemill migrate` can grant it: {grant}"
+    return f"The role that ran `tidemill migrate` can grant it: tidemill grant {wanted} TO ROLE"

@@ -3,11 +3,18 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   cap text;
+  age text;
 begin
   if config is null then
     raise exception using errcode = 'invalid_parameter_value',
       message = 'config cannot be NULL, and must contain drop_after';
   end if;
+  foreach age in array array['drop_after', 'drop_acts_after'] loop
+    if not tidemill._has_unit(config ->> age) then
+      raise exception using errcode = 'invalid_parameter_value', message = format('%s is %s, which has no unit', age, config ->> age),
+        hint = format('Write "%1$s days" or "%1$s seconds".', trim(config ->> age));
+    end if;
+  end loop;
   if (config ->> 'drop_after')::interval is null then
     raise exception using errcode = 'invalid_parameter_value',
       message = 'drop_after interval not provided';

@@ -149,7 +149,8 @@ as $$
     'complete_jobs', 'permanently_fail_jobs', 'reschedule_jobs', 'cancel_jobs', 'remove_job', 'force_unlock_workers',
     'stop_worker', 'pause', 'resume', 'set_on_failure', '_operate_on_jobs',
     'begin_bulk_act', 'step_bulk_act', 'run_bulk_act', 'abort_bulk_act', 'set_limit', 'remove_limit',
-    'cleanup', 'check_cleanup', '_cleanup_before', '_cleanup_queues', '_delete_ended_jobs', '_delete_unused_queues'
+    'cleanup', 'check_cleanup', '_cleanup_before', '_cleanup_queues', '_delete_ended_jobs', '_delete_unused_queues',
+    '_has_unit'
   ]::name[]
 $$;
 comment on function tidemill._functions_for_operators is

@@ -27,7 +27,7 @@ begin
     reason := 'cancelled';
     message := format('It was cancelled on %s%s.', j.updated_at,
                       coalesce(substr(tidemill._first_line(j.last_error), length('Cancelled') + 1), ''));
-    remedy := format('Bring it back: select tidemill.reschedule_jobs(array[%s], attempts => 0).', j.id);
+    remedy := format('Bring it back: tidemill jobs retry %1$s, or select tidemill.reschedule_jobs(array[%1$s], attempts => 0).', j.id);
   elsif j.attempts >= j.max_attempts then
     reason := 'failed';
     -- One that failed for good before its last attempt has spent all; how many there were, history knows at most.
@@ -35,7 +35,8 @@ begin
                       (select format(', after %s of %s attempts', e.attempt, e.max_attempts) from tidemill._ended_attempts e
                        where e.id = j.id and e.outcome = 'failed' order by e.finished_at desc limit 1),
                       coalesce(tidemill._first_line(j.last_error), 'no error was noted'));
-    remedy := format('Mend the cause, then: select tidemill.reschedule_jobs(array[%s], run_at => now(), attempts => 0).', j.id);
+    remedy := format('Mend the cause, then: tidemill jobs retry %1$s, '
+      'or select tidemill.reschedule_jobs(array[%1$s], run_at => now(), attempts => 0).', j.id);
   elsif task.paused_at is not null or queue.paused_at is not null then
     -- The one that will last is told: of its own pause before that of everything.
     select o.* into p from tidemill._pauses o
@@ -43,7 +44,8 @@ begin
       order by o.kind = 'all', o.kind = 'queue' limit 1;
     reason := 'paused';
     message := tidemill._pause_in_words(p);
-    remedy := format('Resume it: select tidemill.resume(%s).',
+    remedy := format('Resume it: tidemill resume %s, or select tidemill.resume(%s).',
+                     case when p.kind = 'all' then 'all' else p.kind || ' ' || tidemill._in_shell(p.name) end,
                      case when p.kind = 'all' then '''all''' else format('%L, %L', p.kind, p.name) end);
   elsif j.run_at > now() then
     reason := 'scheduled';
@@ -51,7 +53,7 @@ begin
       then format('Attempt %s of %s failed (%s); the next one is due on %s.', j.attempts, j.max_attempts,
                   coalesce(tidemill._first_line(j.last_error), 'no error was noted'), j.run_at)
       else format('It is due on %s.', j.run_at) end;
-    remedy := format('Run it now: select tidemill.reschedule_jobs(array[%s], run_at => now()).', j.id);
+    remedy := format('Run it now: tidemill jobs reschedule %1$s --in 0s, or select tidemill.reschedule_jobs(array[%1$s], run_at => now()).', j.id);
   else
     select w.reason, w.message, w.remedy into reason, message, remedy
       from tidemill._why_behind(j, queue) w where j.gate_id is null
@@ -119,6 +121,11 @@ begin
 end
 $$;
 
+create or replace function tidemill._in_shell(word text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$ select case when word ~ '^[A-Za-z0-9_./:@-]+$' then word else '''' || replace(word, '''', '''\''''') || '''' end $$;
+comment on function tidemill._in_shell is 'A word as a command of a shell takes it.';
+
 create or replace function tidemill._why_held(j tidemill._jobs, out reason text, out message text, out remedy text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -134,7 +141,7 @@ begin
     reason := 'running';
     message := format('It runs in worker %s since %s%s.', j.locked_by, j.locked_at,
                       case when j.withdrawn is not null then '; it was asked to stop, or will not be tried again' else '' end);
-    remedy := format('To stop it: select tidemill.cancel_jobs(array[%s]).', j.id);
+    remedy := format('To stop it: tidemill jobs cancel %1$s, or select tidemill.cancel_jobs(array[%1$s]).', j.id);
   end if;
 end
 $$;

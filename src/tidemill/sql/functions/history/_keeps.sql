@@ -25,6 +25,10 @@ begin
   elsif lower(keep) in ('forever', 'infinity') then
     return 5;
   end if;
+  if not tidemill._has_unit(keep) then
+    raise exception using errcode = 'invalid_parameter_value', message = format('keep %L has no unit', left(keep, 50)),
+      hint = format('Write ''%1$s days'' or ''%1$s seconds''.', left(trim(keep), 50));
+  end if;
   begin
     age := keep::interval;
   exception when others then

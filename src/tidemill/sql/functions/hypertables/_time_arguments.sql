@@ -94,6 +94,10 @@ begin
   execute format('select %L::%s', given, time_type);
   return time_type;
 exception when data_exception then
+  if not tidemill._has_unit(given) then
+    raise exception using errcode = '22023', message = format('"%s" has no unit', given),
+      hint = format('Write ''%1$s days'' or ''%1$s seconds''.', trim(given));
+  end if;
   begin
     perform given::interval;
     return 'interval'::regtype;

@@ -96,6 +96,9 @@ begin
     if given::bigint < 0 then
       raise exception using errcode = '22023', message = format('"%s" lies ahead', given), hint = 'Give a positive number.';
     end if;
+  elsif not tidemill._has_unit(given) then
+    raise exception using errcode = '22023', message = format('"%s" has no unit', given),
+      hint = format('Write ''%1$s days'' or ''%1$s seconds''.', trim(given));
   elsif given::interval < interval '0' then
     raise exception using errcode = '22023', message = format('"%s" lies ahead', given), hint = 'Give a positive interval.';
   end if;

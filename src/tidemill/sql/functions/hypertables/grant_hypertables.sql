@@ -69,7 +69,7 @@ as $$
     '_default_partition', '_dependents', '_digits', '_drop_remains', '_drop_segments', '_drop_time_functions',
     '_drop_view', '_end_backfill', '_ensure_chunk', '_equals', '_expect_own_schema', '_expect_read_committed',
     '_expect_unlocked', '_fail_with', '_forget_gone_chunks', '_free_chunk_name', '_free_temp_name', '_grants',
-    '_guard', '_guard_body', '_guard_name', '_has_index_by', '_has_place', '_holds', '_hypertable', '_interval_in_short',
+    '_guard', '_guard_body', '_guard_name', '_has_index_by', '_has_place', '_has_unit', '_holds', '_hypertable', '_interval_in_short',
     '_is_compressible', '_is_of_segments', '_keep_words_in_line', '_key', '_known_hypertable', '_literal_kind',
     '_lock_segments', '_lock_table', '_locked_chunk', '_locked_whole', '_loose_rows', '_make_default',
     '_make_place', '_match_defaults', '_match_foreign_keys', '_match_if_free', '_move_rows', '_needs_a_table',

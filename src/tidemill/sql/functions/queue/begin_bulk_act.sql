@@ -121,6 +121,10 @@ begin
     raise exception using errcode = 'invalid_parameter_value', message = format('%L is no act', left(coalesce(act, ''), 128)),
       hint = 'Use retry, cancel, remove or reschedule.';
   end if;
+  if jsonb_typeof(given) <> 'object' then
+    raise exception using errcode = 'invalid_parameter_value', message = format('the options of a bulk act are %s, and no object', left(given::text, 50)),
+      hint = 'Give for instance {"reason": "the shop is closed"}, or leave them out.';
+  end if;
   select k into unknown from jsonb_object_keys(given) k where not k = any(known) limit 1;
   if unknown is not null then
     raise exception using errcode = 'invalid_parameter_value', message = format('%s has no option %s', act, left(unknown, 128)),
@@ -147,13 +151,23 @@ comment on function tidemill._bulk_options is 'The options of a bulk act, checke
 create or replace function tidemill._bulk_time(value text, at timestamptz, direction integer, name text) returns timestamptz
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  -- Of numbers alone only 20300131 is a date that people write.
+  has_unit constant boolean := tidemill._has_unit(value) or value ~ '^[0-9]{8}$';
 begin
-  begin
-    return value::timestamptz;
-  exception when data_exception then
-    return at + value::interval * direction;
-  end;
+  if has_unit then
+    begin
+      return value::timestamptz;
+    exception when data_exception then
+      return at + value::interval * direction;
+    end;
+  end if;
+  raise exception using errcode = 'invalid_parameter_value', message = format('%s is %s, which has no unit', name, left(value, 128)),
+    hint = format('Write "%1$s days" or "%1$s seconds", or a time such as 2030-01-31 09:00+01.', trim(left(value, 128)));
 exception when data_exception then
+  if not has_unit then
+    raise;
+  end if;
   raise exception using errcode = 'invalid_parameter_value', message = format('%s is %L, which is neither a time nor an interval', name, left(value, 128)),
     hint = 'Use for instance 2030-01-31 09:00+01 or 2 hours.';
 end

@@ -2,6 +2,8 @@ create or replace function tidemill.check_cleanup(config jsonb) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  failed_after constant text := config ->> 'failed_after';
+  told constant text := left(failed_after, 128);
   unknown text;
 begin
   if config is not null and jsonb_typeof(config) <> 'object' then
@@ -13,10 +15,21 @@ begin
     raise exception using errcode = 'invalid_parameter_value', message = format('config has an unknown key: %s', left(unknown, 128)),
       hint = 'Known are failed_after and queues.';
   end if;
-  if (config ->> 'failed_after')::interval < interval '0' then
-    raise exception using errcode = 'invalid_parameter_value',
-      message = format('failed_after is %s, which lies ahead', left(config ->> 'failed_after', 128)), hint = 'Use for instance 30 days.';
+  if not tidemill._has_unit(failed_after) then
+    raise exception using errcode = 'invalid_parameter_value', message = format('failed_after is %s, which has no unit', told),
+      hint = format('Write "%1$s days" or "%1$s seconds".', trim(told));
   end if;
+  if failed_after::interval < interval '0' then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('failed_after is %s, which lies ahead', told), hint = 'Use for instance 30 days.';
+  end if;
+  begin
+    perform now() - failed_after::interval;
+  exception when datetime_field_overflow then
+    raise exception using errcode = 'invalid_parameter_value',
+      message = format('failed_after is %s, which is longer ago than any date', told),
+      hint = 'Use for instance 30 days, or null to keep these jobs.';
+  end;
   if config ? 'queues' and jsonb_typeof(config -> 'queues') <> 'boolean' then
     raise exception using errcode = 'invalid_parameter_value', message = format('queues is %s', left((config -> 'queues')::text, 128)),
       hint = 'It is true or false.';

@@ -96,7 +96,7 @@ declare
 begin
   select a.* into b from tidemill._bulk_acts a where a.id = bulk_act_id for update;
   if not found then
-    raise exception using errcode = 'undefined_object', message = format('there is no bulk act %s', bulk_act_id),
+    raise exception using errcode = 'undefined_object', message = format('there is no bulk act %s', coalesce(bulk_act_id::text, 'whose id is null')),
       hint = 'See them: select * from tidemill.bulk_acts. They are kept for 90 days.';
   end if;
   return b;

@@ -1,0 +1,1 @@
+select identifier from tidemill.tasks limit 10000;
