@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -48,7 +49,7 @@ def test_a_worker_imports_only_what_it_uses(cli: CommandLine, connection: psycop
         "    Path('collects').write_text(str(gc.isenabled()))\n"
     )
     connection.execute("select tidemill.add_job('look')")
-    cli.ok("worker", "--app", "shop:app", "--once")
+    replace(cli, anew=True).ok("worker", "--app", "shop:app", "--once")
     seen = set((cli.directory / "seen").read_text().split())
     assert "tidemill.worker" in seen
     assert seen & _HEAVY == set()

@@ -90,6 +90,8 @@ class CommandLine:
 
     directory: Path
     database: str | None = None
+    anew: bool = False
+    """Each command is a new interpreter: what it imports tells something."""
 
     def environment(self) -> dict[str, str]:
         """What the process finds in its environment."""
@@ -98,7 +100,7 @@ class CommandLine:
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         environment = self.environment()
-        if not always_anew and command_server().fits(environment):
+        if not self.anew and not always_anew and command_server().fits(environment):
             return command_server().run(arguments, self.directory, environment, stdin)
         return subprocess.run(
             [*PROGRAM, *arguments],
