@@ -141,13 +141,13 @@ class JobContext:
         worker_id: str,
         job: Claimed,
         max_attempts: int | None,
-        board: Board | None,
+        progress: Board | None,
     ) -> None:
         self.app = app
         self.worker_id = worker_id
         self._job = job
         self._most = max_attempts
-        self._board = board
+        self._board = progress
         self._logger: JobLogger | None = None
         self._is_cancelled = False
         self._event: threading.Event | None = None

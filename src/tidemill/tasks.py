@@ -243,6 +243,11 @@ def task(first: Any = None, /, **options: Unpack[TaskOptions]) -> Any:
 
     Raises TaskLoadError for a function that cannot be a task, and for wrong options.
     """
+    for word in options.keys() & {"name", "identifier"}:
+        raise TaskLoadError(
+            f"The name of a task stands first, without a word before it: @app.task({options[word]!r}, ...) "  # type: ignore[literal-required]
+            f"in place of {word}=..."
+        )
 
     def decorate(function: TaskFunction[Any]) -> Task[Any]:
         name: Any = getattr(function, "__name__", None) if first is None or callable(first) else first

@@ -42,7 +42,18 @@ class Command(typer.core.TyperCommand):
             meant = _MEANT.get(getattr(error, "option_name", ""))
             if meant is not None and any(meant in option.opts for option in self.params):
                 vars(error)["possibilities"] = [meant]
+            if isinstance(message := getattr(error, "message", None), str):
+                vars(error)["message"] = _plain(message)
             raise
+
+
+def _plain(message: str) -> str:
+    """What pydantic says of a value, without words of its own trade."""
+    if message.startswith("Input should be a valid integer"):
+        return "it must be a whole number"
+    if message.startswith("Input should be a valid number"):
+        return "it must be a number"
+    return message.removeprefix("Value error, ")
 
 
 class Group(typer.core.TyperGroup):

@@ -291,4 +291,5 @@ def _display(row: dict[str, Any]) -> dict[str, Any]:
         "run_at": None if row["state"] in ("failed", "cancelled") else row["run_at"],
         "attempts": f"{row['attempts']}/{row['max_attempts']}",
         "last_error": (row["last_error"] or "").split("\n")[0][:120],
+        "progress": None if row["progress"] is None else f"{100 * row['progress']:.0f} %",
     }

@@ -143,10 +143,12 @@ def _with_progress(columns: tuple[str, ...], rows: Sequence[dict[str, Any]]) -> 
     return (*columns[:-1], "reached", columns[-1]) if told else columns
 
 
-def _took(seconds: float | None) -> str | float | None:
+def _took(seconds: float | None) -> str | None:
     """A duration as people read it; in a pipe the seconds."""
-    if seconds is None or not console.is_terminal:
-        return seconds
+    if seconds is None:
+        return None
+    if not console.is_terminal:
+        return f"{seconds:.6f}"
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 

@@ -13,6 +13,9 @@ import msgspec
 import psycopg
 
 from tidemill.database.words import in_short
+from tidemill.keeps import keep_text
+from tidemill.limits import Limit
+from tidemill.retry import seconds
 from tidemill.schemas import payload_schema
 from tidemill.tasks import Task
 from tidemill.texts import name_of
@@ -64,8 +67,22 @@ def _options(task: Task[Any]) -> dict[str, Any]:
         "queue": task.queue,
         "priority": task.priority,
         "schedule": None if task.schedule is None else _given(asdict(task.schedule)),
+        "keep": None if task.keep is None else keep_text(task.keep),
+        "keep_result": task.keep_result or None,
+        "keep_payload": None if task.keep_payload else False,
+        "limit": _limit(task.limit),
     }
     return _given(options)
+
+
+def _limit(limit: Limit | str | None) -> dict[str, Any] | str | None:
+    """A limit with the fields of the view tidemill.limits, its period in seconds; or its name."""
+    if not isinstance(limit, Limit):
+        return limit
+    told: dict[str, Any] = {"concurrency": limit.concurrency, "per": limit.per}
+    if (rate := limit.rate) is not None:
+        told |= {"rate": rate.count, "period": seconds(rate.period), "burst": rate.burst}
+    return _given(told)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ comment on view tidemill.tasks is 'Tasks that a worker knows or knew, or that a 
 comment on column tidemill.tasks.payload_schema is
   'What its payload must be, as JSON Schema; NULL if no worker has told, or it is larger than 32 kB.';
 comment on column tidemill.tasks.options is
-  'Those of its code that are set: max_attempts, timeout (seconds), queue, priority, schedule (every, cron, timezone, missed).';
+  'Those of its code that are set: max_attempts, timeout (seconds), queue, priority, schedule (every, cron, timezone, missed), keep, keep_result, keep_payload, limit (its name, or concurrency, per, rate, period in seconds, burst).';
 comment on column tidemill.tasks.summary is 'The first line of its docstring, up to 200 characters.';
 comment on column tidemill.tasks.workers is 'How many live workers know it.';
 comment on column tidemill.tasks.last_seen is
