@@ -7,6 +7,7 @@ import pytest
 
 from tests.hypertables.calls import run, value
 from tests.hypertables.packed import DEVICES, ROWS, compress, images
+from tests.support.waiting import wait_until
 
 TIDY_UP = "select tidemill._tidy_up(h) from tidemill._hypertables h"
 PAGES = "select count(*) from tidemill._chunks c where is_compressed and pg_relation_size(relation) > 0"
@@ -70,7 +71,15 @@ def test_a_policy_does_it(packed: psycopg.Connection) -> None:
     policy = value(packed, "select tidemill.add_compression_policy('event_data', interval '1 day')")
     run(packed, f"call tidemill.run_action({policy})")
     assert value(packed, "select count(*) from tidemill._chunks where is_compressed") >= 4
-    assert value(packed, PAGES) == 0
+
+    def tidy() -> bool:
+        if value(packed, PAGES) == 0:
+            return True
+        # While autovacuum looks on, dead rows stay; the next run comes back to them.
+        run(packed, f"call tidemill.run_action({policy})")
+        return False
+
+    wait_until(tidy, "the pages of packed rows to go")
     assert images(packed) == before
 
 

@@ -123,7 +123,7 @@ $$;
 
 create or replace function tidemill._in_shell(word text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
-as $$ select case when word ~ '^[A-Za-z0-9_./:@-]+$' then word else '''' || replace(word, '''', '''\''''') || '''' end $$;
+as $$ select case when word ~ '^[A-Za-z0-9_./:@-]+$' then word else '''' || replace(word, '''', '''' || chr(92) || '''''') || '''' end $$;
 comment on function tidemill._in_shell is 'A word as a command of a shell takes it.';
 
 create or replace function tidemill._why_held(j tidemill._jobs, out reason text, out message text, out remedy text)
