@@ -86,7 +86,8 @@ class Executor:
         self.durations = durations
         self.tallies = tallies
         self._done_log = done_log
-        self._relayed = Streaks(self._tasks, tallies, done_log)
+        # Of all runners: none keeps a streak while it lets others have their turn.
+        self._streaks = Streaks(self._tasks, tallies, done_log)
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""
 
@@ -207,7 +208,7 @@ class Executor:
             self,
             self._setting,
             seat,
-            streaks=Streaks(self._tasks, self.tallies, self._done_log),
+            streaks=self._streaks,
             durations=self.durations,
             done_log=self._done_log,
         )
@@ -303,7 +304,7 @@ class Executor:
 
     def _ended_well(self, hand: Hand, news: News) -> None:
         """Of threads that go on by themselves."""
-        leased, logged, streaks = hand is self.leased, self._done_log.is_on(), self._relayed
+        leased, logged, streaks = hand is self.leased, self._done_log.is_on(), self._streaks
         ended = 0.0
         while news:
             job, began, seconds = news.popleft()

@@ -94,7 +94,12 @@ class Runner:
                     taken = take()
                     if taken is None:
                         return None
-                    hand, job = taken
+                    if taken[0] is not hand:
+                        if jobs:
+                            self._count(streak, hand, jobs, run_ats, longest, started - began)
+                            jobs, run_ats, longest, began = 0, 0, 0.0, started
+                        hand = taken[0]
+                    job = taken[1]
                 if time_of_leases() >= term.deadline or job.id in cancelled:
                     # This process may have stood still since the last line: it runs elsewhere by now.
                     stock.check_term()
@@ -104,8 +109,8 @@ class Runner:
                     continue
                 seat.job = job
                 if streak is None or job.identifier != identifier:
-                    if streak is not None:
-                        streak.add(jobs, run_ats, longest, started - began)
+                    if jobs:
+                        self._count(streak, hand, jobs, run_ats, longest, started - began)
                         jobs, run_ats, longest, began = 0, 0, 0.0, started
                     identifier = job.identifier
                     streak = streaks.of(identifier)
@@ -123,8 +128,8 @@ class Runner:
                     streaks.ran_long(streak, elapsed)
                 if run_at < streak.earliest or run_at > streak.latest:
                     streaks.waited(streak, run_at, started, streak.jobs + jobs)
-                if hand is leased or elapsed > _NOTABLE_SECONDS:
-                    self._durations.add(identifier, elapsed, leased=hand is leased)
+                if elapsed > _NOTABLE_SECONDS and hand is not leased:
+                    self._durations.add(identifier, elapsed, leased=False)
                 if logged and (not streak.counts or elapsed >= SLOW_SECONDS):
                     streaks.log(streak, job, elapsed)
                 if keeps or job.keep:
@@ -135,9 +140,18 @@ class Runner:
                     return None
         finally:
             self.hand, self.job, self.started = hand, job, started
-            if streak is not None:
-                streak.add(jobs, run_ats, longest, started - began)
+            if jobs:
+                self._count(streak, hand, jobs, run_ats, longest, started - began)
             streaks.end(started)
+
+    def _count(
+        self, streak: Streak | None, hand: Hand, jobs: int, run_ats: int, longest: float, ran: float
+    ) -> None:
+        """Counts jobs of one task and hand that have ended."""
+        assert streak is not None
+        streak.add(jobs, run_ats, longest, ran)
+        if hand is self._stock.leased:
+            self._durations.add_streak(streak.tally.identifier, ran, jobs)
 
     def went_on(self, job: ClaimedJob | None, *, waited: bool) -> None:
         """The attempt has ended, and this job is next. `waited`: the event loop had its turn meanwhile."""
