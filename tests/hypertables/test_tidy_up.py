@@ -21,12 +21,21 @@ def packed(connection: psycopg.Connection) -> psycopg.Connection:
     return connection
 
 
+def tidy(packed: psycopg.Connection, statement: str = TIDY_UP) -> None:
+    """Tidies up until nothing is left: while autovacuum looks on, dead rows stay for the next time."""
+
+    def is_tidy() -> bool:
+        run(packed, statement)
+        return bool(value(packed, PAGES) == 0)
+
+    wait_until(is_tidy, "the pages of packed rows to go")
+
+
 def test_the_space_of_packed_rows_is_given_back(packed: psycopg.Connection) -> None:
     before = images(packed)
     assert len(compress(packed, before="2026-01-04 00:00+00")) == 3
     assert value(packed, PAGES) == 3
-    run(packed, TIDY_UP)
-    assert value(packed, PAGES) == 0
+    tidy(packed)
     assert images(packed) == before
 
 
@@ -40,8 +49,7 @@ def test_not_while_a_reader_may_still_see_them(packed: psycopg.Connection) -> No
         run(packed, TIDY_UP)
         assert value(packed, PAGES) == 3
         assert images(reader) == before
-    run(packed, TIDY_UP)
-    assert value(packed, PAGES) == 0
+    tidy(packed)
     assert images(packed) == before
 
 
@@ -61,8 +69,7 @@ def test_nobody_is_waited_for(packed: psycopg.Connection) -> None:
         run(packed, TIDY_UP)
         assert value(packed, PAGES) == 3
         assert value(packed, "select arms from tidemill._hypertables") == []
-    run(packed, TIDY_UP)
-    assert value(packed, PAGES) == 0
+    tidy(packed)
     assert len(value(packed, "select arms from tidemill._hypertables")) == 2
 
 
@@ -72,14 +79,7 @@ def test_a_policy_does_it(packed: psycopg.Connection) -> None:
     run(packed, f"call tidemill.run_action({policy})")
     assert value(packed, "select count(*) from tidemill._chunks where is_compressed") >= 4
 
-    def tidy() -> bool:
-        if value(packed, PAGES) == 0:
-            return True
-        # While autovacuum looks on, dead rows stay; the next run comes back to them.
-        run(packed, f"call tidemill.run_action({policy})")
-        return False
-
-    wait_until(tidy, "the pages of packed rows to go")
+    tidy(packed, f"call tidemill.run_action({policy})")
     assert images(packed) == before
 
 

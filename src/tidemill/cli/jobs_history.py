@@ -148,7 +148,8 @@ def _took(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     if not console.is_terminal:
-        return f"{seconds:.6f}"
+        # Never with an exponent, as 5e-05.
+        return f"{seconds:.6f}".rstrip("0").removesuffix(".") or "0"
     return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
