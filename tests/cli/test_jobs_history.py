@@ -47,9 +47,7 @@ def test_ends_are_found(cli: CommandLine, kept: psycopg.Connection) -> None:
     assert found("--task", "report") == found("--since", "2026-11-02T00:00Z") == [(8, "done")]
     assert found("--until", "2026-11-01T01:00Z") == [(7, "retried")]
     shown = cli.run("jobs", "history", "--limit", "1")
-    assert shown.stdout.splitlines()[1].startswith(
-        "8\tdone\treport\t2026-11-03T00:00:00+00:00\t172800\t1/25"
-    )
+    assert shown.stdout.splitlines()[1].startswith("8\tdone\treport\t2026-11-03T00:00:00+00:00\t172800\t1/25")
     assert "raise --limit" in shown.stderr
 
 
