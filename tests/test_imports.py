@@ -17,8 +17,8 @@ PACKAGE = Path(tidemill.__file__).parent
 TIERS = (
     ["errors retry coroutines forks texts times complaints tallies"],
     [
-        "jobs limits schedule context payloads schemas signatures task_options tasks middleware executables "
-        "task_directory worker_options keeps",
+        "jobs limits schedule producers context payloads schemas signatures task_options tasks middleware "
+        "executables task_directory worker_options keeps",
         "database",
     ],
     ["queue", "actions", "history", "metrics"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, MutableMapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,61 +14,14 @@ from typing import Any, Protocol, Unpack
 import psycopg
 
 from tidemill.errors import JobCancelledError
-from tidemill.jobs import Job, JobOptions, JobSpec, Outcome
+from tidemill.jobs import Job, JobOptions, Outcome
+from tidemill.producers import Producer
 from tidemill.texts import shown
 from tidemill.times import moment
 
 logger = logging.getLogger("tidemill")
 
 _LONGEST_MESSAGE = 500
-
-
-class SyncProducer(Protocol):
-    """The blocking face of a Producer."""
-
-    def connection(self) -> AbstractContextManager[psycopg.Connection]:
-        """See `App.connection`."""
-
-    def add_job(
-        self,
-        identifier: str,
-        payload: Any = None,
-        *,
-        connection: psycopg.Connection[Any] | None = None,
-        **options: Unpack[JobOptions],
-    ) -> Job:
-        """See `App.add_job`."""
-
-    def add_jobs(
-        self, specs: Sequence[JobSpec], *, connection: psycopg.Connection[Any] | None = None
-    ) -> list[Job]:
-        """See `App.add_jobs`."""
-
-
-class Producer(Protocol):
-    """Adds jobs, and gives connections to their database. An `App` is one."""
-
-    @property
-    def sync(self) -> SyncProducer:
-        """The blocking face."""
-
-    def connection(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection]:
-        """See `App.connection`."""
-
-    def add_job(
-        self,
-        identifier: str,
-        payload: Any = None,
-        *,
-        connection: psycopg.AsyncConnection[Any] | None = None,
-        **options: Unpack[JobOptions],
-    ) -> Coroutine[Any, Any, Job]:
-        """See `App.add_job`."""
-
-    def add_jobs(
-        self, specs: Sequence[JobSpec], *, connection: psycopg.AsyncConnection[Any] | None = None
-    ) -> Coroutine[Any, Any, list[Job]]:
-        """See `App.add_jobs`."""
 
 
 class JobLogger(logging.LoggerAdapter[logging.Logger]):

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import psycopg
 
 from tidemill.actions.service import ActionService
-from tidemill.context import Producer
 from tidemill.database.find import Database
 from tidemill.database.listen import Listener
 from tidemill.database.patient import PatientConnection, connect_patiently
@@ -24,6 +23,7 @@ from tidemill.history.counters import Counters
 from tidemill.history.progress import ProgressBoard
 from tidemill.keeps import NONE, read_keep
 from tidemill.middleware import Hooks, Middleware
+from tidemill.producers import Producer
 from tidemill.queue.declarations import Declarations
 from tidemill.queue.done_log import DoneLog
 from tidemill.queue.durations import Durations

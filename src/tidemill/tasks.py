@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
-from tidemill.context import JobContext, Producer, SyncJobContext
+from tidemill.context import JobContext, SyncJobContext
 from tidemill.errors import InvalidJobError, PayloadError, TaskLoadError
 from tidemill.jobs import Job, JobOptions, JobSpec
 from tidemill.limits import Limit
 from tidemill.payloads import encode_payload
+from tidemill.producers import Producer
 from tidemill.signatures import P, TaskFunction, read_signature
 from tidemill.task_options import TaskOptions, read_options
 

@@ -59,3 +59,21 @@ def test_the_mean_of_all_tasks_is_that_of_leased_jobs() -> None:
     assert durations.mean == 2
     durations.add("other", 1.0, leased=True)
     assert durations.mean == pytest.approx(1.95)
+
+
+@pytest.mark.parametrize("times", [1, 2, 30, 2000])
+def test_a_streak_counts_as_its_jobs_one_by_one(times: int) -> None:
+    one_by_one, together = Durations(), Durations()
+    for durations in (one_by_one, together):
+        add(durations, 0.5, leased=True)
+    add(one_by_one, 0.01, times, leased=True)
+    together.add_streak("t", 0.01 * times, times)
+    assert together.mean == pytest.approx(one_by_one.mean)
+    assert together._means == pytest.approx(one_by_one._means)
+
+
+def test_a_streak_may_be_the_first() -> None:
+    durations = Durations()
+    durations.add_streak("t", 0.02, 4)
+    assert durations.mean == pytest.approx(0.005)
+    assert durations.is_quick("t", unknown=False)

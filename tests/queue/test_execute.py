@@ -43,6 +43,38 @@ async def test_while_one_waits_the_next_one_runs(bench: ExecutorBench) -> None:
     assert sorted(bench.news()) == [("done", 1), ("done", 2), ("done", 3)]
 
 
+async def test_jobs_that_end_at_once_are_counted_by_task_and_hand(bench: ExecutorBench) -> None:
+    """Tasks take turns, and jobs of a batch follow leased ones, while the runner never waits."""
+
+    @bench.app.task
+    async def a(payload: Any) -> None: ...
+
+    @bench.app.task
+    async def b(payload: Any) -> None: ...
+
+    batch = Batch(1, [named(5, "a"), named(6, "b"), named(7, "b")], bench.settled.append, lambda: None)
+    executor = bench.start()
+    executor.submit([named(number, task) for number, task in enumerate("aaba", 1)], TERM)
+    executor.submit_batch(batch, TERM)
+    await executor.wait_idle()
+    counts = {tally.identifier: tally.counts() for tally in executor.tallies.all()}
+    found = {task: (one["done"], sum(one["runs"]), sum(one["waits"])) for task, one in counts.items()}
+    assert found == {"a": (4, 4, 4), "b": (3, 3, 3)}
+    assert bench.news() == [("done", 1), ("done", 2), ("done", 3), ("done", 4)]
+    assert batch.close().done == [5, 6, 7]
+    assert executor.durations.mean is not None
+
+
+async def test_only_leased_jobs_are_measured_while_they_are_quick(bench: ExecutorBench) -> None:
+    @bench.app.task
+    async def a(payload: Any) -> None: ...
+
+    executor = bench.start()
+    executor.submit_batch(Batch(1, [named(1, "a")], bench.settled.append, lambda: None), TERM)
+    await executor.wait_idle()
+    assert executor.durations.mean is None
+
+
 async def test_a_stop_reaches_batches_with_jobs_in_hand(bench: ExecutorBench) -> None:
     """Also one of which no head waits: behind the running job of a named queue are others."""
 

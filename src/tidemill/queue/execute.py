@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tidemill.context import Board, Producer
+from tidemill.context import Board
 from tidemill.database.lent import held_here
 from tidemill.middleware import Hooks
+from tidemill.producers import Producer
 from tidemill.queue.attempt import Attempt
 from tidemill.queue.batch import Batch
 from tidemill.queue.claimed import ClaimedJob
@@ -86,7 +87,6 @@ class Executor:
         self.durations = durations
         self.tallies = tallies
         self._done_log = done_log
-        # Of all runners: none keeps a streak while it lets others have their turn.
         self._streaks = Streaks(self._tasks, tallies, done_log)
         self.batches_taken = 0
         """How many batches were taken so far; while a job blocks the event loop, this stands still."""

@@ -95,7 +95,7 @@ class Runner:
                     if taken is None:
                         return None
                     if taken[0] is not hand:
-                        if jobs:
+                        if streak is not None:
                             self._count(streak, hand, jobs, run_ats, longest, started - began)
                             jobs, run_ats, longest, began = 0, 0, 0.0, started
                         hand = taken[0]
@@ -109,7 +109,7 @@ class Runner:
                     continue
                 seat.job = job
                 if streak is None or job.identifier != identifier:
-                    if jobs:
+                    if streak is not None:
                         self._count(streak, hand, jobs, run_ats, longest, started - began)
                         jobs, run_ats, longest, began = 0, 0, 0.0, started
                     identifier = job.identifier
@@ -140,15 +140,14 @@ class Runner:
                     return None
         finally:
             self.hand, self.job, self.started = hand, job, started
-            if jobs:
+            if streak is not None:
                 self._count(streak, hand, jobs, run_ats, longest, started - began)
             streaks.end(started)
 
-    def _count(
-        self, streak: Streak | None, hand: Hand, jobs: int, run_ats: int, longest: float, ran: float
-    ) -> None:
-        """Counts jobs of one task and hand that have ended."""
-        assert streak is not None
+    def _count(self, streak: Streak, hand: Hand, jobs: int, run_ats: int, longest: float, ran: float) -> None:
+        """Counts jobs of one task and hand that have ended; there may be none."""
+        if not jobs:
+            return
         streak.add(jobs, run_ats, longest, ran)
         if hand is self._stock.leased:
             self._durations.add_streak(streak.tally.identifier, ran, jobs)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tidemill.context import Board, JobContext, Producer
+from tidemill.context import Board, JobContext
 from tidemill.middleware import Hooks
+from tidemill.producers import Producer
 from tidemill.queue.claimed import ClaimedJob
 from tidemill.queue.cutter import Cutter
 from tidemill.queue.outcome import is_batch, to_the_end, to_the_end_in_thread

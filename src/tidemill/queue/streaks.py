@@ -70,7 +70,7 @@ class Streak:
 
 
 class Streaks:
-    """The streaks of one runner, by task."""
+    """The streaks of all runners, by task: each ends before its runner lets others have their turn."""
 
     def __init__(self, tasks: Mapping[str, Task[Any]], tallies: Tallies, done_log: DoneLog) -> None:
         self._tasks = tasks
