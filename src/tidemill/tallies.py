@@ -103,6 +103,16 @@ class Tally:
         return longest
 
 
+def plus(counts: Counts, others: Counts, sign: int = 1) -> Counts:
+    """The sums of both, or what the first have more."""
+    return {
+        name: [a + sign * b for a, b in zip(value, others[name], strict=True)]
+        if isinstance(value, list)
+        else value + sign * others[name]
+        for name, value in counts.items()
+    }
+
+
 class Tallies:
     """The tallies of one worker, and the database's clock, by which waiting times are told."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +19,7 @@ from tidemill.context import GivenBack, JobContext
 from tidemill.jobs import Cancel, Outcome, Retry
 from tidemill.metrics.families import DATABASE_UP, OF_DATABASE, OF_PROCESS, Family, Found, Times
 from tidemill.middleware import Adding, Middleware
+from tidemill.tallies import plus
 
 # Of a job only the traceparent is kept, whatever the app propagates elsewhere.
 _W3C = TraceContextTextMapPropagator()
@@ -244,7 +245,7 @@ class Metrics(Middleware):
         """What has been counted under a number in all."""
         tasks = dict(self._counted.get(number, {}))
         for task, tally in figures["tasks"].items():
-            tasks[task] = _added(tasks[task], tally) if task in tasks else tally
+            tasks[task] = plus(tasks[task], tally) if task in tasks else tally
         return tasks
 
     def _of_database(self) -> Iterator[tuple[dict[str, str], Found]]:
@@ -280,13 +281,3 @@ def _buckets(times: Times) -> Iterator[tuple[dict[str, str], float]]:
 
 def _sum(times: Times) -> Iterator[tuple[dict[str, str], float]]:
     yield {}, times.sum
-
-
-def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Two tallies of one task, added up."""
-    return {
-        name: [a + b for a, b in zip(value, other[name], strict=True)]
-        if isinstance(value, list)
-        else value + other[name]
-        for name, value in one.items()
-    }

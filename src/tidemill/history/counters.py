@@ -9,7 +9,7 @@ import time
 import psycopg
 
 from tidemill.database.words import in_short
-from tidemill.tallies import Counts, Tallies
+from tidemill.tallies import Counts, Tallies, plus
 from tidemill.texts import shown
 
 logger = logging.getLogger("tidemill")
@@ -41,7 +41,7 @@ class Counters:
         for tally in self._tallies.all():
             counts = tally.counts()
             before = self._taken.get(tally.identifier)
-            more = counts if before is None else _plus(counts, before, -1)
+            more = counts if before is None else plus(counts, before, -1)
             if more["done"] or more["failed"] or more["cancelled"] or any(more["runs"]):
                 self._taken[tally.identifier] = counts
                 new[tally.identifier] = more | {"longest": tally.take_longest()}
@@ -52,7 +52,7 @@ class Counters:
             for identifier, counts in new.items():
                 if identifier in kept:
                     longest = max(kept[identifier]["longest"], counts["longest"])
-                    counts = _plus(kept[identifier], counts) | {"longest": longest}
+                    counts = plus(kept[identifier], counts) | {"longest": longest}
                 kept[identifier] = counts
         else:
             self._kept.append((now, new))
@@ -120,16 +120,6 @@ def _row(identifier: str, counts: Counts, age: float) -> dict[str, object]:
 
 def _send(connection: psycopg.Connection, rows: list[dict[str, object]]) -> None:
     connection.execute("select tidemill._count_attempts(%s::pg_catalog.json)", [json.dumps(rows)])
-
-
-def _plus(counts: Counts, others: Counts, sign: int = 1) -> Counts:
-    """The sums of both, or what the first have more."""
-    return {
-        name: [a + sign * b for a, b in zip(value, others[name], strict=True)]
-        if isinstance(value, list)
-        else value + sign * others[name]
-        for name, value in counts.items()
-    }
 
 
 def _shortened(counts: list[int]) -> list[int]:

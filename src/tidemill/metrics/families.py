@@ -123,7 +123,7 @@ OF_DATABASE = (
     Family(
         "gauge",
         "tidemill_oldest_ready_seconds",
-        "How long the oldest job has been ready, among the first 1,000 in line of each priority.",
+        "How long the oldest job without a limit has been ready, of the first 1,000 of each priority.",
         _each("oldest"),
         ("task",),
     ),
